@@ -1,0 +1,198 @@
+"""Attention (paper §3.2): scaled dot products, masks, several heads, and the cache that decoding needs.
+
+Shapes are written in one notation throughout: B batch, T queries (target length), S keys (source length),
+D d_model, H heads, K d_k. A mask is boolean, True where a query *may* attend to a key, and broadcasts to
+(B, H, T, S): the convention of `torch.nn.functional.scaled_dot_product_attention`.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
+    """Hide padding from every query: (B, S) token ids → (B, 1, 1, S), True at real tokens."""
+    return (ids != pad_id)[:, None, None, :]
+
+
+def causal_mask(n: int, past: int = 0, device: torch.device | None = None) -> Tensor:
+    """Hide the future (paper §3.2.3): (1, 1, n, past + n), True at keys no later than the query.
+
+    `past` counts the keys that stand in a cache before the first of the n queries.
+    """
+    return torch.ones(n, past + n, dtype=torch.bool, device=device).tril(past)[None, None]
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(QKᵀ/√d_k), the explicit weights of paper §3.2.1, equation 1.
+
+    query (…, T, K) and key (…, S, K) give weights (…, T, S): row t says where query t looks, and sums to 1.
+    A row in which everything is masked is all zeros. `scaled_dot_product_attention` computes the same weights
+    without ever storing them.
+
+    Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores.
+    """
+    scores = query @ key.mT / math.sqrt(query.size(-1))  # (…, T, S)
+    if mask is None:
+        return scores.softmax(-1)
+    _check_mask(mask, scores.shape)
+    # −inf, not a large number: −1e9 overflows in float16 and gives padding equal shares of an empty row.
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    return weights.masked_fill(~mask, 0.0)  # an empty row is 0/0 = NaN: nothing was seen, so nothing is mixed
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """softmax(QKᵀ/√d_k)V (paper §3.2.1, equation 1) by PyTorch's fused kernel.
+
+    query (…, T, K), key (…, S, K), value (…, S, V) → (…, T, V); `dropout` is the probability of dropping a
+    weight. Equals `attention_weights(query, key, mask) @ value`, in less memory; fully masked rows give zeros.
+
+    Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores.
+    """
+    if mask is not None:
+        _check_mask(mask, (*query.shape[:-1], key.size(-2)))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+
+
+def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"the mask has dtype {mask.dtype}, expected torch.bool with True where a query may attend; "
+            "convert zeros and ones with mask.bool(), and invert a mask in which True means 'hidden' with ~mask"
+        )
+    try:
+        fits = torch.broadcast_shapes(mask.shape, scores_shape) == tuple(scores_shape)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"the mask has shape {tuple(mask.shape)}, expected one that broadcasts to the scores "
+            f"{tuple(scores_shape)}, that is (batch, heads, queries, keys); "
+            "padding_mask gives (B, 1, 1, S), causal_mask (1, 1, T, T)"
+        )
+
+
+class KeyValueCache:
+    """Keys and values of one attention sub-layer, kept from one decoding step to the next.
+
+    In self-attention the cache *grows* by the keys of each new word. In cross-attention the memory never
+    changes: its keys and values are projected at the first step and then only read.
+    """
+
+    def __init__(self, grows: bool) -> None:
+        self.grows = grows
+        self.keys: Tensor | None = None  # (B, H, S, K)
+        self.values: Tensor | None = None  # (B, H, S, K)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to add: a cross-attention cache after its first step."""
+        return not self.grows and self.keys is not None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add keys and values (B, H, n, K) behind those already there, and return all of them."""
+        if self.keys is not None:
+            keys = torch.cat([self.keys, keys], dim=2)
+            values = torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order: drops finished sentences, reorders beams."""
+        if self.keys is not None:
+            self.keys = self.keys.index_select(0, rows)
+            self.values = self.values.index_select(0, rows)
+
+
+def split_heads(x: Tensor, n_heads: int) -> Tensor:
+    """Cut the features into heads: (B, T, H·K) → (B, H, T, K)."""
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Lay the heads side by side again: (B, H, T, K) → (B, T, H·K)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class MultiHeadAttention(nn.Module):
+    """MultiHead(Q, K, V) = Concat(head_1, …, head_h)·W^O (paper §3.2.2).
+
+    Keys and values come from the same vectors, the *memory*: the sentence itself in self-attention, the
+    encoder's output in cross-attention. `d_k` and `d_v`, the sizes of one head's keys and values, are
+    d_model / n_heads unless given. Matrices start from Xavier's uniform distribution and biases from zero;
+    the paper does not say how its own were drawn.
+
+    Raises ValueError where d_model is not divisible by n_heads and the sizes of a head are not given.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float = 0.0,
+        d_k: int | None = None,
+        d_v: int | None = None,
+    ) -> None:
+        super().__init__()
+        if n_heads < 1:
+            raise ValueError(f"n_heads is {n_heads}, expected at least 1")
+        if d_model % n_heads and None in (d_k, d_v):
+            raise ValueError(
+                f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "
+                "size; change one of the two, or give d_k and d_v yourself"
+            )
+        d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.query = nn.Linear(d_model, n_heads * d_k)
+        self.key = nn.Linear(d_model, n_heads * d_k)
+        self.value = nn.Linear(d_model, n_heads * d_v)
+        self.output = nn.Linear(n_heads * d_v, d_model)
+        for projection in (self.query, self.key, self.value, self.output):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+        self.recorded: list[Tensor] | None = None  # a list only while record_attention is at work
+
+    def forward(
+        self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """Let queries (B, T, D) gather from memory (B, S, D) under a mask that broadcasts to (B, H, T, S).
+
+        Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before.
+        """
+        q = split_heads(self.query(queries), self.n_heads)  # (B, H, T, K)
+        k, v = self._keys_and_values(memory, cache)  # (B, H, S, K) each
+        if self.recorded is not None:
+            self.recorded.append(attention_weights(q, k, mask))
+        heads = scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+        return self.output(merge_heads(heads))  # (B, T, D)
+
+    def _keys_and_values(self, memory: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:
+        if cache is not None and cache.complete:
+            return cache.keys, cache.values
+        k = split_heads(self.key(memory), self.n_heads)
+        v = split_heads(self.value(memory), self.n_heads)
+        return (k, v) if cache is None else cache.append(k, v)
+
+
+@contextmanager
+def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Collect the attention weights of every `MultiHeadAttention` inside `module` while the block runs.
+
+    Yields a dict from the attention's name to a list with one (B, H, T, S) tensor per call: the weights of
+    `attention_weights`, with the mask and before dropout. Recording costs what the fused kernel saves.
+    """
+    attentions = {name: m for name, m in module.named_modules() if isinstance(m, MultiHeadAttention)}
+    for attention in attentions.values():
+        attention.recorded = []
+    try:
+        yield {name: attention.recorded for name, attention in attentions.items()}
+    finally:
+        for attention in attentions.values():
+            attention.recorded = None

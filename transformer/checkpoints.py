@@ -1,0 +1,146 @@
+"""Folders on disk that hold a model: written whole or not at all, and read with errors that can be understood.
+
+A checkpoint is a folder of `config.json`, `model.safetensors` and, beside a trained model, `tokenizer.json`.
+Nothing here is ever unpickled: a checkpoint from a stranger cannot run code.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+SHIPPED = Path(__file__).parent / "pretrained"
+"""checkpoints that come with the package, one folder each"""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be read or written; the message says which, why, and what to do."""
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder beside `folder`, then put it in its place.
+
+    Raises CheckpointError when anything goes wrong on the way (disk full, folder not writable); whatever stood
+    at `folder`, and every checkpoint beside it, is then as it was.
+    """
+    draft = folder.with_name(folder.name + ".draft")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)  # of an earlier attempt that was cut off
+        draft.mkdir(parents=True)
+        write(draft)
+        _sync(draft)
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CheckpointError(
+            f"could not save {folder} ({error}); the checkpoints saved before are intact. "
+            "Make room or make the folder writable, then go on from the last one with --resume"
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Force the files to the disk, so that a full disk speaks up before the old checkpoint goes."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as readable JSON, replacing the file in one step."""
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises CheckpointError where it is missing, cut off or something else."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing, expected a checkpoint folder with config.json and model.safetensors")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); the file is damaged, use another checkpoint") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected an object of settings")
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; raises CheckpointError where it is missing, cut off or something else."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, use another one")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}); it was cut off or damaged, use another checkpoint"
+        ) from error
+
+
+def resolve(name: str | os.PathLike[str]) -> Path:
+    """The checkpoint folder that is meant: a folder itself, a run (its best checkpoint), or a shipped model.
+
+    Raises CheckpointError where there is none.
+    """
+    folder = Path(name)
+    if (folder / "checkpoints").is_dir():
+        return best_checkpoint(folder)
+    if folder.is_dir():
+        return folder
+    shipped = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
+    if str(name) in shipped:
+        return SHIPPED / str(name)
+    raise CheckpointError(
+        f"there is no model {str(name)!r}, expected the folder of a run or of a checkpoint"
+        + (f", or one of {', '.join(shipped)}" if shipped else "; python -m transformer train makes one")
+    )
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where a run keeps the checkpoint of update `step`."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def saved_checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted((run / "checkpoints").glob("step-" + "[0-9]" * 8))
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint of a run with the lowest validation loss, or its last one where none was validated.
+
+    Raises CheckpointError for a run without checkpoints.
+    """
+    saved = saved_checkpoints(run)
+    if not saved:
+        raise CheckpointError(f"{run} holds no finished checkpoint, expected one under {run / 'checkpoints'}")
+    if (run / "best.json").is_file():
+        best = run / "checkpoints" / str(read_json(run / "best.json").get("checkpoint"))
+        return best if best in saved else saved[-1]
+    return saved[-1]
+
+
+def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of the checkpoints' weights, tensor by tensor (paper §6.1).
+
+    Raises CheckpointError for checkpoints of different models, ValueError for an empty list.
+    """
+    if not checkpoints:
+        raise ValueError("got no checkpoints to average, expected at least one")
+    total: dict[str, Tensor] = {}
+    for checkpoint in checkpoints:
+        tensors = read_tensors(checkpoint / "model.safetensors")
+        if total and {k: t.shape for k, t in tensors.items()} != {k: t.shape for k, t in total.items()}:
+            raise CheckpointError(f"{checkpoint} is of another model than {checkpoints[0]}; average checkpoints of one run")
+        for name, tensor in tensors.items():
+            total[name] = total.get(name, torch.zeros(())) + tensor.double()
+    return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}

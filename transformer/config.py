@@ -1,0 +1,68 @@
+"""The sizes and choices that make one Transformer (paper Table 3)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Everything that must be known to build a model; the defaults are the paper's base model.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    vocab_size: int = 37_000
+    """V: tokens in the vocabulary, which source and target share"""
+    d_model: int = 512
+    """width of every vector that travels through the model"""
+    n_layers: int = 6
+    """N: layers of the encoder, and of the decoder"""
+    n_heads: int = 8
+    """h: attention heads in each layer"""
+    d_ff: int = 2048
+    """inner width of the feed-forward network"""
+    d_k: int | None = None
+    """size of one head's keys; None: d_model / n_heads"""
+    d_v: int | None = None
+    """size of one head's values; None: d_model / n_heads"""
+    dropout: float = 0.1
+    """P_drop on the sum of embedding and position and on every sub-layer's output (paper §5.4)"""
+    attention_dropout: float = 0.0
+    """dropout on attention weights, which the paper does not mention and its published code used"""
+    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    """how a vector learns its place (paper §3.5)"""
+    max_len: int = 512
+    """rows of the position table; sinusoids grow beyond it, learned positions end there"""
+    norm: Literal["post", "pre"] = "post"
+    """normalise after the residual sum (the paper) or before the sub-layer (most later models)"""
+    tie_embeddings: bool = True
+    """one matrix for source embedding, target embedding and pre-softmax layer (paper §3.4)"""
+    pad_id: int = 0
+    """the token that fills short sentences up and is never attended to"""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
+        for name, choices in {"positions": ("sinusoidal", "learned", "none"), "norm": ("post", "pre")}.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+        if not 0 <= self.pad_id < self.vocab_size:
+            raise ValueError(f"pad_id is {self.pad_id}, expected an id of the vocabulary, 0 to {self.vocab_size - 1}")
+
+    @classmethod
+    def base(cls, **changes: Any) -> "TransformerConfig":
+        """The paper's base model (Table 3, first row), with changes."""
+        return cls(**changes)
+
+    @classmethod
+    def big(cls, **changes: Any) -> "TransformerConfig":
+        """The paper's big model (Table 3, last row), with changes; its dropout is that of English–German."""
+        return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for `config.json`."""
+        return asdict(self)

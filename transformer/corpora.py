@@ -1,0 +1,180 @@
+"""The texts to learn from: the embedded corpus, Multi30k, or a folder of your own.
+
+Every corpus is the same thing, splits of sentence pairs, whatever it is read from. A loader is a function of
+the two languages; `LOADERS` names them.
+"""
+
+import gzip
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+
+from transformer import grammar
+from transformer.pairs import Pair
+
+EMBEDDED_SIZES = {"train": 8_000, "val": 500, "test": 500, "comp": 500}
+
+MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+MULTI30K_SPLITS = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+MULTI30K_SHA256 = {
+    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+    "train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
+    "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+    "val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
+    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+    "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+    "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
+}
+
+
+class CorpusUnavailable(RuntimeError):
+    """The corpus is neither on this machine nor to be had from the network."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentence pairs in splits; "train", "val" and "test" are always there."""
+
+    name: str
+    source: str
+    """language of the source, such as "en\""""
+    target: str
+    """language of the target, such as "de\""""
+    splits: dict[str, list[Pair]]
+
+    def __getitem__(self, split: str) -> list[Pair]:
+        if split not in self.splits:
+            raise KeyError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
+        return self.splits[split]
+
+
+def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
+    """Load "embedded", "multi30k", or the folder of that path (see `load_folder`).
+
+    Raises ValueError for an unknown corpus or language, CorpusUnavailable where Multi30k cannot be had.
+    """
+    if name in LOADERS:
+        return LOADERS[name](source, target)
+    if Path(name).is_dir():
+        return load_folder(Path(name), source, target)
+    raise ValueError(
+        f"corpus {name!r} is unknown, expected {' or '.join(LOADERS)}, or a folder that holds "
+        f"train.{source}, train.{target}, val.{source}, val.{target}, test.{source} and test.{target}"
+    )
+
+
+def load_embedded(source: str = "en", target: str = "de") -> Corpus:
+    """The corpus that the grammar of `transformer.grammar` generates, English to German, always the same.
+
+    Beside train, val and test it has "comp": word combinations that never occur in training.
+    """
+    if (source, target) != ("en", "de"):
+        raise ValueError(f"the embedded corpus goes from en to de, got {source} to {target}")
+    splits = {split: grammar.generate(n, seed=0, split=split) for split, n in EMBEDDED_SIZES.items()}
+    return Corpus("embedded", source, target, splits)
+
+
+def load_multi30k(source: str = "en", target: str = "de") -> Corpus:
+    """Multi30k, 29,000 captions in English, German and French (Elliott et al. 2016), test set of 2016.
+
+    Read from the folder `multi30k` of `$TRANSFORMER_DATA` where there is one, otherwise downloaded once to the
+    user's cache. Every file is checked against its SHA-256.
+
+    Raises CorpusUnavailable where it is neither here nor to be had, ValueError for a file with other content.
+    """
+    languages = ("en", "de", "fr")
+    if source not in languages or target not in languages or source == target:
+        raise ValueError(f"Multi30k has {', '.join(languages)}, got {source} to {target}; expected two different ones")
+    return Corpus(
+        "multi30k",
+        source,
+        target,
+        {
+            split: load_parallel(_multi30k_file(f"{stem}.{source}.gz"), _multi30k_file(f"{stem}.{target}.gz"))
+            for split, stem in MULTI30K_SPLITS.items()
+        },
+    )
+
+
+def _multi30k_file(name: str) -> Path:
+    local = os.environ.get("TRANSFORMER_DATA")
+    if local and (Path(local) / "multi30k").is_dir():
+        path = Path(local) / "multi30k" / name
+        if not path.is_file():
+            raise CorpusUnavailable(f"{path} is missing; complete the folder, or unset TRANSFORMER_DATA to download it")
+        if pooch.file_hash(str(path)) != MULTI30K_SHA256[name]:
+            raise ValueError(f"{path} is not the published file (its SHA-256 differs); replace it by a fresh copy")
+        return path
+    cache = pooch.create(
+        pooch.os_cache("executable-transformer") / "multi30k", MULTI30K_URL, registry=MULTI30K_SHA256, retry_if_failed=2
+    )
+    try:
+        return Path(cache.fetch(name))
+    except ValueError as error:  # pooch has removed the file again
+        raise ValueError(f"the download of {name} is damaged (its SHA-256 differs); nothing was kept, try again") from error
+    except OSError as error:
+        raise CorpusUnavailable(
+            f"Multi30k is not here and could not be downloaded ({type(error).__name__} for {name}). Connect to the "
+            "network once, or set TRANSFORMER_DATA to a folder that holds multi30k/train.en.gz and its sister "
+            "files; the corpus 'embedded' needs neither"
+        ) from error
+
+
+def load_folder(folder: Path, source: str, target: str) -> Corpus:
+    """A corpus of your own: `train`, `val` and `test` as parallel text files, `train.en` or `train.en.gz`.
+
+    Raises ValueError for a file that is missing, and what `load_parallel` raises.
+    """
+
+    def find(split: str, language: str) -> Path:
+        candidates = [folder / f"{split}.{language}{ending}" for ending in ("", ".gz")]
+        found = [path for path in candidates if path.is_file()]
+        if not found:
+            raise ValueError(f"{folder} has no {candidates[0].name} (or {candidates[1].name}), expected one line a sentence")
+        return found[0]
+
+    pairs = {split: load_parallel(find(split, source), find(split, target)) for split in ("train", "val", "test")}
+    return Corpus(str(folder), source, target, pairs)
+
+
+def load_parallel(source: Path, target: Path) -> list[Pair]:
+    """Two text files that translate each other line by line; pairs with an empty side are left out.
+
+    Raises ValueError for files of unequal length, and what `read_lines` raises.
+    """
+    sources, targets = read_lines(source), read_lines(target)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{source} has {len(sources)} lines and {target} has {len(targets)}, expected line n of the one to be "
+            "the translation of line n of the other; was one of them cut off?"
+        )
+    return [Pair(s, t) for s, t in zip(sources, targets) if s and t]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file, perhaps gzipped, stripped of white space at both ends.
+
+    Raises ValueError for a file that is not UTF-8 or whose compression is damaged.
+    """
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is not a complete gzip file ({error}); fetch it again") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8") from error
+    # Only \n ends a line: str.splitlines would also cut at form feeds and the like, and shift one side.
+    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+LOADERS: dict[str, Callable[[str, str], Corpus]] = {"embedded": load_embedded, "multi30k": load_multi30k}

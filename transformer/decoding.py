@@ -1,0 +1,382 @@
+"""Writing a translation, one word after the other (paper §6.1): greedy, beam search, sampling.
+
+All of them read a batch of sources once, keep the decoder's keys and values in a cache, feed it one token per
+step, and drop a sentence from the batch when it is finished.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from transformer.batches import pad
+from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
+from transformer.tokenizer import BOS, EOS, PAD, Tokenizer
+
+EXTRA_LENGTH = 50
+"""a translation may be this many tokens longer than its source (paper §6.1)"""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation that a search has found."""
+
+    tokens: list[int]
+    """the ids, without BOS and EOS"""
+    log_prob: float
+    """log P(tokens, EOS | source) in nats, a sum over the tokens"""
+    finished: bool
+    """whether EOS was reached before the length limit"""
+
+    @property
+    def length(self) -> int:
+        """Tokens that were chosen, EOS included."""
+        return len(self.tokens) + self.finished
+
+    def score(self, alpha: float) -> float:
+        """The log-probability under a length penalty of strength alpha: what beam search compares."""
+        return self.log_prob / length_penalty(self.length, alpha)
+
+
+@dataclass(frozen=True)
+class BeamNode:
+    """One hypothesis at one step of a beam search, to draw the search as a tree."""
+
+    parent: int
+    """index of the node it extends in the list of the step before; 0 at the first step, which extends BOS"""
+    token: int
+    """the id that was added"""
+    log_prob: float
+    """of the whole hypothesis up to here, in nats"""
+    finished: bool
+    """whether the token was EOS, so that the hypothesis left the beam"""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a search returns for one source sentence."""
+
+    hypotheses: list[Hypothesis]
+    """best first; greedy and sampling find one, a beam at most as many as it is wide"""
+    history: list[list[BeamNode]] = field(default_factory=list)
+    """for each step the nodes that survived it, most likely first; of a beam search, on request"""
+    attention: AttentionMaps | None = None
+    """the weights behind the best hypothesis, B = 1, on request; row t is where the model looked for token t"""
+
+    @property
+    def best(self) -> Hypothesis:
+        """The hypothesis that the search prefers."""
+        return self.hypotheses[0]
+
+
+def length_penalty(length: int, alpha: float) -> float:
+    """((5 + length) / 6)^alpha, by which a log-probability is divided (Wu et al. 2016, cited in paper §6.1)."""
+    return ((5 + length) / 6) ** alpha
+
+
+def greedy(
+    model: Transformer, source: Tensor, max_length: int | None = None, attention: bool = False
+) -> list[Decoded]:
+    """Take the most likely token at every step: source ids (B, S), each ending in EOS → one translation each.
+
+    `max_length` limits the tokens of a translation; by default to the source's length + 50.
+    """
+    return _one_path(model, source, max_length, attention, lambda log_probs: log_probs.argmax(-1))
+
+
+def sample(
+    model: Transformer,
+    source: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+    max_length: int | None = None,
+    attention: bool = False,
+) -> list[Decoded]:
+    """Draw every token from the model's distribution, perhaps sharpened and cut: source ids (B, S).
+
+    The `log_prob` of a result is under the model's own distribution, whatever the filters did.
+
+    Raises ValueError for a temperature below 0, a top_k below 1 or a top_p outside (0, 1].
+    """
+    if not temperature >= 0:
+        raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more")
+
+    def choose(log_probs: Tensor) -> Tensor:  # (B, V) → (B,)
+        if temperature == 0:
+            return log_probs.argmax(-1)
+        probabilities = filter_logits(log_probs / temperature, top_k, top_p).softmax(-1)
+        return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+    return _one_path(model, source, max_length, attention, choose)
+
+
+def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None = None) -> Tensor:
+    """Set to −inf all but the top_k largest logits, and all outside the nucleus of mass top_p: (…, V) → (…, V).
+
+    The nucleus is the smallest set of most likely tokens that holds at least top_p (Holtzman et al. 2020); the
+    token that crosses the line belongs to it, so that at least one is always left.
+
+    Raises ValueError for a top_k below 1 or a top_p outside (0, 1].
+    """
+    if top_k is not None:
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}, expected at least 1")
+        smallest_kept = logits.topk(min(top_k, logits.size(-1))).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest_kept, -math.inf)
+    if top_p is not None:
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
+        descending, order = logits.sort(descending=True, dim=-1)
+        probabilities = descending.softmax(-1)
+        mass_before = probabilities.cumsum(-1) - probabilities
+        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)
+        logits = logits.masked_fill(outside, -math.inf)
+    return logits
+
+
+def _one_path(
+    model: Transformer, source: Tensor, max_length: int | None, attention: bool, choose: Callable[[Tensor], Tensor]
+) -> list[Decoded]:
+    """Follow one hypothesis per sentence, each token chosen from log-probabilities (B, V)."""
+    found: dict[int, Hypothesis] = {}
+    with torch.inference_mode(), evaluation_mode(model):
+        step = _Step(model, source, max_length)
+        tokens = torch.full((len(source), 1), BOS, device=source.device)  # (B, steps + 1)
+        totals = torch.zeros(len(source), device=source.device)  # (B,)
+        while len(tokens):
+            log_probs = step(tokens[:, -1:])  # (B, V)
+            chosen = choose(log_probs)
+            totals = totals + log_probs.gather(1, chosen[:, None])[:, 0]
+            tokens = torch.cat([tokens, chosen[:, None]], dim=1)
+            done = (chosen == EOS) | (step.count >= step.limits)
+            for i in done.nonzero()[:, 0].tolist():
+                found[step.sentences[i]] = _hypothesis(tokens[i], totals[i])
+            if done.any():
+                left = (~done).nonzero()[:, 0]
+                tokens, totals = tokens[left], totals[left]
+                step.drop_all_but(left)
+    return _results(model, source, [Decoded([found[i]]) for i in range(len(source))], attention)
+
+
+def beam_search(
+    model: Transformer,
+    source: Tensor,
+    beam: int = 4,
+    alpha: float = 0.6,
+    max_length: int | None = None,
+    attention: bool = False,
+    history: bool = False,
+) -> list[Decoded]:
+    """Keep the `beam` most likely hypotheses at every step (paper §6.1): source ids (B, S), each ending in EOS.
+
+    A hypothesis that reaches EOS leaves the beam with its score, log P / `length_penalty`, and the beam goes on
+    narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
+    any more. Beam 1 is greedy search, and a beam as wide as the number of sequences is exhaustive search.
+
+    Raises ValueError for a beam below 1 or an alpha below 0.
+    """
+    if beam < 1:
+        raise ValueError(f"beam is {beam}, expected at least 1 hypothesis; 1 is greedy search")
+    if not alpha >= 0:
+        raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more")
+    finished: list[list[Hypothesis]] = [[] for _ in source]
+    steps: list[list[list[BeamNode]]] = [[] for _ in source]
+    with torch.inference_mode(), evaluation_mode(model):
+        step = _Step(model, source, max_length)
+        tokens = torch.full((len(source), 1, 1), BOS, device=source.device)  # (B, W, steps + 1)
+        totals = torch.zeros(len(source), 1, device=source.device)  # (B, W), −inf where there is no open hypothesis
+        free = torch.full((len(source), 1), beam, device=source.device)  # (B, 1), places not taken by finished ones
+        best = torch.full((len(source),), -math.inf, device=source.device)  # (B,), best score of a finished one
+        while len(tokens):
+            log_probs = step(tokens[:, :, -1].reshape(-1, 1)).view(*totals.shape, -1)  # (B, W, V)
+            totals, parents, chosen = _most_likely(totals[:, :, None] + log_probs, beam, free)  # (B, W') each
+            tokens = torch.cat([tokens.take_along_dim(parents[:, :, None], 1), chosen[:, :, None]], dim=2)
+            step.follow(parents, width=log_probs.size(1))
+
+            ended = (chosen == EOS) & totals.isfinite()
+            if history:
+                for i, sentence in enumerate(step.sentences):
+                    steps[sentence].append(_nodes(parents[i], chosen[i], totals[i]))
+            for i, j in ended.nonzero().tolist():
+                finished[step.sentences[i]].append(_hypothesis(tokens[i, j], totals[i, j]))
+            scores = totals / length_penalty(step.count, alpha)
+            best = best.maximum(scores.masked_fill(~ended, -math.inf).amax(1))
+            totals, free = totals.masked_fill(ended, -math.inf), free - ended.sum(1, keepdim=True)
+
+            # Log-probabilities only fall, so this is the most that an open hypothesis can still reach.
+            reachable = totals.amax(1) / length_penalty(step.limits, alpha)
+            done = (best >= reachable) | (step.count >= step.limits)
+            for i in done.nonzero()[:, 0].tolist():
+                if not finished[step.sentences[i]]:  # the limit came before any EOS: better cut off than nothing
+                    cut_off = totals[i].isfinite().nonzero()[:, 0]
+                    finished[step.sentences[i]] = [_hypothesis(tokens[i, j], totals[i, j]) for j in cut_off]
+            if done.any():
+                left = (~done).nonzero()[:, 0]
+                tokens, totals, free, best = tokens[left], totals[left], free[left], best[left]
+                step.drop_all_but(left, width=totals.size(1))
+    ranked = [sorted(some, key=lambda h: h.score(alpha), reverse=True) for some in finished]
+    return _results(model, source, [Decoded(some, steps[i]) for i, some in enumerate(ranked)], attention)
+
+
+def _most_likely(candidates: Tensor, beam: int, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The best continuations (B, W, V) of all hypotheses of a sentence, as many as it has places free (B, 1).
+
+    Returns log-probability, parent and token of each, (B, W'); places beyond those free get −inf.
+    """
+    vocab_size = candidates.size(-1)
+    totals, index = candidates.flatten(1).topk(min(beam, candidates[0].numel()))
+    totals = totals.masked_fill(torch.arange(totals.size(1), device=free.device) >= free, -math.inf)
+    return totals, index // vocab_size, index % vocab_size
+
+
+def _nodes(parents: Tensor, tokens: Tensor, totals: Tensor) -> list[BeamNode]:
+    rows = zip(parents.tolist(), tokens.tolist(), totals.tolist(), strict=True)
+    return [BeamNode(parent, token, total, token == EOS) for parent, token, total in rows if total > -math.inf]
+
+
+def _hypothesis(tokens: Tensor, log_prob: Tensor) -> Hypothesis:
+    """Make a hypothesis of ids (steps + 1) that begin with BOS and perhaps end in EOS."""
+    ids = tokens[1:].tolist()
+    is_finished = ids[-1] == EOS
+    return Hypothesis(ids[:-1] if is_finished else ids, float(log_prob), is_finished)
+
+
+class _Step:
+    """The model at work on a batch: the newest tokens in, log-probabilities of the next ones out.
+
+    A sentence may be several rows wide, one for each hypothesis of its beam; the rows of a sentence stand
+    together.
+    """
+
+    def __init__(self, model: Transformer, source: Tensor, max_length: int | None) -> None:
+        self.model = model
+        self.mask = model.source_mask(source)  # (B, 1, 1, S)
+        self.memory = model.encode(source, self.mask)  # (B, S, D)
+        self.cache = DecoderCache(model.config.n_layers)
+        self.limits = _length_limits(model, source, max_length)  # (B,)
+        self.sentences = list(range(len(source)))  # which sentence of the source stands in each place of the batch
+        self.count = 0  # tokens chosen so far
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Newest tokens (rows, 1) → log-probabilities (rows, V)."""
+        self.count += 1
+        hidden = self.model.decode(tokens, self.memory, self.mask, self.cache)  # (rows, 1, D)
+        log_probs = self.model.output(hidden[:, -1]).float().log_softmax(-1)
+        log_probs[:, [PAD, BOS]] = -math.inf  # no translation has them, and no model learns to write them
+        return log_probs
+
+    def follow(self, parents: Tensor, width: int) -> None:
+        """Let hypothesis j of each sentence go on from its parent (B, W'), one of the `width` before it."""
+        rows = (torch.arange(len(parents), device=parents.device)[:, None] * width + parents).flatten()
+        if parents.size(1) == width:
+            self.cache.reorder(rows)
+        else:  # the beam has just opened: from one row per sentence to W'
+            self._select(rows)
+
+    def drop_all_but(self, left: Tensor, width: int = 1) -> None:
+        """Go on with these sentences of the batch only."""
+        self.sentences = [self.sentences[i] for i in left.tolist()]
+        self.limits = self.limits[left]
+        self._select((left[:, None] * width + torch.arange(width, device=left.device)).flatten())
+
+    def _select(self, rows: Tensor) -> None:
+        self.cache.select(rows)
+        self.mask = self.mask[rows]
+        self.memory = self.memory[rows]
+
+
+def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -> Tensor:
+    """How many tokens each translation may have, (B,): its source's length, EOS not counted, + 50."""
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length is {max_length}, expected at least 1 token")
+    lengths = (source != PAD).sum(1) - 1
+    limits = lengths + EXTRA_LENGTH if max_length is None else torch.full_like(lengths, max_length)
+    room = model.config.max_len if model.config.positions == "learned" else None
+    if room is not None and (limits > room).any():
+        warnings.warn(
+            f"the model has learned {room} positions: translations end there, not at the limit of {int(limits.max())}",
+            stacklevel=4,
+        )
+        limits = limits.clamp(max=room)
+    return limits
+
+
+def _results(model: Transformer, source: Tensor, decoded: list[Decoded], attention: bool) -> list[Decoded]:
+    """Add, where asked for, the attention behind each best hypothesis, by one pass over the finished sentence."""
+    if not attention:
+        return decoded
+    return [replace(d, attention=_attention_behind(model, row, d.best)) for row, d in zip(source, decoded, strict=True)]
+
+
+def _attention_behind(model: Transformer, source: Tensor, hypothesis: Hypothesis) -> AttentionMaps:
+    inputs = [BOS, *hypothesis.tokens][: hypothesis.length]  # row t is the step that chose token t
+    target = torch.tensor([inputs], device=source.device)
+    return model.attention_maps(source[source != PAD][None], target)
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How to turn sources into translations."""
+
+    method: Literal["beam", "greedy", "sample"] = "beam"
+    """keep several hypotheses, take the most likely word each time, or draw it"""
+    beam: int = 4
+    """hypotheses kept at each step"""
+    alpha: float = 0.6
+    """strength of the length penalty; 0: none"""
+    temperature: float = 1.0
+    """sampling: below 1 sharper, above 1 flatter than the model; 0: greedy"""
+    top_k: int | None = None
+    """sampling: draw from the k most likely tokens only"""
+    top_p: float | None = None
+    """sampling: draw from the most likely tokens that together hold this probability"""
+    max_length: int | None = None
+    """longest translation in tokens; None: the source's length + 50"""
+    batch_size: int = 64
+    """sentences decoded together"""
+    seed: int = 0
+    """sampling: same seed, same translations"""
+
+
+def decode(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
+    """Decode source ids (B, S), each ending in EOS, by the method that the configuration names.
+
+    Raises ValueError for settings that make no sense, as the method's own function does.
+    """
+    if config.method == "greedy":
+        return greedy(model, source, config.max_length)
+    if config.method == "beam":
+        return beam_search(model, source, config.beam, config.alpha, config.max_length)
+    if config.method == "sample":
+        generator = torch.Generator(source.device).manual_seed(config.seed)
+        return sample(
+            model, source, config.temperature, config.top_k, config.top_p, generator, config.max_length
+        )
+    raise ValueError(f"method is {config.method!r}, expected 'beam', 'greedy' or 'sample'")
+
+
+def translate(
+    model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], config: DecodingConfig = DecodingConfig()
+) -> list[str]:
+    """Translate sentences, in batches of similar length, and return the translations in the order given.
+
+    An empty sentence has an empty translation. Raises ValueError for a sentence that does not fit the model's
+    learned positions, and what `decode` raises.
+    """
+    if config.batch_size < 1:
+        raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
+    ids = tokenizer.encode_all(sentences)
+    order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)
+    translations = [""] * len(sentences)
+    for start in range(0, len(order), config.batch_size):
+        chunk = order[start : start + config.batch_size]
+        source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)
+        for i, decoded in zip(chunk, decode(model, source, config), strict=True):
+            translations[i] = tokenizer.decode(decoded.best.tokens)
+    return translations

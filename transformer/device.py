@@ -1,0 +1,37 @@
+"""Where the computation runs, and in which number format."""
+
+import os
+
+import torch
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for, or `$TRANSFORMER_DEVICE`, or the best there is: cuda, then mps, then cpu.
+
+    Raises ValueError for a device that PyTorch does not know or that this machine does not have.
+    """
+    wanted = device or os.environ.get("TRANSFORMER_DEVICE")
+    if wanted is None:
+        return next(torch.device(kind) for kind in ("cuda", "mps", "cpu") if _available(kind))
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"device {wanted!r} is unknown, expected for example 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
+    if not _available(chosen.type):
+        raise ValueError(f"device {str(chosen)!r} is not available here; use 'cpu', or leave the choice to the program")
+    return chosen
+
+
+def _available(kind: str) -> bool:
+    checks = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return kind in checks and checks[kind]()
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware, at about twice the speed of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

@@ -1,0 +1,95 @@
+"""From token ids to vectors that know their place (paper §3.4 and §3.5)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TokenEmbedding(nn.Module):
+    """One vector per token, multiplied by √d_model (paper §3.4): ids (B, T) → (B, T, D).
+
+    The table starts from a normal distribution of standard deviation d_model^-½, so that after the
+    multiplication a word's features have unit variance, as loud as a sinusoid beside it. The same table can
+    serve as the pre-softmax matrix, where that small scale is the right one.
+    """
+
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+        self.scale = math.sqrt(d_model)
+        nn.init.normal_(self.weight, std=d_model**-0.5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look the ids up and scale.
+
+        Raises IndexError for an id outside the vocabulary. The check is left out on a GPU, where reading a
+        value back would stall every step; CUDA stops with an assertion of its own there.
+        """
+        if ids.device.type == "cpu" and ids.numel():
+            low, high = ids.aminmax()
+            if low < 0 or high >= len(self.weight):
+                raise IndexError(
+                    f"token ids run from {low} to {high}, expected 0 to {len(self.weight) - 1}; "
+                    "was the text encoded with another tokenizer than the model's?"
+                )
+        return F.embedding(ids, self.weight) * self.scale
+
+
+def sinusoids(n: int, d_model: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos(the same), paper §3.5: (n, d_model).
+
+    Sine and cosine of one frequency stand side by side. Computed in float64 and rounded once.
+
+    Raises ValueError for an odd d_model, which would leave a sine without its cosine.
+    """
+    if d_model % 2:
+        raise ValueError(
+            f"d_model is {d_model}, expected an even number: sinusoidal positions pair a sine with a cosine; "
+            "use an even d_model, or learned positions"
+        )
+    position = torch.arange(n, dtype=torch.float64)[:, None]  # (n, 1)
+    frequency = 10000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
+    angle = position * frequency  # (n, D/2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(dtype)
+
+
+class PositionalEncoding(nn.Module):
+    """Add to each vector one that says where it stands (paper §3.5): (B, T, D) → (B, T, D).
+
+    `kind` is "sinusoidal" (a table that grows on demand, and is neither trained nor saved), "learned" (a
+    trained table of `max_len` rows, row (E) of the paper's Table 3) or "none".
+    """
+
+    def __init__(self, d_model: int, kind: str = "sinusoidal", max_len: int = 512) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "sinusoidal":
+            self.register_buffer("table", sinusoids(max_len, d_model), persistent=False)
+        elif kind == "learned":
+            self.table = nn.Parameter(torch.empty(max_len, d_model))
+            nn.init.normal_(self.table, std=0.5**0.5)  # as loud as a sinusoid, whose rms is √½
+        elif kind != "none":
+            raise ValueError(f"positions are {kind!r}, expected 'sinusoidal', 'learned' or 'none'")
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Add positions start, start + 1, … to x.
+
+        Raises ValueError for a sentence that runs past the end of a learned table.
+        """
+        if self.kind == "none":
+            return x
+        end = start + x.size(1)
+        if end > len(self.table):
+            self._grow(end)
+        return x + self.table[start:end]
+
+    def _grow(self, n: int) -> None:
+        if self.kind == "learned":
+            raise ValueError(
+                f"the sentence has {n} tokens, expected at most {len(self.table)}, the number of learned positions; "
+                "shorten it, or train with a larger max_len or with sinusoidal positions"
+            )
+        table = sinusoids(2 * n, self.table.size(1))  # twice: decoding asks for one position more each step
+        self.table = table.to(self.table)

@@ -1,0 +1,137 @@
+"""How good is a translation, and how surprised is the model (paper §6.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sacrebleu.metrics import BLEU
+
+from transformer.batches import Example, collate, token_batches
+from transformer.decoding import DecodingConfig, translate
+from transformer.model import Transformer, evaluation_mode
+from transformer.pairs import Pair
+from transformer.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+
+@dataclass(frozen=True)
+class TeacherForced:
+    """How a model predicts each word of a correct translation, given the words before it."""
+
+    loss: float
+    """mean label-smoothed cross-entropy, in nats per token: what training minimises"""
+    nll: float
+    """mean negative log-likelihood without smoothing, in nats per token"""
+    accuracy: float
+    """share of tokens whose most likely prediction is right"""
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll): among how many equally likely tokens the model hesitates."""
+        return float(torch.tensor(self.nll, dtype=torch.float64).exp())
+
+
+@torch.inference_mode()
+def teacher_forced(
+    model: Transformer, examples: Sequence[Example], label_smoothing: float = 0.0, batch_tokens: int = 8_192
+) -> TeacherForced:
+    """Score the examples with the right words as input; padding does not count, dropout is off.
+
+    Raises ValueError where there is nothing to score.
+    """
+    if not examples:
+        raise ValueError("got no examples to score, expected at least one sentence pair")
+    loss = nll = correct = n_tokens = 0.0
+    with evaluation_mode(model):
+        for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
+            batch = collate([examples[i] for i in indices]).to(model.device)
+            keep = batch.keep
+            logits = model(batch.source, batch.target_in, keep=keep).float()  # (n, V)
+            targets = batch.target_out[keep]  # (n,)
+            nll += F.cross_entropy(logits, targets, reduction="sum").item()
+            loss += F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="sum").item()
+            correct += (logits.argmax(-1) == targets).sum().item()
+            n_tokens += len(targets)
+    return TeacherForced(loss / n_tokens, nll / n_tokens, correct / n_tokens)
+
+
+@dataclass(frozen=True)
+class Bleu:
+    """A corpus BLEU score with the settings that make it comparable (Post 2018)."""
+
+    score: float
+    """0 to 100"""
+    signature: str
+    """sacreBLEU's description of tokenisation, casing, smoothing and version"""
+
+    def __str__(self) -> str:
+        return f"BLEU = {self.score:.2f} ({self.signature})"
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
+    """Corpus BLEU by sacreBLEU, cased, with its standard tokenisation 13a: plain text in, one reference each.
+
+    Raises ValueError for lists of unequal length, empty lists, and hypotheses with special tokens in them,
+    which would count as words.
+    """
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"got {len(hypotheses)} hypotheses and {len(references)} references, expected one hypothesis for each "
+            "reference and at least one; a sentence that was not translated is an empty string"
+        )
+    for i, text in enumerate(hypotheses):
+        marks = sorted(set(SPECIAL_TOKENS).intersection(text.split()))
+        if marks:
+            raise ValueError(
+                f"hypothesis {i} holds {', '.join(marks)}: {text!r}; special tokens would be scored as words, "
+                "decode the ids with Tokenizer.decode, which leaves them out"
+            )
+    metric = BLEU()
+    score = metric.corpus_score(list(hypotheses), [list(references)])
+    return Bleu(score.score, str(metric.get_signature()))
+
+
+def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
+    """The share of hypotheses that are a right translation of their pair, word by word.
+
+    Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths.
+    """
+    if len(hypotheses) != len(pairs) or not pairs:
+        raise ValueError(f"got {len(hypotheses)} hypotheses for {len(pairs)} pairs, expected one each and at least one")
+    return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything `python -m transformer evaluate` reports."""
+
+    bleu: Bleu
+    exact_match: float
+    token_accuracy: float
+    perplexity: float
+    translations: list[str]
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
+    """The pairs as token ids."""
+    sources = tokenizer.encode_all([pair.source for pair in pairs])
+    targets = tokenizer.encode_all([pair.target for pair in pairs])
+    return list(zip(sources, targets, strict=True))
+
+
+def evaluate(
+    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[Pair], decoding: DecodingConfig = DecodingConfig()
+) -> Evaluation:
+    """Translate the sources and compare with the targets; then score the targets themselves.
+
+    Raises ValueError where there is nothing to evaluate.
+    """
+    scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
+    translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)
+    return Evaluation(
+        bleu=bleu(translations, [pair.target for pair in pairs]),
+        exact_match=exact_match(translations, pairs),
+        token_accuracy=scores.accuracy,
+        perplexity=scores.perplexity,
+        translations=translations,
+    )

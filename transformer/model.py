@@ -1,0 +1,232 @@
+"""The Transformer (paper §3): encoder, decoder, and the one matrix that ties words to vectors at both ends."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from transformer.attention import KeyValueCache, causal_mask, padding_mask, record_attention
+from transformer.checkpoints import CheckpointError, read_json, read_tensors, resolve, write_json
+from transformer.config import TransformerConfig
+from transformer.embeddings import PositionalEncoding, TokenEmbedding
+from transformer.layers import DecoderLayer, EncoderLayer, LayerNorm
+
+
+class Encoder(nn.Module):
+    """A stack of N encoder layers (paper §3.1); pre-norm stacks are normalised once more at their end."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
+        self.norm = LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map embedded words x (B, S, D) to the memory (B, S, D); the mask broadcasts to (B, H, S, S)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.norm(x)
+
+
+class DecoderCache:
+    """What a decoder remembers between steps: for each layer, its own words and the memory's keys and values."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.layers = [(KeyValueCache(grows=True), KeyValueCache(grows=False)) for _ in range(n_layers)]
+
+    @property
+    def length(self) -> int:
+        """How many target positions are cached."""
+        keys = self.layers[0][0].keys
+        return 0 if keys is None else keys.size(2)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order."""
+        for caches in self.layers:
+            for cache in caches:
+                cache.select(rows)
+
+    def reorder(self, rows: Tensor) -> None:
+        """Reorder hypotheses of the same sentence: the target side moves, the memory they share stays."""
+        for own, _ in self.layers:
+            own.select(rows)
+
+
+class Decoder(nn.Module):
+    """A stack of N decoder layers (paper §3.1); pre-norm stacks are normalised once more at their end."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.n_layers))
+        self.norm = LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        self_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Map embedded target words x (B, T, D) to (B, T, D), reading memory (B, S, D).
+
+        The masks broadcast to (B, H, T, T) and (B, H, T, S). With a cache, x holds only the newest words.
+        """
+        for i, layer in enumerate(self.layers):
+            x = layer(x, memory, self_mask, memory_mask, None if cache is None else cache.layers[i])
+        return self.norm(x)
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The attention weights of one pass, rows are queries and columns are keys."""
+
+    encoder: Tensor
+    """source looking at source, (L, B, H, S, S)"""
+    decoder: Tensor
+    """target looking at earlier target, (L, B, H, T, T)"""
+    cross: Tensor
+    """target looking at source, (L, B, H, T, S)"""
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off while the block runs, and back on after it where it was on."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+class Transformer(nn.Module):
+    """The encoder–decoder of paper Figure 1: source and target ids in, logits over the vocabulary out.
+
+    Matrices start from Xavier's uniform distribution, embeddings from a normal distribution of deviation
+    d_model^-½, biases from zero. The paper does not give its initialisation; this is the one its published
+    code chose, and it makes word and position equally loud (see `TokenEmbedding`).
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.source_embedding = TokenEmbedding(config.vocab_size, config.d_model)
+        self.target_embedding = TokenEmbedding(config.vocab_size, config.d_model)
+        self.positions = PositionalEncoding(config.d_model, config.positions, config.max_len)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.target_embedding.weight = self.output.weight = self.source_embedding.weight
+        else:
+            nn.init.normal_(self.output.weight, std=config.d_model**-0.5)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.output.weight.device
+
+    def forward(self, source: Tensor, target: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Score every next word: source (B, S) and target (B, T) ids → logits (B, T, V).
+
+        Position t of the logits predicts token t + 1 of the target, from tokens 0 to t and the source.
+        `keep` (B, T) asks for the positions where it is True alone, as (n, V): the pre-softmax product is the
+        widest of the model, and training has no use for it at padding.
+
+        Raises IndexError for ids outside the vocabulary, ValueError for ids that are not (B, length) or a
+        sentence longer than a learned position table.
+        """
+        source_mask = self.source_mask(source)
+        hidden = self.decode(target, self.encode(source, source_mask), source_mask)
+        return self.output(hidden if keep is None else hidden[keep])
+
+    def source_mask(self, source: Tensor) -> Tensor:
+        """The padding mask of source ids (B, S), as (B, 1, 1, S)."""
+        return padding_mask(source, self.config.pad_id)
+
+    def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding."""
+        mask = self.source_mask(source) if mask is None else mask
+        return self.encoder(self._embed(source, self.source_embedding), mask)
+
+    def decode(
+        self, target: Tensor, memory: Tensor, source_mask: Tensor | None = None, cache: DecoderCache | None = None
+    ) -> Tensor:
+        """Map target ids (B, T), given the memory (B, S, D) and its mask, to the last layer's vectors (B, T, D).
+
+        Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
+        that came since the last call. `output` turns the result into logits.
+        """
+        past = 0 if cache is None else cache.length
+        self_mask = causal_mask(target.size(1), past, target.device)  # (1, 1, T, past + T)
+        if past == 0:
+            self_mask = self_mask & padding_mask(target, self.config.pad_id)  # (B, 1, T, T)
+        x = self._embed(target, self.target_embedding, start=past)
+        return self.decoder(x, memory, self_mask, source_mask, cache)
+
+    def _embed(self, ids: Tensor, embedding: TokenEmbedding, start: int = 0) -> Tensor:
+        if ids.dim() != 2:
+            raise ValueError(f"token ids have shape {tuple(ids.shape)}, expected (batch, length); add a batch dimension")
+        return self.dropout(self.positions(embedding(ids), start))
+
+    @torch.no_grad()
+    def attention_maps(self, source: Tensor, target: Tensor) -> AttentionMaps:
+        """Every attention weight of one pass over source (B, S) and target (B, T), without dropout."""
+        with evaluation_mode(self), record_attention(self) as recorded:
+            self(source, target)
+
+        def stack(side: str, attention: str) -> Tensor:  # L times (B, H, T, S) → (L, B, H, T, S)
+            names = [f"{side}.layers.{i}.{attention}" for i in range(self.config.n_layers)]
+            return torch.stack([recorded[name][0] for name in names])
+
+        return AttentionMaps(
+            encoder=stack("encoder", "self_attention"),
+            decoder=stack("decoder", "self_attention"),
+            cross=stack("decoder", "cross_attention"),
+        )
+
+    def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write `config.json` and `model.safetensors` into an existing folder; tied matrices are stored once."""
+        write_json(folder / "config.json", self.config.to_dict())
+        # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
+        tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}
+        save_file(tensors, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], device: torch.device | str = "cpu") -> "Transformer":
+        """Load a model, in float32 and ready for use (no dropout), from a checkpoint, a run or a shipped name.
+
+        Raises CheckpointError for a checkpoint that is missing, damaged or of another program.
+        """
+        folder = resolve(name)
+        settings = read_json(folder / "config.json")
+        try:
+            model = cls(TransformerConfig(**settings))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder / 'config.json'} does not describe a Transformer of this package: {error}") from error
+        model.load_weights(read_tensors(folder / "model.safetensors"), origin=str(folder))
+        return model.to(device).eval()
+
+    def load_weights(self, tensors: dict[str, Tensor], origin: str = "the weights") -> None:
+        """Copy the tensors into the parameters of the same names.
+
+        Raises CheckpointError where names or shapes differ; no parameter is touched then.
+        """
+        own = dict(self.named_parameters())
+        differing = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+        if own.keys() != tensors.keys() or differing:
+            name = sorted(differing or own.keys() ^ tensors.keys())[0]
+            got, expected = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, own))
+            raise CheckpointError(
+                f"{origin} is a checkpoint of another configuration: {name} is {got}, expected {expected}; "
+                "build the model from the config.json that lies beside the weights"
+            )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(tensors[name])

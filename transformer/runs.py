@@ -1,0 +1,137 @@
+"""A folder that keeps one training: its settings, its course, and its checkpoints."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transformer.checkpoints import (
+    CheckpointError,
+    best_checkpoint,
+    checkpoint_folder,
+    read_json,
+    read_tensors,
+    saved_checkpoints,
+    write_folder,
+    write_json,
+)
+from transformer.model import Transformer
+from transformer.tokenizer import Tokenizer
+
+
+@dataclass
+class Run:
+    """The folder of one training.
+
+    `config.json` has the settings, `metrics.jsonl` the course, one record a line, `checkpoints/step-…` a
+    checkpoint each, and `best.json` names the one with the lowest validation loss.
+    """
+
+    folder: Path
+    tokenizer: Tokenizer | None = None
+    """saved with every checkpoint, so that a checkpoint can translate on its own"""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """what `config.json` is to tell"""
+
+    def start(self) -> None:
+        """Make the folder for a new training.
+
+        Raises CheckpointError where it holds one already, or cannot be written.
+        """
+        if saved_checkpoints(self.folder):
+            raise CheckpointError(
+                f"{self.folder} already holds a training; go on with it by --resume, or choose another folder"
+            )
+        try:
+            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
+            (self.folder / "best.json").unlink(missing_ok=True)
+            write_json(self.folder / "config.json", self.settings)
+        except OSError as error:
+            raise CheckpointError(f"could not write to {self.folder} ({error}); choose a folder that is writable") from error
+
+    def restore(self, model: Transformer, optimizer: torch.optim.Optimizer) -> int:
+        """Load the last checkpoint into model and optimiser, and return the number of its update.
+
+        Raises CheckpointError for a folder without one, or one that does not fit the model.
+        """
+        last = last_checkpoint(self.folder)
+        state = read_json(last / "state.json")
+        model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
+        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
+        return int(state["step"])
+
+    def forget_after(self, step: int) -> None:
+        """Drop the records of updates that were lost, and that a resumed training makes again."""
+        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+        (self.folder / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The records so far; a last line that was cut off in the middle is left out."""
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def record(self, record: dict[str, float]) -> None:
+        """Add one line to `metrics.jsonl`."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def save(self, model: Transformer, optimizer: torch.optim.Optimizer, step: int, keep_last: int) -> Path:
+        """Write the checkpoint of this update, then delete those that are neither the last few nor the best.
+
+        Raises CheckpointError where it cannot be written; the checkpoints before it stay as they are.
+        """
+        folder = checkpoint_folder(self.folder, step)
+
+        def write(draft: Path) -> None:
+            model.save_pretrained(draft)
+            if self.tokenizer is not None:
+                self.tokenizer.save(draft / "tokenizer.json")
+            save_file(_optimizer_tensors(model, optimizer), draft / "optimizer.safetensors")
+            write_json(draft / "state.json", {"step": step})
+
+        write_folder(folder, write)
+        saved = saved_checkpoints(self.folder)
+        for old in set(saved[:-keep_last]) - {best_checkpoint(self.folder)}:
+            shutil.rmtree(old)
+        return folder
+
+    def note_best(self, step: int, nll: float) -> None:
+        """Let `best.json` name this update's checkpoint if its validation loss (nats per token) is the lowest yet."""
+        path = self.folder / "best.json"
+        if not path.is_file() or nll < read_json(path)["val_nll"]:
+            write_json(path, {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll})
+
+
+def last_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run; raises CheckpointError where there is none to resume from."""
+    saved = saved_checkpoints(run)
+    if not saved:
+        raise CheckpointError(
+            f"there is no run to resume in {run}, expected a checkpoint under {run / 'checkpoints'}; "
+            "start it without --resume, or name the folder of an earlier run"
+        )
+    return saved[-1]
+
+
+def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and counters by parameter name, since `model.parameters()` came in that order."""
+    state = optimizer.state_dict()["state"]
+    names = [name for name, _ in model.named_parameters()]
+    return {f"{names[i]}/{key}": tensor.contiguous() for i, moments in state.items() for key, tensor in moments.items()}
+
+
+def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    index = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+    for key, tensor in tensors.items():
+        name, _, moment = key.rpartition("/")
+        if name not in index:
+            raise CheckpointError(f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run")
+        state.setdefault(index[name], {})[moment] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,107 @@
+"""From text to token ids and back (paper §5.1): byte-level byte-pair encoding, or whole words."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+PAD, BOS, EOS, UNK = range(4)
+"""the ids of `SPECIAL_TOKENS`: padding, beginning and end of a sentence, a word that is not in the vocabulary"""
+
+
+class Tokenizer:
+    """Text to ids and back; `tokenizer.json` holds all of it.
+
+    Made by `Tokenizer.bpe`, `Tokenizer.words` or `Tokenizer.load`. Ids never include BOS or EOS: who builds a
+    batch adds them. Text that happens to spell a special token, such as "<s>", is text like any other.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._backend.encode_special_tokens = True  # or "<s>" in a sentence would become BOS
+
+    @classmethod
+    def bpe(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Learn a byte-level byte-pair encoding of at most `vocab_size` tokens from the texts.
+
+        It starts from the 256 bytes, so no string in any script is unknown, and decode(encode(x)) == x.
+
+        Raises ValueError for a vocabulary that cannot hold the bytes and the special tokens.
+        """
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        smallest = len(alphabet) + len(SPECIAL_TOKENS)
+        if vocab_size < smallest:
+            raise ValueError(f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens")
+        backend = Backend(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
+        )
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    @classmethod
+    def words(cls, texts: Iterable[str]) -> "Tokenizer":
+        """Give every word of the texts, and every punctuation mark, an id of its own; others become UNK."""
+        backend = Backend(models.WordLevel(unk_token=SPECIAL_TOKENS[UNK]))
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        trainer = trainers.WordLevelTrainer(special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    def __len__(self) -> int:
+        """The number of tokens, special ones included."""
+        return self._backend.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text, without BOS and EOS.
+
+        Raises TypeError for what is not a string, ValueError for one that is no valid Unicode text.
+        """
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of many texts, in parallel."""
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"got {type(text).__name__} {text!r}, expected a string to encode")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{text!r} holds half a surrogate pair, expected Unicode text; was it read as UTF-8?") from error
+        return [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids; special tokens are left out."""
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each id as a readable piece of text, special tokens included: labels for a figure."""
+        return [
+            SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else self._backend.decode([i], skip_special_tokens=False)
+            for i in ids
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """Write `tokenizer.json`."""
+        Path(path).write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read a `tokenizer.json` that `save` wrote.
+
+        Raises ValueError for a file that is not one, or whose special tokens have other ids.
+        """
+        try:
+            backend = Backend.from_str(Path(path).read_text(encoding="utf-8"))
+        except OSError:
+            raise
+        except Exception as error:  # the Rust side raises bare Exception for anything it cannot parse
+            raise ValueError(f"{path} is not a tokenizer file ({error}); was it cut off, or made by another program?") from error
+        found = tuple(backend.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
+        if found != SPECIAL_TOKENS:
+            raise ValueError(f"{path} begins with the tokens {found}, expected {SPECIAL_TOKENS}; it is of another program")
+        return cls(backend)
