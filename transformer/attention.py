@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transformer.symbols import PAD
 
-def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
+
+def padding_mask(ids: Tensor, pad_id: int = PAD) -> Tensor:
     """Hide padding from every query: (B, S) token ids → (B, 1, 1, S), True at real tokens."""
     return (ids != pad_id)[:, None, None, :]
 

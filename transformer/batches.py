@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transformer.tokenizer import BOS, EOS, PAD
+from transformer.symbols import BOS, EOS, PAD
 
 Example = tuple[list[int], list[int]]
 """one sentence pair as token ids, without BOS and EOS"""
@@ -75,10 +75,10 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
     A sentence longer than the budget is a batch of its own.
     """
     rng = random.Random(f"{seed}/{epoch}")
-    lengths = [(len(target) + 1, len(source) + 1) for source, target in examples]  # with EOS
+    lengths = [(len(source) + 1, len(target) + 1) for source, target in examples]  # with EOS
     order = list(range(len(examples)))
     rng.shuffle(order)
-    order.sort(key=lengths.__getitem__)  # stable: equal lengths stay shuffled
+    order.sort(key=lambda i: _place(*lengths[i]))  # stable: equal lengths stay shuffled
 
     batches: list[list[int]] = []
     longest = 0
@@ -90,3 +90,12 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
         batches[-1].append(i)
     rng.shuffle(batches)
     return iter(batches)
+
+
+def _place(source: int, target: int) -> tuple[int, int]:
+    """Where a pair stands in the order of lengths: by its longer side, then by how much longer that side is.
+
+    The second turns round at every step of the first, so that neighbours are alike on both sides everywhere.
+    """
+    longer = max(source, target)
+    return longer, source - target if longer % 2 else target - source

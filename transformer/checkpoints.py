@@ -25,10 +25,10 @@ class CheckpointError(RuntimeError):
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a new folder beside `folder`, then put it in its place.
+    """Let `write` fill a draft beside `folder`, then give it its name: a folder of that name is complete.
 
-    Raises CheckpointError when anything goes wrong on the way (disk full, folder not writable); whatever stood
-    at `folder`, and every checkpoint beside it, is then as it was.
+    Raises CheckpointError when anything goes wrong on the way (disk full, folder not writable, `folder` already
+    there); every checkpoint that was there before is then as it was.
     """
     draft = folder.with_name(folder.name + ".draft")
     try:
@@ -36,8 +36,6 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         draft.mkdir(parents=True)
         write(draft)
         _sync(draft)
-        if folder.exists():
-            shutil.rmtree(folder)
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -48,16 +46,21 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Force the files to the disk, so that a full disk speaks up before the old checkpoint goes."""
+    """Force the files to the disk, so that a full disk speaks up before an old checkpoint goes."""
     for path in folder.iterdir():
-        with path.open("rb") as file:
+        with path.open("rb+") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` as readable JSON, replacing the file in one step."""
+    replace_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: until the new one is complete, the old one stays."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 
@@ -68,7 +71,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); the file is damaged, use another checkpoint") from error
+        raise CheckpointError(
+            f"{path} is not valid JSON ({error}); the file is damaged, use another checkpoint"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected an object of settings")
     return content
@@ -140,7 +145,9 @@ def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
     for checkpoint in checkpoints:
         tensors = read_tensors(checkpoint / "model.safetensors")
         if total and {k: t.shape for k, t in tensors.items()} != {k: t.shape for k, t in total.items()}:
-            raise CheckpointError(f"{checkpoint} is of another model than {checkpoints[0]}; average checkpoints of one run")
+            raise CheckpointError(
+                f"{checkpoint} is of another model than {checkpoints[0]}; average checkpoints of one run"
+            )
         for name, tensor in tensors.items():
             total[name] = total.get(name, torch.zeros(())) + tensor.double()
     return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}

@@ -37,21 +37,18 @@ class TransformerConfig:
     """normalise after the residual sum (the paper) or before the sub-layer (most later models)"""
     tie_embeddings: bool = True
     """one matrix for source embedding, target embedding and pre-softmax layer (paper §3.4)"""
-    pad_id: int = 0
-    """the token that fills short sentences up and is never attended to"""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "max_len"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}, expected at least 1")
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
         for name, choices in {"positions": ("sinusoidal", "learned", "none"), "norm": ("post", "pre")}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
-        if not 0 <= self.pad_id < self.vocab_size:
-            raise ValueError(f"pad_id is {self.pad_id}, expected an id of the vocabulary, 0 to {self.vocab_size - 1}")
 
     @classmethod
     def base(cls, **changes: Any) -> "TransformerConfig":

@@ -18,7 +18,9 @@ from transformer.pairs import Pair
 
 EMBEDDED_SIZES = {"train": 8_000, "val": 500, "test": 500, "comp": 500}
 
-MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+MULTI30K_URL = (
+    "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+)
 MULTI30K_SPLITS = {"train": "train", "val": "val", "test": "test_2016_flickr"}
 MULTI30K_SHA256 = {
     "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
@@ -50,7 +52,7 @@ class Corpus:
 
     def __getitem__(self, split: str) -> list[Pair]:
         if split not in self.splits:
-            raise KeyError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
+            raise ValueError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
         return self.splits[split]
 
 
@@ -117,7 +119,9 @@ def _multi30k_file(name: str) -> Path:
     try:
         return Path(cache.fetch(name))
     except ValueError as error:  # pooch has removed the file again
-        raise ValueError(f"the download of {name} is damaged (its SHA-256 differs); nothing was kept, try again") from error
+        raise ValueError(
+            f"the download of {name} is damaged (its SHA-256 differs); nothing was kept, try again"
+        ) from error
     except OSError as error:
         raise CorpusUnavailable(
             f"Multi30k is not here and could not be downloaded ({type(error).__name__} for {name}). Connect to the "
@@ -136,7 +140,9 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
         candidates = [folder / f"{split}.{language}{ending}" for ending in ("", ".gz")]
         found = [path for path in candidates if path.is_file()]
         if not found:
-            raise ValueError(f"{folder} has no {candidates[0].name} (or {candidates[1].name}), expected one line a sentence")
+            raise ValueError(
+                f"{folder} has no {candidates[0].name} (or {candidates[1].name}), expected one line a sentence"
+            )
         return found[0]
 
     pairs = {split: load_parallel(find(split, source), find(split, target)) for split in ("train", "val", "test")}
@@ -154,14 +160,17 @@ def load_parallel(source: Path, target: Path) -> list[Pair]:
             f"{source} has {len(sources)} lines and {target} has {len(targets)}, expected line n of the one to be "
             "the translation of line n of the other; was one of them cut off?"
         )
-    return [Pair(s, t) for s, t in zip(sources, targets) if s and t]
+    return [Pair(s, t) for s, t in zip(sources, targets, strict=True) if s and t]
 
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, perhaps gzipped, stripped of white space at both ends.
 
-    Raises ValueError for a file that is not UTF-8 or whose compression is damaged.
+    Raises FileNotFoundError where there is no such file, ValueError for one that is not UTF-8 or whose
+    compression is damaged.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}, expected UTF-8 text with one sentence a line")
     content = path.read_bytes()
     if path.suffix == ".gz":
         try:
@@ -171,8 +180,10 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8") from error
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8"
+        ) from error
     # Only \n ends a line: str.splitlines would also cut at form feeds and the like, and shift one side.
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 

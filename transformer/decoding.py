@@ -15,7 +15,8 @@ from torch import Tensor
 
 from transformer.batches import pad
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
-from transformer.tokenizer import BOS, EOS, PAD, Tokenizer
+from transformer.symbols import BOS, EOS, PAD
+from transformer.tokenizer import Tokenizer
 
 EXTRA_LENGTH = 50
 """a translation may be this many tokens longer than its source (paper §6.1)"""
@@ -78,9 +79,7 @@ def length_penalty(length: int, alpha: float) -> float:
     return ((5 + length) / 6) ** alpha
 
 
-def greedy(
-    model: Transformer, source: Tensor, max_length: int | None = None, attention: bool = False
-) -> list[Decoded]:
+def greedy(model: Transformer, source: Tensor, max_length: int | None = None, attention: bool = False) -> list[Decoded]:
     """Take the most likely token at every step: source ids (B, S), each ending in EOS → one translation each.
 
     `max_length` limits the tokens of a translation; by default to the source's length + 50.
@@ -344,6 +343,10 @@ class DecodingConfig:
     """sampling: same seed, same translations"""
 
 
+DEFAULT_DECODING = DecodingConfig()
+"""beam search as in the paper: four hypotheses, alpha 0.6"""
+
+
 def decode(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
     """Decode source ids (B, S), each ending in EOS, by the method that the configuration names.
 
@@ -355,14 +358,12 @@ def decode(model: Transformer, source: Tensor, config: DecodingConfig) -> list[D
         return beam_search(model, source, config.beam, config.alpha, config.max_length)
     if config.method == "sample":
         generator = torch.Generator(source.device).manual_seed(config.seed)
-        return sample(
-            model, source, config.temperature, config.top_k, config.top_p, generator, config.max_length
-        )
+        return sample(model, source, config.temperature, config.top_k, config.top_p, generator, config.max_length)
     raise ValueError(f"method is {config.method!r}, expected 'beam', 'greedy' or 'sample'")
 
 
 def translate(
-    model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], config: DecodingConfig = DecodingConfig()
+    model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], config: DecodingConfig = DEFAULT_DECODING
 ) -> list[str]:
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
@@ -372,6 +373,7 @@ def translate(
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
     ids = tokenizer.encode_all(sentences)
+    _check_lengths(model, ids)
     order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)
     translations = [""] * len(sentences)
     for start in range(0, len(order), config.batch_size):
@@ -380,3 +382,15 @@ def translate(
         for i, decoded in zip(chunk, decode(model, source, config), strict=True):
             translations[i] = tokenizer.decode(decoded.best.tokens)
     return translations
+
+
+def _check_lengths(model: Transformer, ids: Sequence[Sequence[int]]) -> None:
+    """Find a sentence that is too long before any work is done on the others."""
+    if model.config.positions != "learned":
+        return
+    for i, row in enumerate(ids, 1):
+        if len(row) + 1 > model.config.max_len:
+            raise ValueError(
+                f"sentence {i} has {len(row) + 1} tokens with EOS, expected at most {model.config.max_len}, the number "
+                "of learned positions; split it, or use a model with sinusoidal positions"
+            )

@@ -16,7 +16,9 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     try:
         chosen = torch.device(wanted)
     except RuntimeError as error:
-        raise ValueError(f"device {wanted!r} is unknown, expected for example 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
+        raise ValueError(
+            f"device {wanted!r} is unknown, expected for example 'cpu', 'cuda', 'cuda:1' or 'mps'"
+        ) from error
     if not _available(chosen.type):
         raise ValueError(f"device {str(chosen)!r} is not available here; use 'cpu', or leave the choice to the program")
     return chosen

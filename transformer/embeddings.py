@@ -91,5 +91,6 @@ class PositionalEncoding(nn.Module):
                 f"the sentence has {n} tokens, expected at most {len(self.table)}, the number of learned positions; "
                 "shorten it, or train with a larger max_len or with sinusoidal positions"
             )
-        table = sinusoids(2 * n, self.table.size(1))  # twice: decoding asks for one position more each step
-        self.table = table.to(self.table)
+        with torch.inference_mode(False):  # it may grow during a search, but training will use it too
+            table = sinusoids(2 * n, self.table.size(1))  # twice: decoding asks for one position more each step
+            self.table = table.to(self.table)

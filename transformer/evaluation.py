@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from sacrebleu.metrics import BLEU
 
 from transformer.batches import Example, collate, token_batches
-from transformer.decoding import DecodingConfig, translate
+from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.model import Transformer, evaluation_mode
 from transformer.pairs import Pair
-from transformer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from transformer.symbols import SPECIAL_TOKENS
+from transformer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
 
 
 def evaluate(
-    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[Pair], decoding: DecodingConfig = DecodingConfig()
+    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[Pair], decoding: DecodingConfig = DEFAULT_DECODING
 ) -> Evaluation:
     """Translate the sources and compare with the targets; then score the targets themselves.
 

@@ -1,213 +1,709 @@
 """The embedded corpus: English sentences and their German translations, from a grammar small enough to read.
 
-A *meaning* is drawn at random (who does what to whom, when, where and why) and said twice, in English and in
-German. Every word remembers which unit of the meaning it says; words that share a unit are aligned. So the word
-alignment and the parse tree are known by construction, not guessed from the words.
+A meaning is drawn at random (who does what to whom, when, where and why) and said twice, in English and in
+German. Every word remembers which unit of the meaning it says, and words that share a unit are aligned: word
+alignment and parse tree are known by construction, not guessed from the words.
 
-The file reads like a first German lesson: the words, the endings, the noun phrase, the verb, the clause, the
-sentence. Then come the random choices and the splits.
+The file reads like a first German lesson: the words, the endings, the noun phrase, the clause, the sentence.
+Then come the random choices and the splits.
 """
 
 import random
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
 
 from transformer.pairs import Pair
 
-# The words -------------------------------------------------------------------------------------------------
+# The words: `kinds` say what goes with what. Somebody opens a bag, nobody opens a bird. ----------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noun:
-    """A noun: singular and plural in both languages, German gender (m, f, n), and the kinds of thing it names."""
+    """A noun, and what kinds of thing it names."""
 
-    english: str
-    german: str
-    gender: str
+    singular: str
+    plural: str
+    german_singular: str
+    german_plural: str
+    gender: str  # m, f or n
     kinds: str
 
 
 @dataclass(frozen=True)
 class Adjective:
-    """An adjective, the kinds of thing it can describe, and the stem that takes its German endings."""
+    """An adjective, and what kinds of thing it can describe."""
 
     english: str
     german: str
+    about: str  # age, size, …: nothing is said to be old and young
     kinds: str
-    stem: str = ""
-    """where it differs from the word itself, as in "teuer", "ein teurer Mantel\""""
+    stem: str = ""  # what takes the endings, if not the word itself: "teuer", but "der teure Mantel"
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb with its forms, and the kinds of thing that can be its subject and its object."""
+    """A verb, and what kinds of thing can be its subject and its object."""
 
-    english: str
-    """base form, third person singular, past participle"""
-    german: str
-    """infinitive, third person singular, auxiliary of the perfect, past participle"""
+    base: str
+    third: str  # she "sees"
+    participle: str
+    infinitive: str  # in German also the form for the plural
+    german_third: str
+    auxiliary: str  # of the perfect: "hat" or "ist"
+    german_participle: str
     subjects: str
     objects: str = ""
-    prefix: str = ""
-    """the German prefix that splits off: "auf" in "sie macht die Tür auf\""""
-    particle: str = ""
-    """the English particle: "up" in "she wakes up\""""
-    prepositions: tuple[str, str] = ("", "")
-    """what stands before the object, in English and in German"""
-    case: str = "accusative"
-    """the case of the German object"""
-    adjuncts: str = "time"
-    """what may be added, of "time" and "place\""""
-    recipient: bool = False
-    """whether somebody receives the object"""
+    case: str = "accusative"  # of the German object
+    prepositions: tuple[str, str] = ("", "")  # before the object, in English and in German
+    prefix: str = ""  # splits off in German: "sie macht die Tür auf"
+    particle: str = ""  # the like of it in English: "she wakes up"
+    recipient: bool = False  # somebody gets the object
+    place: bool = False  # the clause may say where
+    state: bool = False  # nothing that happens at some time: said in the present only
 
 
-NOUNS = (
-    Noun("man men", "Mann Männer", "m", "person"),
-    Noun("woman women", "Frau Frauen", "f", "person"),
-    Noun("boy boys", "Junge Jungen", "m", "person child"),
-    Noun("girl girls", "Mädchen Mädchen", "n", "person child"),
-    Noun("child children", "Kind Kinder", "n", "person child"),
-    Noun("teacher teachers", "Lehrer Lehrer", "m", "person"),
-    Noun("aunt aunts", "Tante Tanten", "f", "person"),
-    Noun("dog dogs", "Hund Hunde", "m", "animal"),
-    Noun("cat cats", "Katze Katzen", "f", "animal"),
-    Noun("bird birds", "Vogel Vögel", "m", "animal"),
-    Noun("horse horses", "Pferd Pferde", "n", "animal"),
-    Noun("lamp lamps", "Lampe Lampen", "f", "goods"),
-    Noun("clock clocks", "Uhr Uhren", "f", "goods"),
-    Noun("car cars", "Auto Autos", "n", "goods"),
-    Noun("picture pictures", "Bild Bilder", "n", "goods"),
-    Noun("coat coats", "Mantel Mäntel", "m", "goods"),
-    Noun("key keys", "Schlüssel Schlüssel", "m", "goods"),
-    Noun("bag bags", "Tasche Taschen", "f", "goods case"),
-    Noun("suitcase suitcases", "Koffer Koffer", "m", "goods case"),
-    Noun("book books", "Buch Bücher", "n", "goods text"),
-    Noun("newspaper newspapers", "Zeitung Zeitungen", "f", "goods text"),
-    Noun("letter letters", "Brief Briefe", "m", "text"),
-    Noun("door doors", "Tür Türen", "f", "opening"),
-    Noun("window windows", "Fenster Fenster", "n", "opening"),
-    Noun("apple apples", "Apfel Äpfel", "m", "food"),
-    Noun("pear pears", "Birne Birnen", "f", "food"),
-    Noun("egg eggs", "Ei Eier", "n", "food"),
-    Noun("garden gardens", "Garten Gärten", "m", "place"),
-    Noun("park parks", "Park Parks", "m", "place"),
-    Noun("kitchen kitchens", "Küche Küchen", "f", "place"),
-    Noun("school schools", "Schule Schulen", "f", "place building"),
-    Noun("house houses", "Haus Häuser", "n", "place building"),
-)
+@cache
+def fits(kinds: str, noun: Noun) -> bool:
+    """Whether the noun names something of one of these kinds."""
+    return not set(kinds.split()).isdisjoint(noun.kinds.split())
 
-ADJECTIVES = (
-    Adjective("old", "alt", "person animal goods text opening place"),
-    Adjective("young", "jung", "person animal"),
-    Adjective("small", "klein", "person animal goods opening food place"),
-    Adjective("big", "groß", "person animal goods opening food place"),
-    Adjective("new", "neu", "goods text opening place"),
-    Adjective("beautiful", "schön", "animal goods text place"),
-    Adjective("expensive", "teuer", "goods food", stem="teur"),
-    Adjective("heavy", "schwer", "goods case"),
-    Adjective("red", "rot", "goods opening food"),
-    Adjective("black", "schwarz", "animal goods opening"),
-    Adjective("white", "weiß", "animal goods opening"),
-    Adjective("tired", "müde", "person animal", stem="müd"),
-    Adjective("hungry", "hungrig", "person animal"),
-    Adjective("friendly", "freundlich", "person animal"),
-)
 
-BE = Verb("be is been", "sein ist ist gewesen", "person animal goods text opening food place")
-NEED = Verb("need needs needed", "brauchen braucht hat gebraucht", "person", "goods food text")
-LOVE = Verb("love loves loved", "lieben liebt hat geliebt", "person", "person animal", adjuncts="")
-HELP = Verb("help helps helped", "helfen hilft hat geholfen", "person", "person animal", case="dative")
-OPEN = Verb("open opens opened", "machen macht hat gemacht", "person", "opening case", prefix="auf")
-VERBS = (
-    NEED, LOVE, HELP, OPEN,
-    Verb("close closes closed", "machen macht hat gemacht", "person", "opening case", prefix="zu"),
-    Verb("see sees seen", "sehen sieht hat gesehen", "person animal", "person animal goods food", adjuncts="time place"),
-    Verb("find finds found", "finden findet hat gefunden", "person", "animal goods text", adjuncts="time place"),
-    Verb("buy buys bought", "kaufen kauft hat gekauft", "person", "goods food"),
-    Verb("visit visits visited", "besuchen besucht hat besucht", "person", "person"),
-    Verb("read reads read", "lesen liest hat gelesen", "person", "text", adjuncts="time place"),
-    Verb("eat eats eaten", "essen isst hat gegessen", "person", "food", adjuncts="time place"),
-    Verb("look looks looked", "suchen sucht hat gesucht", "person animal", "person animal goods text",
-         prepositions=("for", ""), adjuncts="time place"),
-    Verb("wait waits waited", "warten wartet hat gewartet", "person animal", "person",
-         prepositions=("for", "auf"), adjuncts="time place"),
-    Verb("play plays played", "spielen spielt hat gespielt", "child", "child animal",
-         prepositions=("with", "mit"), case="dative", adjuncts="time place"),
-    Verb("go goes gone", "gehen geht ist gegangen", "person", "place", prepositions=("into", "in")),
-    Verb("follow follows followed", "folgen folgt ist gefolgt", "person animal", "person animal", case="dative"),
-    Verb("listen listens listened", "hören hört hat gehört", "person", "person", prefix="zu",
-         prepositions=("to", ""), case="dative"),
-    Verb("call calls called", "rufen ruft hat gerufen", "person", "person", prefix="an"),
-    Verb("invite invites invited", "laden lädt hat geladen", "person", "person", prefix="ein"),
-    Verb("give gives given", "geben gibt hat gegeben", "person", "goods food text", recipient=True),
-    Verb("show shows shown", "zeigen zeigt hat gezeigt", "person", "goods text", recipient=True),
-    Verb("wake wakes woken", "wachen wacht ist gewacht", "person animal", prefix="auf", particle="up"),
-    Verb("sleep sleeps slept", "schlafen schläft hat geschlafen", "person animal", adjuncts="time place"),
-    Verb("work works worked", "arbeiten arbeitet hat gearbeitet", "person", adjuncts="time place"),
-)  # fmt: skip
-CLAUSE_VERBS = (
-    Verb("know knows known", "wissen weiß hat gewusst", "person"),
-    Verb("say says said", "sagen sagt hat gesagt", "person"),
-    Verb("think thinks thought", "denken denkt hat gedacht", "person"),
-)
+def _entries(text: str) -> list[list[str]]:
+    return [entry.split() for entry in text.split(",")]
 
-TENSES = {  # English: base and third person; German: infinitive (also the plural) and third person
-    "will": ("will will", "werden wird"),
-    "can": ("can can", "können kann"),
-    "must": ("must must", "müssen muss"),
-    "perfect": ("have has", ""),  # German takes the auxiliary of the verb
+
+def _nouns(kinds: str, text: str) -> dict[str, Noun]:
+    gender = {"der": "m", "die": "f", "das": "n"}
+    return {one: Noun(one, many, eins, viele, gender[der], kinds) for one, many, der, eins, viele in _entries(text)}
+
+
+def _verb(forms: str, subjects: str, objects: str = "", **more: Any) -> Verb:
+    return Verb(*forms.split(), subjects, objects, **more)
+
+
+NOUNS = {
+    **_nouns("person adult", "man men der Mann Männer, woman women die Frau Frauen"),
+    **_nouns("person adult", "teacher teachers der Lehrer Lehrer, aunt aunts die Tante Tanten"),
+    **_nouns("person child", "boy boys der Junge Jungen"),
+    **_nouns("person child young", "girl girls das Mädchen Mädchen, child children das Kind Kinder"),
+    **_nouns("animal", "dog dogs der Hund Hunde, cat cats die Katze Katzen"),
+    **_nouns("animal", "bird birds der Vogel Vögel, horse horses das Pferd Pferde"),
+    **_nouns("goods", "coat coats der Mantel Mäntel, key keys der Schlüssel Schlüssel"),
+    **_nouns("goods bulky", "lamp lamps die Lampe Lampen, clock clocks die Uhr Uhren"),
+    **_nouns("goods bulky", "picture pictures das Bild Bilder, radio radios das Radio Radios"),
+    **_nouns("goods bulky case", "bag bags die Tasche Taschen, suitcase suitcases der Koffer Koffer"),
+    **_nouns("goods bulky text", "book books das Buch Bücher"),
+    **_nouns("goods text", "newspaper newspapers die Zeitung Zeitungen"),
+    **_nouns("text", "letter letters der Brief Briefe"),
+    **_nouns("opening bulky", "window windows das Fenster Fenster, door doors die Tür Türen"),
+    **_nouns("food", "apple apples der Apfel Äpfel, pear pears die Birne Birnen, egg eggs das Ei Eier"),
+    **_nouns("place", "garden gardens der Garten Gärten, park parks der Park Parks"),
+    **_nouns("place", "kitchen kitchens die Küche Küchen"),
+    **_nouns("place building", "school schools die Schule Schulen, house houses das Haus Häuser"),
 }
-ADVERBS = {
-    "today": "heute", "tomorrow": "morgen", "now": "jetzt", "soon": "bald", "often": "oft", "sometimes": "manchmal"
-}  # fmt: skip
-PREPOSITIONS = {"in": "in", "behind": "hinter"}  # with the dative: they say where
+ALL, LIVING = "person animal goods text opening food place", "person animal"
+
+ADJECTIVES = {
+    adjective.english: adjective
+    for adjective in (
+        Adjective("old", "alt", "age", "adult animal goods text opening place"),
+        Adjective("young", "jung", "age", "adult young animal"),
+        Adjective("new", "neu", "age", "goods text opening place"),
+        Adjective("small", "klein", "size", ALL),
+        Adjective("big", "groß", "size", ALL),
+        Adjective("heavy", "schwer", "weight", "bulky"),
+        Adjective("expensive", "teuer", "price", "goods food", stem="teur"),
+        Adjective("red", "rot", "colour", "goods opening food"),
+        Adjective("white", "weiß", "colour", "goods opening food"),
+        Adjective("black", "schwarz", "colour", "animal goods opening"),
+        Adjective("tired", "müde", "mood", LIVING, stem="müd"),
+        Adjective("hungry", "hungrig", "mood", LIVING),
+        Adjective("friendly", "freundlich", "mood", LIVING),
+    )
+}
+
+_VERBS = (
+    _verb("be is been sein ist ist gewesen", ALL, state=True),
+    _verb("know knows known wissen weiß hat gewusst", "person", state=True),
+    _verb("say says said sagen sagt hat gesagt", "person", state=True),
+    _verb("think thinks thought denken denkt hat gedacht", "person", state=True),
+    _verb("need needs needed brauchen braucht hat gebraucht", "person", "goods food text", state=True),
+    _verb("love loves loved lieben liebt hat geliebt", LIVING, LIVING, state=True),
+    _verb("help helps helped helfen hilft hat geholfen", LIVING, LIVING, case="dative"),
+    _verb("follow follows followed folgen folgt ist gefolgt", LIVING, LIVING, case="dative"),
+    _verb("see sees seen sehen sieht hat gesehen", LIVING, "person animal goods food", place=True),
+    _verb("find finds found finden findet hat gefunden", LIVING, "animal goods text", place=True),
+    _verb("read reads read lesen liest hat gelesen", "person", "text", place=True),
+    _verb("eat eats eaten essen isst hat gegessen", "person", "food", place=True),
+    _verb("buy buys bought kaufen kauft hat gekauft", "person", "goods food"),
+    _verb("carry carries carried tragen trägt hat getragen", "person", "bulky"),
+    _verb("give gives given geben gibt hat gegeben", "person", "goods food text", recipient=True),
+    _verb("show shows shown zeigen zeigt hat gezeigt", "person", "goods text", recipient=True),
+    _verb("open opens opened machen macht hat gemacht", "person", "opening case", prefix="auf"),
+    _verb("close closes closed machen macht hat gemacht", "person", "opening case", prefix="zu"),
+    _verb("call calls called rufen ruft hat gerufen", "person", "person", prefix="an"),
+    _verb("invite invites invited laden lädt hat geladen", "person", "person", prefix="ein"),
+    _verb("wake wakes woken wachen wacht ist gewacht", LIVING, particle="up", prefix="auf"),
+    _verb("listen listens listened hören hört hat gehört", LIVING, "person", "dative", ("to", ""), prefix="zu"),
+    _verb("go goes gone gehen geht ist gegangen", LIVING, "place", prepositions=("into", "in")),
+    _verb("look looks looked suchen sucht hat gesucht", LIVING, "person animal goods text",
+          prepositions=("for", ""), place=True),
+    _verb("wait waits waited warten wartet hat gewartet", LIVING, "person",
+          prepositions=("for", "auf"), place=True),
+    _verb("play plays played spielen spielt hat gespielt", "child animal", "child animal",
+          "dative", prepositions=("with", "mit"), place=True),
+    _verb("sleep sleeps slept schlafen schläft hat geschlafen", LIVING, place=True),
+    _verb("work works worked arbeiten arbeitet hat gearbeitet", "person", place=True),
+)  # fmt: skip
+VERBS = {verb.base: verb for verb in _VERBS}
+CLAUSE_VERBS = ("know", "say", "think")  # their object is a clause: "she knows that …"
+
+MODALS = {"will": ("wird", "werden"), "can": ("kann", "können"), "must": ("muss", "müssen")}
+AUXILIARIES = {"hat": ("hat", "haben"), "ist": ("ist", "sind")}
+ADVERBS = {"today": "heute", "tomorrow": "morgen", "now": "jetzt", "soon": "bald", "often": "oft"}
+WHERE = {"in": "in", "behind": "hinter"}
 CONTRACTIONS = {("in", "dem"): "im", ("in", "das"): "ins"}
 CONJUNCTIONS = {"that": "dass", "because": "weil", "although": "obwohl", "while": "während", "if": "wenn"}
-MAYBE = {  # the six translations of "maybe", and how often each is meant; the last five put the verb at the end
-    "vielleicht": 0.35, "es kann sein": 0.13, "es mag sein": 0.13, "es könnte sein": 0.13,
-    "es ist möglich": 0.13, "es wäre möglich": 0.13,
-}  # fmt: skip
+MAYBE = {"vielleicht": 0.35} | dict.fromkeys(  # what "maybe" becomes, how often; after "es …" the verb comes last
+    ("es kann sein", "es mag sein", "es könnte sein", "es ist möglich", "es wäre möglich"), 0.13
+)
 
-ENGLISH_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-GERMAN_NUMBERS = (
-    "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn "
-    "siebzehn achtzehn neunzehn"
-).split()
-GERMAN_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+ONES = _entries(
+    "one ein, two zwei, three drei, four vier, five fünf, six sechs, seven sieben, eight acht, nine neun, ten zehn, "
+    "eleven elf, twelve zwölf, thirteen dreizehn, fourteen vierzehn, fifteen fünfzehn, sixteen sechzehn, "
+    "seventeen siebzehn, eighteen achtzehn, nineteen neunzehn"
+)
+TENS = _entries(
+    "ten zehn, twenty zwanzig, thirty dreißig, forty vierzig, fifty fünfzig, sixty sechzig, seventy siebzig, "
+    "eighty achtzig, ninety neunzig"
+)
 
 
-def english_number(n: int) -> list[str]:
-    """The words of 2 to 99: 23 is ["twenty", "three"]."""
-    tens, ones = divmod(_countable(n), 10)
-    if n < 20:
-        return [ENGLISH_NUMBERS[n]]
-    return [ENGLISH_TENS[tens - 2]] + ([ENGLISH_NUMBERS[ones]] if ones else [])
-
-
-def german_number(n: int) -> str:
-    """The one word of 2 to 99, ones before tens: 23 is "dreiundzwanzig"."""
-    tens, ones = divmod(_countable(n), 10)
-    if n < 20:
-        return GERMAN_NUMBERS[n]
-    return (GERMAN_NUMBERS[ones] + "und" if ones else "") + GERMAN_TENS[tens - 2]
-
-
-def _countable(n: int) -> int:
+def number(n: int) -> tuple[list[str], str]:
+    """The English words and the German word for 2 to 99: 23 is ["twenty", "three"] and "dreiundzwanzig"."""
     if not 2 <= n <= 99:
-        raise ValueError(f"the grammar counts from 2 to 99, got {n}; one thing is a singular")
-    return n
+        raise ValueError(f"the grammar counts from 2 to 99, got {n}; one thing is a singular, without a number")
+    tens, ones = divmod(n, 10)
+    if n < 20 or ones == 0:
+        english, german = ONES[n - 1] if n < 20 else TENS[tens - 1]
+        return [english], german
+    (ten, zehn), (one, eins) = TENS[tens - 1], ONES[ones - 1]
+    return [ten, one], f"{eins}und{zehn}"
 
 
-# The endings -----------------------------------------------------------------------------------------------
+# The endings. Columns: masculine, feminine, neuter, plural. A dash is no ending. -----------------------------
 
 
 def _table(nominative: str, accusative: str, dative: str) -> dict[str, list[str]]:
     rows = {"nominative": nominative, "accusative": accusative, "dative": dative}
-    return {case: row.replace("-", " ").split(",") for case, row in rows.items()}
+    return {case: [cell.strip("-") for cell in row.split()] for case, row in rows.items()}
+
+
+DEFINITE = _table("der die das die", "den die das die", "dem der dem den")
+INDEFINITE = _table("- e - e", "en e - e", "em er em en")
+PRONOUNS = _table("er sie es sie", "ihn sie es sie", "ihm ihr ihm ihnen")
+STRONG = _table("er e es e", "en e es e", "em er em en")  # shows gender and case
+MIXED = _table("er e es en", "en e es en", "en en en en")  # of adjectives: shows what "ein" leaves open
+WEAK = _table("e e e en", "en e e en", "en en en en")  # of adjectives: another word has shown it already
+
+DETERMINERS = {  # English: the German stem, its endings, and those of an adjective that follows
+    "the": ("", DEFINITE, WEAK),
+    "this": ("dies", STRONG, WEAK),
+    "every": ("jed", STRONG, WEAK),
+    "a": ("ein", INDEFINITE, MIXED),
+    "my": ("mein", INDEFINITE, MIXED),
+    "": ("", STRONG, STRONG),
+}
+
+# The meaning -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NounPhrase:
+    """Something named: "the old dog", "these twenty three dogs"."""
+
+    noun: Noun
+    determiner: str = "the"  # of DETERMINERS
+    adjective: Adjective | None = None
+    count: int | None = 1  # 1 is the singular, 2 to 99 are said, None is a plural without a number
+
+    @property
+    def column(self) -> int:
+        """The column of the tables of endings that this phrase takes; 3 is the plural."""
+        return 3 if self.count != 1 else "mfn".index(self.noun.gender)
+
+    @property
+    def english_pronoun(self) -> str:
+        """English goes by sex, and by none for a thing; empty for "the girl", who is "she" but "das Mädchen"."""
+        if self.count != 1:
+            return "they"
+        return {"m": "he", "f": "she", "n": ""}[self.noun.gender] if fits("person", self.noun) else "it"
+
+
+@dataclass(frozen=True)
+class Pronoun:
+    """Something named before, by a noun phrase that both languages look back to, each in its own way."""
+
+    antecedent: NounPhrase
+
+    @property
+    def column(self) -> int:
+        """German goes by the gender of the noun: a lamp is "sie", a suitcase is "er"."""
+        return self.antecedent.column
+
+
+@dataclass(frozen=True)
+class Clause:
+    """Who does what to whom, when and where; with the verb BE, what somebody or something is like."""
+
+    subject: NounPhrase | Pronoun
+    verb: Verb
+    object: NounPhrase | Pronoun | None = None
+    recipient: NounPhrase | None = None
+    predicate: Adjective | None = None  # with BE
+    tense: str = "present"  # or "perfect", or one of MODALS
+    time: str = ""  # of ADVERBS
+    where: str = ""  # of WHERE, with a place
+    place: NounPhrase | None = None
+    fronted: str = ""  # "time" or "place", when the main clause starts with it
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A main clause, perhaps with a subordinate clause after or before it, perhaps under a "maybe"."""
+
+    main: Clause
+    conjunction: str = ""  # of CONJUNCTIONS
+    subordinate: Clause | None = None
+    subordinate_first: bool = False
+    maybe: bool = False
+
+
+# The noun phrase ---------------------------------------------------------------------------------------------
+
+
+class Word(NamedTuple):
+    """A word of either language, the units of meaning that it says, and for English its part of speech."""
+
+    text: str
+    units: tuple[str, ...]
+    tag: str = ""
+
+
+class Tree(NamedTuple):
+    """A labelled constituent of the English parse."""
+
+    label: str
+    parts: tuple["Tree | Word", ...]
+
+
+class Part(NamedTuple):
+    """A part of a sentence in both languages: English trees and German words."""
+
+    english: Sequence[Tree | Word] = ()
+    german: Sequence[Word] = ()
+
+
+NOTHING = Part()
+
+
+def german_noun(noun: Noun, case: str, plural: bool) -> str:
+    """The noun in its case: -n in the dative plural, and -n on a masculine in -e but in the nominative."""
+    if plural:
+        return noun.german_plural + ("n" if case == "dative" and noun.german_plural[-1] not in "ns" else "")
+    weak = noun.gender == "m" and noun.german_singular.endswith("e")
+    return noun.german_singular + ("n" if weak and case != "nominative" else "")
+
+
+def noun_phrase(phrase: NounPhrase | Pronoun | None, case: str, unit: str) -> Part:
+    """Determiner, number, adjective, noun; in German all but the number agree in gender, number and case."""
+    if phrase is None:
+        return NOTHING
+    if isinstance(phrase, Pronoun):
+        text = phrase.antecedent.english_pronoun
+        if case != "nominative":
+            text = {"he": "him", "she": "her", "it": "it", "they": "them"}[text]
+        tree = Tree("NP", (Word(text, (unit,), "PRP"),))
+        return Part([tree], [Word(PRONOUNS[case][phrase.column], (unit,))])
+    noun, adjective, plural = phrase.noun, phrase.adjective, phrase.count != 1
+    stem, endings, adjective_endings = DETERMINERS[phrase.determiner]
+    english = [Word(noun.plural, (unit,), "NNS") if plural else Word(noun.singular, (unit,), "NN")]
+    german = [Word(german_noun(noun, case, plural), (unit,))]
+    if adjective:  # each further word goes before those that we have
+        units, ending = (f"{unit}: adjective",), adjective_endings[case][phrase.column]
+        english.insert(0, Word(adjective.english, units, "JJ"))
+        german.insert(0, Word((adjective.stem or adjective.german) + ending, units))
+    if plural and phrase.count:
+        units, (digits, numeral) = (f"{unit}: number",), number(phrase.count)
+        english = [*(Word(digit, units, "CD") for digit in digits), *english]
+        german.insert(0, Word(numeral, units))
+    if phrase.determiner:
+        units, determiner = (f"{unit}: determiner",), phrase.determiner
+        if determiner == "a" and english[0].text[0] in "aeiou":
+            determiner = "an"
+        elif determiner == "this" and plural:
+            determiner = "these"
+        english.insert(0, Word(determiner, units, "PRP$" if determiner == "my" else "DT"))
+        german.insert(0, Word(stem + endings[case][phrase.column], units))
+    return Part([Tree("NP", tuple(english))], german)
+
+
+def prepositional_phrase(english: str, german: str, phrase: Part, unit: str) -> Part:
+    """A preposition before a noun phrase, perhaps in English only; "in dem" becomes "im", which says two units."""
+    words = list(phrase.german)
+    contracted = CONTRACTIONS.get((german, words[0].text))
+    if contracted:
+        words[0] = Word(contracted, (unit, *words[0].units))
+    elif german:
+        words.insert(0, Word(german, (unit,)))
+    return Part([Tree("PP", (Word(english, (unit,), "IN"), *phrase.english))], words)
+
+
+# The clause --------------------------------------------------------------------------------------------------
+
+
+def english_verb_phrase(clause: Clause, unit: str, rest: Sequence[Tree | Word]) -> Tree:
+    """The verb and all that follows it; after an auxiliary this is a verb phrase of its own."""
+    verb, plural, units = clause.verb, clause.subject.column == 3, (f"{unit} verb",)
+    if verb.particle:
+        rest = [Tree("PRT", (Word(verb.particle, units, "RP"),)), *rest]
+    if clause.tense == "present":
+        several = "are" if verb.base == "be" else verb.base
+        return Tree("VP", (Word(several, units, "VBP") if plural else Word(verb.third, units, "VBZ"), *rest))
+    tense = (f"{unit} tense",)
+    if clause.tense == "perfect":
+        auxiliary = Word("have", tense, "VBP") if plural else Word("has", tense, "VBZ")
+        return Tree("VP", (auxiliary, Tree("VP", (Word(verb.participle, units, "VBN"), *rest))))
+    return Tree("VP", (Word(clause.tense, tense, "MD"), Tree("VP", (Word(verb.base, units, "VB"), *rest))))
+
+
+def german_verb(clause: Clause, unit: str, verb_final: bool) -> tuple[Word, list[Word]]:
+    """The finite verb and what stands at the end: "macht" … "auf", "hat" … "aufgemacht", "wird" … "aufmachen"."""
+    verb, plural, units = clause.verb, clause.subject.column == 3, (f"{unit} verb",)
+    if clause.tense != "present":
+        perfect = clause.tense == "perfect"
+        finite = AUXILIARIES[verb.auxiliary] if perfect else MODALS[clause.tense]
+        last = verb.prefix + (verb.german_participle if perfect else verb.infinitive)
+        return Word(finite[plural], (f"{unit} tense",)), [Word(last, units)]
+    several = "sind" if verb.base == "be" else verb.infinitive
+    finite = several if plural else verb.german_third
+    if verb_final or not verb.prefix:
+        return Word(verb.prefix + finite, units), []
+    return Word(finite, units), [Word(verb.prefix, units)]
+
+
+def clause_part(clause: Clause, unit: str, front: Part = NOTHING, verb_final: bool = False) -> Part:
+    """A clause: the same parts in two orders.
+
+    English: the front, the subject, the verb, objects, place, time. German: the finite verb comes second, after
+    the front or else the subject; in a subordinate clause (`verb_final`) it comes last. The rest stands between
+    it and the end: a pronoun as early, an object with a preposition as late as can be.
+    """
+    subject = noun_phrase(clause.subject, "nominative", f"{unit} subject")
+    recipient = noun_phrase(clause.recipient, "dative", f"{unit} recipient")
+    thing = noun_phrase(clause.object, clause.verb.case, f"{unit} object")
+    english, german = clause.verb.prepositions
+    if english:  # "looks for" is one word in German, "waits for" is two
+        thing = prepositional_phrase(english, german, thing, f"{unit} {'preposition' if german else 'verb'}")
+    place = predicate = time = NOTHING
+    if clause.place:
+        place = noun_phrase(clause.place, "dative", f"{unit} place")
+        place = prepositional_phrase(clause.where, WHERE[clause.where], place, f"{unit} where")
+    if clause.predicate:
+        adjective, units = clause.predicate, (f"{unit} predicate",)
+        tree = Tree("ADJP", (Word(adjective.english, units, "JJ"),))
+        predicate = Part([tree], [Word(adjective.german, units)])
+    if clause.time:
+        units = (f"{unit} time",)
+        time = Part([Tree("ADVP", (Word(clause.time, units, "RB"),))], [Word(ADVERBS[clause.time], units)])
+    if clause.fronted == "time":
+        front, time = time, NOTHING
+    elif clause.fronted == "place":
+        front, place = place, NOTHING
+
+    rest = [tree for part in (recipient, thing, predicate, place, time) for tree in part.english]
+    trees = [*front.english, *subject.english, english_verb_phrase(clause, unit, rest)]
+
+    if isinstance(clause.object, Pronoun):
+        middle = (thing, time, place)
+    elif german:
+        middle = (time, place, thing)
+    else:
+        middle = (time, recipient, thing, place, predicate)
+    finite, end = german_verb(clause, unit, verb_final)
+    last = [*(word for part in middle for word in part.german), *end]
+    if verb_final:
+        words = [*front.german, *subject.german, *last, finite]
+    elif front.german:
+        words = [*front.german, finite, *subject.german, *last]
+    else:
+        words = [*subject.german, finite, *last]
+    return Part(trees, words)
+
+
+# The sentence ------------------------------------------------------------------------------------------------
+
+
+def sentence_part(sentence: Sentence, maybe: str = "vielleicht") -> Part:
+    """One English tree and the German words; `maybe` is the translation of "maybe", one of MAYBE."""
+    front = after = NOTHING
+    verb_final = sentence.maybe and maybe != "vielleicht"
+    if sentence.maybe:
+        words = [*maybe.split(), ",", "dass"] if verb_final else [maybe]
+        tree = Tree("ADVP", (Word("maybe", ("maybe",), "RB"),))
+        front = Part([tree], [Word(word, ("maybe",)) for word in words])
+    if sentence.subordinate:
+        units = ("conjunction",)
+        inner = clause_part(sentence.subordinate, "subordinate", verb_final=True)
+        clause = Tree("S", tuple(inner.english))
+        tree = Tree("SBAR", (Word(sentence.conjunction, units, "IN"), clause))
+        german = [Word(CONJUNCTIONS[sentence.conjunction], units), *inner.german]
+        if sentence.subordinate_first:
+            comma = Word(",", ("comma",), ",")
+            front = Part([tree, comma], [*german, comma])
+        else:  # where English has the bare conjunction, German has a comma before it
+            after = Part([tree], [Word(",", units), *german])
+    main = clause_part(sentence.main, "main", front, verb_final)
+    *before, verb_phrase = main.english
+    verb_phrase = Tree("VP", (*verb_phrase.parts, *after.english))
+    stop = Word(".", ("stop",), ".")
+    return Part([Tree("S", (*before, verb_phrase, stop))], [*main.german, *after.german, stop])
+
+
+def leaves(tree: Tree | Word) -> list[Word]:
+    """The words of a parse tree, from left to right."""
+    return [tree] if isinstance(tree, Word) else [word for part in tree.parts for word in leaves(part)]
+
+
+def bracket(tree: Tree | Word) -> str:
+    """The parse tree as text: "(S (NP (DT the) (NN dog)) (VP (VBZ sleeps)) (. .))"."""
+    if isinstance(tree, Word):
+        return f"({tree.tag} {tree.text})"
+    return f"({tree.label} {' '.join([bracket(part) for part in tree.parts])})"
+
+
+def say(sentence: Sentence, maybe: str = "vielleicht") -> Pair:
+    """The meaning in both languages, with alignment, tree and alternatives; `maybe` as in `sentence_part`."""
+
+    def text(words: Sequence[Word]) -> str:
+        return " ".join([word.text for word in words])
+
+    (tree,), target = sentence_part(sentence, maybe)
+    source = leaves(tree)
+    places: dict[str, list[int]] = {}
+    for j, word in enumerate(target):
+        for unit in word.units:
+            places.setdefault(unit, []).append(j)
+    links = tuple((i, j) for i, word in enumerate(source) for j in places[word.units[0]])
+    wordings = MAYBE.items() if sentence.maybe else ()
+    alternatives = tuple((text(sentence_part(sentence, wording).german), p) for wording, p in wordings)
+    return Pair(text(source), text(target), links, bracket(tree), alternatives)
+
+
+# What is held out --------------------------------------------------------------------------------------------
+
+# Each adjective with each noun that it can describe, each verb with each noun that can be its object.
+COMBINATIONS = [
+    (word, noun.singular)
+    for word, kinds in [(a.english, a.kinds) for a in ADJECTIVES.values()] + [(v.base, v.objects) for v in _VERBS]
+    for noun in NOUNS.values()
+    if fits(kinds, noun)
+]
+HELD_OUT = frozenset(COMBINATIONS[5::10])
+TRAINED = frozenset(COMBINATIONS) - HELD_OUT
+
+
+def combinations(sentence: Sentence) -> Iterator[tuple[str, str]]:
+    """The adjective–noun and verb–object combinations of COMBINATIONS that the sentence holds."""
+    for clause in filter(None, (sentence.main, sentence.subordinate)):
+        if isinstance(clause.object, NounPhrase):
+            yield clause.verb.base, clause.object.noun.singular
+        for phrase in (clause.subject, clause.object, clause.recipient, clause.place):
+            if isinstance(phrase, NounPhrase) and phrase.adjective:
+                yield phrase.adjective.english, phrase.noun.singular
+
+
+def holds_held_out(sentence: Sentence) -> bool:
+    """Whether the sentence is one for "comp": it holds a combination that all other splits do without."""
+    return not HELD_OUT.isdisjoint(combinations(sentence))
+
+
+def split_by_checksum(source: str) -> str:
+    """The split of any other English sentence, by nothing but its letters: so at no seed and size do two share one."""
+    return {3: "val", 4: "test"}.get(zlib.crc32(source.encode()) % 10, "train")
+
+
+# Random choices ----------------------------------------------------------------------------------------------
+
+DEFINITES = ["the", "the", "the", "this", "every"]
+SINGULARS = [*DEFINITES, "a", "a", "a", "a", "my"]
+PLURALS = ["the", "the", "this", "my", "", "", ""]
+TENSES = [*["present"] * 3, *["perfect"] * 2, *["will"] * 3, "can", "must"]
+TIMES = {"present": ["today", "now", "often"], "perfect": ["today", "often"]}  # and else:
+TIMES_TO_COME = ["today", "tomorrow", "soon"]
+TENSES_AROUND = {  # a conjunction: of the main clause, and of the subordinate clause
+    "because": (TENSES, TENSES),
+    "although": (TENSES, TENSES),
+    "while": (["present"], ["present"]),
+    "if": (["present", "will", "can", "must"], ["present"]),
+}
+
+
+@cache
+def nouns_for(kinds: str, but: Noun | None = None) -> list[Noun]:
+    """The nouns of these kinds, `but` one that has its part already."""
+    return [noun for noun in NOUNS.values() if fits(kinds, noun) and noun is not but]
+
+
+@cache
+def adjectives_for(noun: Noun) -> list[Adjective]:
+    """The adjectives that can describe what the noun names."""
+    return [adjective for adjective in ADJECTIVES.values() if fits(adjective.kinds, noun)]
+
+
+@cache
+def actions_of(noun: Noun | None) -> list[Verb]:
+    """What this noun can do; all that can be done for None."""
+    actions = [verb for verb in _VERBS if verb.base not in ("be", *CLAUSE_VERBS)]
+    return [verb for verb in actions if noun is None or fits(verb.subjects, noun)]
+
+
+def draw_noun_phrase(rng: random.Random, nouns: Sequence[Noun], definite: bool = False) -> NounPhrase:
+    """A noun phrase with one of the nouns; a place is one place."""
+    noun = rng.choice(nouns)
+    adjective = rng.choice(adjectives_for(noun)) if rng.random() < 0.35 else None
+    determiner, count = rng.choice(DEFINITES if definite else SINGULARS), 1
+    if rng.random() < 0.25 and not fits("place", noun):
+        determiner = rng.choice(PLURALS[:3] if definite else PLURALS)
+        count = rng.randint(2, 99) if rng.random() < 0.45 else None
+    if determiner == "my" and noun.singular in ("man", "woman"):  # in German: my husband, my wife
+        determiner = "the"
+    return NounPhrase(noun, determiner, adjective, count)
+
+
+def draw_action(rng: random.Random, tenses: Sequence[str] = TENSES, subject: Pronoun | None = None) -> Clause:
+    """A clause with a verb other than BE, by any subject unless there is one."""
+    if subject:
+        verb = rng.choice([verb for verb in VERBS if fits(verb.subjects, subject.antecedent.noun)])
+        actor, noun = subject, subject.antecedent.noun
+    else:
+        verb = rng.choice(VERBS)
+        actor = draw_noun_phrase(rng, nouns_for(verb.subjects))
+        noun = actor.noun
+    tense = "present" if verb.state else rng.choice(tenses)
+    thing = recipient = place = None
+    time = where = ""
+    if verb.objects:
+        thing = draw_noun_phrase(rng, nouns_for(verb.objects, noun))
+    if verb.recipient:
+        recipient = draw_noun_phrase(rng, nouns_for("person", noun), definite=True)
+    if not verb.state and rng.random() < 0.25:
+        time = rng.choice(TIMES.get(tense, TIMES_TO_COME))
+    if verb.place and rng.random() < 0.25:
+        where, kind = rng.choice([("in", "place"), ("behind", "building")])
+        place = draw_noun_phrase(rng, nouns_for(kind))
+    return Clause(actor, verb, thing, recipient, None, tense, time, where, place)
+
+
+def draw_description(rng: random.Random, subject: NounPhrase | Pronoun) -> Clause:
+    """What the subject is like, beside what it is called."""
+    phrase = subject.antecedent if isinstance(subject, Pronoun) else subject
+    known = phrase.adjective.about if phrase.adjective else ""
+    fitting = [a for a in ADJECTIVES if (a.english, phrase.noun.singular) in TRAINED and a.about != known]
+    return Clause(subject, BE, predicate=rng.choice(fitting))
+
+
+def draw_clause(rng: random.Random, tenses: Sequence[str] = TENSES) -> Clause:
+    """A clause that needs no other before it."""
+    if rng.random() < 0.15:
+        return draw_description(rng, draw_noun_phrase(rng, NOUNS, definite=True))
+    return draw_action(rng, tenses)
+
+
+def draw_front(rng: random.Random, clause: Clause) -> Clause:
+    """The same clause, perhaps with the time or the place before all else."""
+    movable = [name for name in ("time", "place") if getattr(clause, name)]
+    return replace(clause, fronted=rng.choice(movable)) if movable and rng.random() < 0.5 else clause
+
+
+def clear_pronoun(phrase: NounPhrase | Pronoun | None, before: Clause) -> Pronoun | None:
+    """A pronoun for this phrase of the clause before, if there it can mean nothing else."""
+    if not isinstance(phrase, NounPhrase):
+        return None
+    said = (before.subject, before.object, before.recipient, before.place)
+    pronouns = [other.english_pronoun for other in said if isinstance(other, NounPhrase)]
+    return Pronoun(phrase) if "" not in pronouns and pronouns.count(phrase.english_pronoun) == 1 else None
+
+
+def draw_sequel(rng: random.Random, before: Clause, tenses: Sequence[str] = TENSES) -> Clause:
+    """Any clause after the one before; half of the time its subject, if living, acts again, now as a pronoun."""
+    again = clear_pronoun(before.subject, before)
+    if again and fits(LIVING, again.antecedent.noun) and rng.random() < 0.5:
+        return draw_action(rng, tenses, again)
+    return draw_clause(rng, tenses)
+
+
+def draw_reason(rng: random.Random, before: Clause) -> Clause:
+    """What the subject or the object of the clause before is like, or what the one has to do with the other."""
+    subject, thing = clear_pronoun(before.subject, before), clear_pronoun(before.object, before)
+    reasons = [draw_description(rng, pronoun) for pronoun in (subject, thing) if pronoun]
+    if subject and thing and fits("person", subject.antecedent.noun):
+        for verb, tense in ((NEED, "present"), (LOVE, "present"), (HELP, "must"), (HELP, "will")):
+            if verb is not before.verb and (verb.base, thing.antecedent.noun.singular) in TRAINED:
+                reasons.append(Clause(subject, verb, thing, tense=tense))
+    return rng.choice(reasons) if reasons else draw_clause(rng)
+
+
+def draw_sentence(rng: random.Random) -> Sentence:
+    """A meaning to be said."""
+    kind = rng.choices(("simple", "maybe", "that", "reason", "circumstance"), (53, 7, 10, 17, 13))[0]
+    if kind == "simple":
+        return Sentence(draw_front(rng, draw_clause(rng)))
+    if kind == "maybe":
+        return Sentence(draw_clause(rng), maybe=True)
+    if kind == "that":
+        main = Clause(draw_noun_phrase(rng, nouns_for("person")), rng.choice(CLAUSE_VERBS))
+        return Sentence(main, "that", draw_sequel(rng, main))
+    if kind == "reason":
+        main = draw_action(rng)
+        return Sentence(draw_front(rng, main), rng.choice(["because", "although"]), draw_reason(rng, main))
+    conjunction = rng.choice(list(TENSES_AROUND))
+    main_tenses, subordinate_tenses = TENSES_AROUND[conjunction]
+    if rng.random() < 0.5:
+        subordinate = draw_clause(rng, subordinate_tenses)
+        return Sentence(draw_sequel(rng, subordinate, main_tenses), conjunction, subordinate, subordinate_first=True)
+    main = draw_clause(rng, main_tenses)
+    return Sentence(draw_front(rng, main), conjunction, draw_sequel(rng, main, subordinate_tenses))
+
+
+# The corpus --------------------------------------------------------------------------------------------------
+
+SPLITS = ("train", "val", "test", "comp")
+LONGEST = 18  # words of either language, full stop and comma among them
+
+
+def generate(n: int, seed: int, split: str = "train") -> list[Pair]:
+    """The first n pairs of the endless list that seed and split determine, on every machine.
+
+    "val" and "test" are like "train"; in "comp" every sentence holds a combination of words that the other
+    splits never hold. Raises ValueError for a negative n and for an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"the embedded corpus has no split {split!r}, expected one of {', '.join(SPLITS)}")
+    if n < 0:
+        raise ValueError(f"cannot generate {n} sentences, expected a number from 0 upwards")
+    rng = random.Random(f"{seed}/{split}")
+    pairs: list[Pair] = []
+    while len(pairs) < n:
+        sentence = draw_sentence(rng)
+        if holds_held_out(sentence) != (split == "comp"):
+            continue
+        pair = say(sentence, rng.choices(list(MAYBE), list(MAYBE.values()))[0])
+        if split not in ("comp", split_by_checksum(pair.source)):
+            continue
+        if max(len(pair.source.split()), len(pair.target.split())) <= LONGEST:
+            pairs.append(pair)
+    return pairs

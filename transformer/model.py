@@ -148,7 +148,8 @@ class Transformer(nn.Module):
 
     def source_mask(self, source: Tensor) -> Tensor:
         """The padding mask of source ids (B, S), as (B, 1, 1, S)."""
-        return padding_mask(source, self.config.pad_id)
+        _check_shape(source)
+        return padding_mask(source)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
         """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding."""
@@ -164,15 +165,14 @@ class Transformer(nn.Module):
         that came since the last call. `output` turns the result into logits.
         """
         past = 0 if cache is None else cache.length
+        x = self._embed(target, self.target_embedding, start=past)
         self_mask = causal_mask(target.size(1), past, target.device)  # (1, 1, T, past + T)
         if past == 0:
-            self_mask = self_mask & padding_mask(target, self.config.pad_id)  # (B, 1, T, T)
-        x = self._embed(target, self.target_embedding, start=past)
+            self_mask = self_mask & padding_mask(target)  # (B, 1, T, T)
         return self.decoder(x, memory, self_mask, source_mask, cache)
 
     def _embed(self, ids: Tensor, embedding: TokenEmbedding, start: int = 0) -> Tensor:
-        if ids.dim() != 2:
-            raise ValueError(f"token ids have shape {tuple(ids.shape)}, expected (batch, length); add a batch dimension")
+        _check_shape(ids)
         return self.dropout(self.positions(embedding(ids), start))
 
     @torch.no_grad()
@@ -209,7 +209,9 @@ class Transformer(nn.Module):
         try:
             model = cls(TransformerConfig(**settings))
         except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{folder / 'config.json'} does not describe a Transformer of this package: {error}") from error
+            raise CheckpointError(
+                f"{folder / 'config.json'} does not describe a Transformer of this package: {error}"
+            ) from error
         model.load_weights(read_tensors(folder / "model.safetensors"), origin=str(folder))
         return model.to(device).eval()
 
@@ -230,3 +232,8 @@ class Transformer(nn.Module):
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(tensors[name])
+
+
+def _check_shape(ids: Tensor) -> None:
+    if ids.dim() != 2:
+        raise ValueError(f"token ids have shape {tuple(ids.shape)}, expected (batch, length); add a batch dimension")

@@ -1,8 +1,11 @@
 """A folder that keeps one training: its settings, its course, and its checkpoints."""
 
 import json
+import math
 import shutil
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from transformer.checkpoints import (
     checkpoint_folder,
     read_json,
     read_tensors,
+    replace_text,
     saved_checkpoints,
     write_folder,
     write_json,
@@ -47,13 +51,11 @@ class Run:
             raise CheckpointError(
                 f"{self.folder} already holds a training; go on with it by --resume, or choose another folder"
             )
-        try:
+        with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
-        except OSError as error:
-            raise CheckpointError(f"could not write to {self.folder} ({error}); choose a folder that is writable") from error
 
     def restore(self, model: Transformer, optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into model and optimiser, and return the number of its update.
@@ -61,15 +63,21 @@ class Run:
         Raises CheckpointError for a folder without one, or one that does not fit the model.
         """
         last = last_checkpoint(self.folder)
-        state = read_json(last / "state.json")
+        step = read_json(last / "state.json").get("step")
+        if not isinstance(step, int):
+            raise CheckpointError(
+                f"{last / 'state.json'} has step {step!r}, expected the number of an update; it is damaged, "
+                f"delete {last} to go on from the checkpoint before it"
+            )
         model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
         _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
-        return int(state["step"])
+        return step
 
     def forget_after(self, step: int) -> None:
         """Drop the records of updates that were lost, and that a resumed training makes again."""
         kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
-        (self.folder / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
+        with self._writing():
+            replace_text(self.folder / "metrics.jsonl", "".join(kept))
 
     def metrics(self) -> list[dict[str, float]]:
         """The records so far; a last line that was cut off in the middle is left out."""
@@ -78,7 +86,7 @@ class Run:
 
     def record(self, record: dict[str, float]) -> None:
         """Add one line to `metrics.jsonl`."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with self._writing(), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def save(self, model: Transformer, optimizer: torch.optim.Optimizer, step: int, keep_last: int) -> Path:
@@ -104,8 +112,19 @@ class Run:
     def note_best(self, step: int, nll: float) -> None:
         """Let `best.json` name this update's checkpoint if its validation loss (nats per token) is the lowest yet."""
         path = self.folder / "best.json"
-        if not path.is_file() or nll < read_json(path)["val_nll"]:
-            write_json(path, {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll})
+        if not path.is_file() or nll < read_json(path).get("val_nll", math.inf):
+            with self._writing():
+                write_json(path, {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"could not write to {self.folder} ({error}); make room or choose a folder that is writable. "
+                "Checkpoints saved before are intact: go on from the last one with --resume"
+            ) from error
 
 
 def last_checkpoint(run: Path) -> Path:
@@ -132,6 +151,10 @@ def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensor
     for key, tensor in tensors.items():
         name, _, moment = key.rpartition("/")
         if name not in index:
-            raise CheckpointError(f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run")
+            raise CheckpointError(
+                f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run"
+            )
         state.setdefault(index[name], {})[moment] = tensor
+    if missing := [name for name in index if index[name] not in state]:
+        raise CheckpointError(f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -6,9 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
-PAD, BOS, EOS, UNK = range(4)
-"""the ids of `SPECIAL_TOKENS`: padding, beginning and end of a sentence, a word that is not in the vocabulary"""
+from transformer.symbols import SPECIAL_TOKENS, UNK
 
 
 class Tokenizer:
@@ -33,7 +31,9 @@ class Tokenizer:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         smallest = len(alphabet) + len(SPECIAL_TOKENS)
         if vocab_size < smallest:
-            raise ValueError(f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens")
+            raise ValueError(
+                f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens"
+            )
         backend = Backend(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
@@ -71,7 +71,9 @@ class Tokenizer:
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(f"{text!r} holds half a surrogate pair, expected Unicode text; was it read as UTF-8?") from error
+                raise ValueError(
+                    f"{text!r} holds half a surrogate pair, expected Unicode text; was it read as UTF-8?"
+                ) from error
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -93,15 +95,20 @@ class Tokenizer:
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a `tokenizer.json` that `save` wrote.
 
-        Raises ValueError for a file that is not one, or whose special tokens have other ids.
+        Raises FileNotFoundError where there is none, ValueError for a file that is not one, or whose special
+        tokens have other ids.
         """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is missing, expected the tokenizer that the model was trained with")
         try:
-            backend = Backend.from_str(Path(path).read_text(encoding="utf-8"))
-        except OSError:
-            raise
+            backend = Backend.from_file(str(path))
         except Exception as error:  # the Rust side raises bare Exception for anything it cannot parse
-            raise ValueError(f"{path} is not a tokenizer file ({error}); was it cut off, or made by another program?") from error
+            raise ValueError(
+                f"{path} is not a tokenizer file ({error}); was it cut off, or made by another program?"
+            ) from error
         found = tuple(backend.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
         if found != SPECIAL_TOKENS:
-            raise ValueError(f"{path} begins with the tokens {found}, expected {SPECIAL_TOKENS}; it is of another program")
+            raise ValueError(
+                f"{path} begins with the tokens {found}, expected {SPECIAL_TOKENS}; it is of another program"
+            )
         return cls(backend)

@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
@@ -72,9 +72,18 @@ class TrainingConfig:
             raise ValueError(f"peak_rate is {self.peak_rate}, expected a learning rate above 0")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}, expected 0 or more and below 1")
-        for name, choices in {"schedule": ("noam", "linear", "constant"), "precision": ("auto", "fp32", "bf16")}.items():
+        for name, choices in {
+            "schedule": ("noam", "linear", "constant"),
+            "precision": ("auto", "fp32", "bf16"),
+        }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+
+
+WHEN_IT_DIVERGES = (
+    "lower peak_rate, lengthen warmup or use precision fp32, then start again or go on from the last checkpoint "
+    "with --resume"
+)
 
 
 def noam(step: int, d_model: int, warmup: int) -> float:
@@ -153,6 +162,8 @@ def train(
     course = _Course(run if update.is_main else None, done, last, show=progress and update.is_main)
 
     def checkpoint(step: int) -> None:
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            raise FloatingPointError(f"weights are not finite after update {step}; {WHEN_IT_DIVERGES}")
         if course.run is not None:
             course.run.save(model, update.optimizer, step, config.keep_last)
 
@@ -183,7 +194,9 @@ class _Update:
         device: str | torch.device | None,
     ) -> None:
         device = choose_device(device)
-        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False)
+        # The sinusoids are the only buffer. Each process grows its own, so that they may differ in length.
+        own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[own_buffers])
         self.n_processes = self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         self.device = self.accelerator.device if self.n_processes > 1 else device
@@ -259,10 +272,7 @@ class _Course:
         mean = float(self.loss) / self.n_tokens
         speed = self.n_tokens / (time.perf_counter() - self.started)
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the loss is {mean} at update {step}, expected a number; lower peak_rate, lengthen warmup or use "
-                "precision fp32, then start again or go on from the last checkpoint with --resume"
-            )
+            raise FloatingPointError(f"the loss is {mean} at update {step}, expected a number; {WHEN_IT_DIVERGES}")
         self._record({"step": step, "loss": mean, "learning_rate": rate, "tokens_per_second": speed})
         self.bar.set_postfix_str(f"loss {mean:.3f}, {speed:,.0f} tokens/s, learning rate {rate:.1e}")
         self._start_over()
@@ -280,11 +290,12 @@ class _Course:
         )
         if self.run is not None:
             self.run.note_best(step, scores.nll)
-        self.bar.write(
-            f"update {step}: validation loss {scores.loss:.3f} smoothed, {scores.nll:.3f} unsmoothed, "
-            f"perplexity {scores.perplexity:.2f}, token accuracy {scores.accuracy:.3f}",
-            file=sys.stderr,
-        )
+        if not self.bar.disable:
+            self.bar.write(
+                f"update {step}: validation loss {scores.loss:.3f} smoothed, {scores.nll:.3f} unsmoothed, "
+                f"perplexity {scores.perplexity:.2f}, token accuracy {scores.accuracy:.3f}",
+                file=sys.stderr,
+            )
         self._start_over()
 
     def _record(self, record: dict[str, float]) -> None:

@@ -1,0 +1,51 @@
+"""What all tests share: one thread, one seed, and models small enough to build for every test."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+
+from transformer.config import TransformerConfig
+from transformer.model import Transformer
+
+torch.set_num_threads(1)  # sums in one order, and no quarrel over cores between processes
+# The same examples on every machine; no deadline, for a first call may have to load a kernel.
+hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+class TorchRandom:
+    """Lets Hypothesis seed PyTorch before every example, so that a failure can be replayed."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate = staticmethod(torch.get_rng_state)
+    setstate = staticmethod(torch.set_rng_state)
+
+
+TORCH_RANDOM = TorchRandom()  # Hypothesis holds it weakly
+hypothesis.register_random(TORCH_RANDOM)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Every test starts from the same random state, in whatever order and company it runs."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., Transformer]:
+    """Builds a small model in evaluation mode, with changes to its configuration.
+
+    All its parameters are random, gains and biases included: where they are 1 and 0, mistakes can hide.
+    """
+
+    def build(**changes: Any) -> Transformer:
+        sizes = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 32, "max_len": 16}
+        model = Transformer(TransformerConfig(**{**sizes, **changes})).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        return model
+
+    return build

@@ -1,0 +1,400 @@
+"""Checkpoints: written whole or not at all, never unpickled, and damaged ones are refused by name."""
+
+import ast
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from transformer import checkpoints, runs
+from transformer.batches import Example
+from transformer.checkpoints import (
+    CheckpointError,
+    average,
+    best_checkpoint,
+    checkpoint_folder,
+    read_json,
+    read_tensors,
+    resolve,
+    saved_checkpoints,
+    write_folder,
+    write_json,
+)
+from transformer.model import Transformer
+from transformer.runs import Run
+from transformer.tokenizer import Tokenizer
+from transformer.training import TrainingConfig, train
+
+PACKAGE = Path(checkpoints.__file__).parent
+FILES = {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}
+EXAMPLES: list[Example] = [([4, 5, 6], [6, 5, 4]), ([7, 8], [8, 7]), ([9], [9])]
+
+Builder = Callable[..., Transformer]
+
+
+def train_some(model: Transformer, run: Run, until: int = 2, **options: Any) -> None:
+    """Train up to an update; every second one leaves a checkpoint."""
+    config = TrainingConfig(steps=100, batch_size=2, warmup=2, peak_rate=1e-2, validate_every=2, precision="fp32")
+    train(model, EXAMPLES, EXAMPLES, config, run, until=until, device="cpu", progress=False, **options)
+
+
+@pytest.fixture
+def run(tiny_model: Builder, tmp_path: Path) -> Run:
+    """A training with one checkpoint, of update 2."""
+    run = Run(tmp_path / "run", Tokenizer.words(["a b c"]))
+    train_some(tiny_model(), run)
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is saved comes back
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False, "norm": "pre"}, {"positions": "learned"}], ids=str)
+def test_loaded_model_computes_the_same(tiny_model: Builder, tmp_path: Path, changes: dict[str, Any]):
+    model = tiny_model(**changes)
+    model.save_pretrained(tmp_path)
+    loaded = Transformer.from_pretrained(tmp_path)
+    source, target = torch.randint(4, 11, (2, 5)), torch.randint(4, 11, (2, 7))
+    assert loaded.config == model.config and not loaded.training
+    assert torch.equal(loaded(source, target), model(source, target))
+
+
+def test_tied_matrices_are_stored_once_and_tied_again(tiny_model: Builder, tmp_path: Path):
+    tiny_model().save_pretrained(tmp_path)
+    stored = sum(tensor.numel() for tensor in load_file(tmp_path / "model.safetensors").values())
+    loaded = Transformer.from_pretrained(tmp_path)
+    assert stored == sum(parameter.numel() for parameter in loaded.parameters())
+    assert loaded.output.weight is loaded.source_embedding.weight
+
+
+def test_checkpoint_is_complete_and_needs_no_pickle(run: Run):
+    (checkpoint,) = saved_checkpoints(run.folder)
+    assert {path.name for path in checkpoint.iterdir()} == FILES
+    assert {path.suffix for path in run.folder.rglob("*") if path.is_file()} == {".json", ".jsonl", ".safetensors"}
+    assert Tokenizer.load(checkpoint / "tokenizer.json").encode("b") == run.tokenizer.encode("b")
+
+
+def test_package_unpickles_nothing():
+    """No module imports what unpickles, and none calls the torch functions that do."""
+    banned_modules, banned_names = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}, {"load_state"}
+    for module in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                origin = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                assert not banned_modules & {name.split(".")[0] for name in origin}, module.name
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) not in {"torch.load", "np.load", "numpy.load"}, module.name
+                assert node.attr not in banned_names, module.name
+
+
+def test_model_can_be_meant_in_three_ways(run: Run, monkeypatch: pytest.MonkeyPatch):
+    (checkpoint,) = saved_checkpoints(run.folder)
+    assert resolve(run.folder) == resolve(str(checkpoint)) == checkpoint
+    monkeypatch.setattr(checkpoints, "SHIPPED", checkpoint.parent)
+    assert resolve(checkpoint.name) == checkpoint
+    with pytest.raises(CheckpointError, match=rf"no model 'elsewhere', expected the folder .*{checkpoint.name}"):
+        resolve("elsewhere")
+
+
+def test_run_without_checkpoints_is_said(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="holds no finished checkpoint, expected one under"):
+        resolve(tmp_path)
+
+
+def test_half_written_checkpoint_is_no_checkpoint(run: Run):
+    shutil.copytree(saved_checkpoints(run.folder)[0], run.folder / "checkpoints" / "step-00000009.draft")
+    assert [folder.name for folder in saved_checkpoints(run.folder)] == ["step-00000002"]
+
+
+def test_best_checkpoint_that_is_gone_leaves_the_last(run: Run):
+    write_json(run.folder / "best.json", {"checkpoint": "step-00000001", "val_nll": 0.0})
+    assert best_checkpoint(run.folder).name == "step-00000002"
+
+
+# When saving fails
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fail_at_call(n: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which finds the disk full at its n-th call."""
+    calls = iter(range(1, n))
+    return lambda *args, **options: function(*args, **options) if next(calls, None) else no_space()
+
+
+def only_for_reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`Path.open` on a full disk."""
+    return lambda path, mode="r", *args, **options: (
+        function(path, mode, *args, **options) if mode in ("r", "rb") else no_space()
+    )
+
+
+STAGES = {
+    "making the folder": (Path, "mkdir", 1),
+    "the model": (sys.modules["transformer.model"], "save_file", 1),
+    "the tokeniser": (Tokenizer, "save", 1),
+    "the optimiser": (runs, "save_file", 1),
+    "the first JSON file": (checkpoints, "replace_text", 1),
+    "the second JSON file": (checkpoints, "replace_text", 2),
+    "syncing the first file": (os, "fsync", 1),
+    "syncing the last file": (os, "fsync", len(FILES)),
+    "giving the folder its name": (Path, "rename", 1),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_checkpoint_that_cannot_be_written_harms_none_that_can_be_read(
+    run: Run, tiny_model: Builder, monkeypatch: pytest.MonkeyPatch, stage: str
+):
+    before = contents(run.folder / "checkpoints")
+    place, name, n = STAGES[stage]
+    model, optimizer = tiny_model(), torch.optim.Adam([torch.zeros(1)])
+    with monkeypatch.context() as disk_is_full:
+        disk_is_full.setattr(place, name, fail_at_call(n, getattr(place, name)))
+        with pytest.raises(CheckpointError, match=r"could not save .*step-00000004 .*No space.* intact.*--resume"):
+            run.save(model, optimizer, step=4, keep_last=1)
+    assert contents(run.folder / "checkpoints") == before
+    train_some(tiny_model(), run, until=4, resume=True)  # with room again, it goes on
+    assert read_json(saved_checkpoints(run.folder)[-1] / "state.json") == {"step": 4}
+
+
+def test_attempt_that_was_cut_off_does_not_hinder_the_next(run: Run, tiny_model: Builder):
+    draft = run.folder / "checkpoints" / "step-00000004.draft"
+    draft.mkdir()
+    (draft / "model.safetensors").write_bytes(b"half")
+    train_some(tiny_model(), run, until=4, resume=True)
+    assert {path.name for path in saved_checkpoints(run.folder)[-1].iterdir()} == FILES
+    assert not draft.exists()
+
+
+def test_checkpoint_is_never_written_over(tmp_path: Path):
+    write_folder(tmp_path / "one", lambda draft: write_json(draft / "config.json", {"first": True}))
+    with pytest.raises(CheckpointError, match="could not save"):
+        write_folder(tmp_path / "one", lambda draft: write_json(draft / "config.json", {"first": False}))
+    assert contents(tmp_path) == contents(tmp_path) | {"one/config.json": b'{\n  "first": true\n}\n'}
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_file_in_the_place_of_the_folder_is_said(run: Run, tiny_model: Builder, tmp_path: Path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CheckpointError, match=r"could not write to .*file.* choose a folder that is writable"):
+        train_some(tiny_model(), Run(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_folder_that_became_a_file_stops_the_training_with_its_checkpoints_whole(run: Run, tiny_model: Builder):
+    before = contents(run.folder / "checkpoints")
+    (run.folder / "checkpoints" / "step-00000004.draft").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"could not save .*step-00000004"):
+        train_some(tiny_model(), run, until=4, resume=True)
+    assert contents(run.folder / "checkpoints") | before == contents(run.folder / "checkpoints")
+    assert [folder.name for folder in saved_checkpoints(run.folder)] == ["step-00000002"]
+
+
+@pytest.mark.parametrize(
+    ("method", "write"),
+    [
+        ("open", lambda run: run.record({"step": 3, "loss": 1.0})),
+        ("write_text", lambda run: run.note_best(2, -1.0)),
+        ("write_text", lambda run: run.forget_after(0)),
+    ],
+    ids=["a record", "the best", "the records on resuming"],
+)
+def test_record_that_cannot_be_written_is_said_and_harms_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, method: str, write: Callable[[Run], None]
+):
+    before = contents(run.folder)
+    with monkeypatch.context() as disk_is_full:
+        disk_is_full.setattr(Path, method, no_space if method == "write_text" else only_for_reading(Path.open))
+        with pytest.raises(CheckpointError, match=r"could not write to .*No space.* intact: go on .*--resume"):
+            write(run)
+    assert contents(run.folder) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 600 kB, where the machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount") if sys.platform == "linux" and os.geteuid() == 0 else None
+    mounting = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True)
+    if not mounting or mounting.returncode != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_disk_that_fills_up_leaves_the_checkpoints_that_fitted(small_disk: Path, tiny_model: Builder):
+    run = Run(small_disk / "run", Tokenizer.words(["a b c"]))
+    with pytest.raises(CheckpointError, match=r"No space left|os error 28|Disk quota"):
+        train_some(tiny_model(), run, until=100)
+    saved = saved_checkpoints(run.folder)
+    assert saved, "the disk must hold at least one"
+    for checkpoint in saved:
+        assert {path.name for path in checkpoint.iterdir()} == FILES
+        Transformer.from_pretrained(checkpoint)
+    roomy, done = small_disk.parent / "roomy", read_json(saved[-1] / "state.json")["step"]
+    shutil.copytree(run.folder, roomy)
+    train_some(tiny_model(), Run(roomy), until=done + 2, resume=True)
+    assert read_json(saved_checkpoints(roomy)[-1] / "state.json") == {"step": done + 2}
+
+
+# Damaged, foreign, incomplete
+
+
+def use(run: Run, file: str, tiny_model: Builder) -> None:
+    """Do what needs the file of a checkpoint: load the model, or go on with the training."""
+    if file == "config.json":
+        Transformer.from_pretrained(run.folder)
+    else:
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.999])
+def test_truncated_tensors_are_refused(run: Run, tiny_model: Builder, file: str, share: float):
+    path = saved_checkpoints(run.folder)[0] / file
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(CheckpointError, match=rf"{file} is not a complete safetensors file .*cut off or damaged"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04N.", b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60, b"{}"], ids=str)
+def test_foreign_weights_are_refused(run: Run, content: bytes):
+    (saved_checkpoints(run.folder)[0] / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a complete safetensors file"):
+        Transformer.from_pretrained(run.folder)
+
+
+def test_weights_of_another_program_are_refused(run: Run):
+    save_file({"wte.weight": torch.zeros(2, 2)}, saved_checkpoints(run.folder)[0] / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"another configuration: .* is nothing, expected \("):
+        Transformer.from_pretrained(run.folder)
+
+
+DAMAGED_JSON = {"empty": b"", "cut off": b'{"d_model": 16', "no text": b"\xff\xfe", "list": b"[16]", "null": b"null"}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_JSON)
+@pytest.mark.parametrize("file", ["config.json", "state.json"])
+def test_damaged_json_is_refused_by_name(run: Run, tiny_model: Builder, file: str, damage: str):
+    (saved_checkpoints(run.folder)[0] / file).write_bytes(DAMAGED_JSON[damage])
+    with pytest.raises(CheckpointError, match=rf"{file} (is not valid JSON|holds a)"):
+        use(run, file, tiny_model)
+
+
+@pytest.mark.parametrize("content", [{}, {"step": None}, {"step": "two"}], ids=str)
+def test_state_that_does_not_say_where_to_go_on_is_refused(run: Run, tiny_model: Builder, content: dict[str, Any]):
+    write_json(saved_checkpoints(run.folder)[0] / "state.json", content)
+    with pytest.raises(CheckpointError, match=r"state\.json has step .*, expected the number of an update"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+@pytest.mark.parametrize("file", sorted(FILES - {"tokenizer.json"}))
+def test_missing_file_is_named(run: Run, tiny_model: Builder, file: str):
+    (saved_checkpoints(run.folder)[0] / file).unlink()
+    with pytest.raises(CheckpointError, match=rf"{file} is missing"):
+        use(run, file, tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"d_model": 32}, r"another configuration: .* is \(.*16.*\), expected \(.*32.*\)"),
+        ({"n_layers": 3}, r"another configuration: .*layers\.2.* is nothing, expected \("),
+        ({"n_layers": 1}, r"another configuration: .*layers\.1.* is \(.*\), expected nothing"),
+        ({"colour": "red"}, "colour"),
+        ({"n_heads": 0}, "n_heads is 0"),
+        ({"d_model": "wide"}, r"config\.json"),
+        ({"n_heads": 3}, "divisible"),
+    ],
+    ids=str,
+)
+def test_configuration_that_does_not_fit_is_refused(run: Run, changes: dict[str, Any], complaint: str):
+    path = saved_checkpoints(run.folder)[0] / "config.json"
+    write_json(path, read_json(path) | changes)
+    with pytest.raises(CheckpointError, match=complaint):
+        Transformer.from_pretrained(run.folder)
+
+
+def test_optimiser_of_another_run_is_refused(run: Run, tiny_model: Builder):
+    path = saved_checkpoints(run.folder)[0] / "optimizer.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"elsewhere/step": torch.zeros(())}, path)
+    with pytest.raises(CheckpointError, match="knows a parameter 'elsewhere' that the model has not"):
+        train_some(tiny_model(), run, until=4, resume=True)
+    bias = "encoder.layers.0.feed_forward."
+    save_file({name: tensor for name, tensor in tensors.items() if bias not in name}, path)
+    assert len(load_file(path)) < len(tensors)
+    with pytest.raises(CheckpointError, match=rf"lacks the parameter '{bias}"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+def test_weights_that_do_not_fit_leave_the_model_as_it_was(tiny_model: Builder):
+    model, other = tiny_model(), tiny_model(d_ff=64)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    with pytest.raises(CheckpointError, match="another configuration"):
+        model.load_weights(dict(other.named_parameters()))
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+# The mean of several
+
+
+def test_average_is_the_mean(run: Run, tiny_model: Builder):
+    train_some(tiny_model(), run, until=6, resume=True)
+    saved = saved_checkpoints(run.folder)
+    weights = [read_tensors(checkpoint / "model.safetensors") for checkpoint in saved]
+    mean = average(saved)
+    assert len(saved) == 3 and mean.keys() == weights[0].keys()
+    for name, tensor in mean.items():
+        expected = torch.stack([one[name] for one in weights]).double().mean(0)
+        torch.testing.assert_close(tensor.double(), expected, rtol=0, atol=1e-7)
+        assert tensor.dtype == torch.float32
+    tiny_model().load_weights(mean)
+
+
+def test_average_of_one_is_itself(run: Run):
+    saved = saved_checkpoints(run.folder)
+    expected = read_tensors(saved[0] / "model.safetensors")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in average(saved).items())
+
+
+@pytest.mark.parametrize("changes", [{"d_ff": 64}, {"n_layers": 1}, {"tie_embeddings": False}], ids=str)
+def test_average_of_different_models_is_refused(tiny_model: Builder, tmp_path: Path, changes: dict[str, Any]):
+    folders = [checkpoint_folder(tmp_path, step) for step in (1, 2)]
+    for folder, model in zip(folders, [tiny_model(), tiny_model(**changes)], strict=True):
+        folder.mkdir(parents=True)
+        model.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match=r"step-00000002 is of another model than .*step-00000001"):
+        average(folders)
+
+
+def test_average_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no checkpoints to average"):
+        average([])
+
+
+def test_json_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_json(tmp_path / "a.json", {"text": "schön"})
+    monkeypatch.setattr(Path, "replace", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_json(tmp_path / "a.json", {"text": "new"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"text": "schön"}

@@ -1,0 +1,168 @@
+"""Norms, feed-forward and residuals are what the paper writes; a whole layer has the right gradients."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from transformer.attention import MultiHeadAttention, causal_mask
+from transformer.config import TransformerConfig
+from transformer.layers import DecoderLayer, EncoderLayer, FeedForward, LayerNorm, Residual, layer_norm
+
+SIZE = st.integers(1, 6)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """In float64, with parameters that are all random: gains of one and biases of zero would hide mistakes."""
+    for parameter in module.double().parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+def assert_equal(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+# Layer normalisation
+
+
+@given(b=SIZE, t=SIZE, d=SIZE, eps=st.sampled_from([1e-5, 1e-6, 0.1]))
+def test_layer_norm_written_out_fused_and_pytorchs_agree(b: int, t: int, d: int, eps: float):
+    x, ours, theirs = normal(b, t, d), randomized(LayerNorm(d, eps)), nn.LayerNorm(d, eps).double()
+    theirs.load_state_dict(ours.state_dict())
+    assert_equal(layer_norm(x, ours.weight, ours.bias, eps), theirs(x))
+    assert_equal(ours(x), theirs(x))
+
+
+def test_layer_norm_has_pytorchs_default_of_eps():
+    x = 1e-3 * normal(3, 8)
+    expected = nn.LayerNorm(8, dtype=torch.float64)(x)
+    assert_equal(layer_norm(x, *LayerNorm(8).double().parameters()), expected)
+    assert_equal(LayerNorm(8).double()(x), expected)
+
+
+@pytest.mark.parametrize(
+    "mistaken",
+    [
+        lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt(),
+        lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True, correction=0) + 1e-5),
+    ],
+    ids=["unbiased deviation", "eps outside the root"],
+)
+def test_layer_norm_is_not_what_others_made_of_it(mistaken: Callable[[Tensor], Tensor]):
+    x, ours = 0.01 * normal(4, 8), LayerNorm(8).double()
+    for right in (ours(x), layer_norm(x, ours.weight, ours.bias)):
+        assert (mistaken(x) - right).abs().max() > 0.01
+
+
+def test_layer_norm_gives_mean_and_deviation_by_its_bias_and_gain():
+    x = 5 + 3 * normal(10, 32)
+    y = layer_norm(x, torch.tensor(2.0), torch.tensor(-1.0), eps=0.0)
+    assert_equal(y.mean(-1), torch.full((10,), -1.0, dtype=torch.float64))
+    assert_equal(y.std(-1, correction=0), torch.full((10,), 2.0, dtype=torch.float64))
+    assert [p.unique().tolist() for p in LayerNorm(32).parameters()] == [[1.0], [0.0]]
+
+
+# Feed-forward
+
+
+@given(t=SIZE, d=SIZE, d_ff=SIZE)
+def test_feed_forward_follows_the_formula_at_every_position(t: int, d: int, d_ff: int):
+    module, x = randomized(FeedForward(d, d_ff)), normal(2, t, d)
+    w1, b1, w2, b2 = module.parameters()
+    assert w1.shape == (d_ff, d)
+    expected = [[(x[b, i] @ w1.T + b1).clamp(min=0) @ w2.T + b2 for i in range(t)] for b in range(2)]
+    assert_equal(module(x), torch.stack([torch.stack(row) for row in expected]))
+
+
+def test_feed_forward_starts_from_xavier_and_zero():
+    for name, linear in FeedForward(64, 200).named_children():
+        bound = math.sqrt(6 / 264)
+        assert 0.99 * bound < linear.weight.abs().max() <= bound, name
+        assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03), name
+        assert (linear.bias == 0).all(), name
+
+
+# The road around a sub-layer
+
+
+def test_residual_normalises_the_sum_or_what_enters():
+    x, y = normal(2, 3, 4), normal(2, 3, 4)
+    post, pre = (randomized(Residual(4, dropout=0.0, pre_norm=pre_norm)) for pre_norm in (False, True))
+    assert torch.equal(post.enter(x), x)
+    assert_equal(post.leave(x, y), layer_norm(x + y, *post.norm.parameters()))
+    assert_equal(pre.enter(x), layer_norm(x, *pre.norm.parameters()))
+    assert torch.equal(pre.leave(x, y), x + y)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_residual_drops_the_branch_before_the_sum_and_never_the_road(pre_norm: bool):
+    x, y = torch.zeros(50, 40), torch.ones(50, 40)
+    residual = Residual(40, dropout=0.2, pre_norm=pre_norm)
+    residual.norm = nn.Identity()
+    branch = residual.leave(x, y)
+    assert set(branch.unique().tolist()) == {0.0, 1.25}
+    assert (branch == 0).float().mean().item() == pytest.approx(0.2, abs=0.03)  # 3.4 standard errors
+    assert torch.equal(residual.leave(y, x), y)
+    assert torch.equal(residual.eval().leave(x, y), y)
+
+
+# Whole layers
+
+CONFIG = {"vocab_size": 5, "d_model": 4, "n_heads": 2, "d_ff": 3, "dropout": 0.0}
+NORMS = pytest.mark.parametrize("norm", ["post", "pre"])
+
+
+@NORMS
+def test_layers_are_their_sub_layers_in_the_papers_order(norm: str):
+    config = TransformerConfig(**CONFIG, norm=norm)
+    layer, x, memory = randomized(DecoderLayer(config)), normal(2, 3, 4), normal(2, 5, 4)
+    mask, memory_mask = causal_mask(3), torch.rand(2, 1, 1, 5) < 0.8
+
+    def around(residual: Residual, x: Tensor, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
+        if norm == "post":
+            return residual.norm(x + sub_layer(x))
+        return x + sub_layer(residual.norm(x))
+
+    y = around(layer.self_attention_residual, x, lambda z: layer.self_attention(z, z, mask))
+    y = around(layer.cross_attention_residual, y, lambda z: layer.cross_attention(z, memory, memory_mask))
+    assert_equal(layer(x, memory, mask, memory_mask), around(layer.feed_forward_residual, y, layer.feed_forward))
+
+    layer = randomized(EncoderLayer(config))
+    y = around(layer.self_attention_residual, x, lambda z: layer.self_attention(z, z, mask))
+    assert_equal(layer(x, mask), around(layer.feed_forward_residual, y, layer.feed_forward))
+
+
+@NORMS
+def test_layers_have_the_right_gradients(norm: str):
+    config = TransformerConfig(**CONFIG, norm=norm)
+    encoder, decoder = randomized(EncoderLayer(config)), randomized(DecoderLayer(config))
+    x, memory = normal(1, 3, 4).requires_grad_(), normal(1, 2, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: encoder(x), (x, *encoder.parameters()))
+    both = (x, memory, *decoder.parameters())
+    assert torch.autograd.gradcheck(lambda x, memory, *_: decoder(x, memory, causal_mask(3)), both)
+
+
+@pytest.mark.parametrize("layer", [EncoderLayer, DecoderLayer])
+def test_configuration_reaches_every_part_of_a_layer(layer: Callable[[TransformerConfig], nn.Module]):
+    """The mistake: a dropout that is asked for and never arrives."""
+    config = TransformerConfig(d_model=8, n_heads=2, d_ff=5, d_k=3, d_v=7, dropout=0.2, attention_dropout=0.3)
+
+    def parts(kind: type, *names: str) -> list[Any]:
+        found = [module for module in layer(config).modules() if isinstance(module, kind)]
+        return [tuple(getattr(module, name) for name in names) for module in found]
+
+    n_attentions = 1 if layer is EncoderLayer else 2
+    assert parts(MultiHeadAttention, "n_heads", "dropout") == [(2, 0.3)] * n_attentions
+    assert parts(nn.Dropout, "p") == [(0.2,)] * (n_attentions + 1)
+    sizes = [(8, 6), (8, 6), (8, 14), (14, 8)] * n_attentions + [(8, 5), (5, 8)]
+    assert parts(nn.Linear, "in_features", "out_features") == sizes

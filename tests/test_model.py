@@ -1,0 +1,470 @@
+"""The whole Transformer: equal to PyTorch's, blind to the future and to padding, and built as the paper says."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from transformer.attention import MultiHeadAttention
+from transformer.checkpoints import CheckpointError
+from transformer.config import TransformerConfig
+from transformer.layers import LayerNorm, Residual
+from transformer.model import DecoderCache, Transformer, evaluation_mode
+from transformer.symbols import PAD
+
+Build = Callable[..., Transformer]
+
+NORMS = pytest.mark.parametrize("norm", ["post", "pre"])
+POSITIONS = pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+
+
+def random_ids(*shape: int) -> Tensor:
+    """Words of the tiny model's vocabulary, no special tokens."""
+    return torch.randint(4, 11, shape)
+
+
+def assert_equal(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+# Against PyTorch
+
+
+def copy_norm(ours: LayerNorm, theirs: nn.LayerNorm) -> None:
+    theirs.load_state_dict(ours.state_dict())
+
+
+def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
+    projections = (ours.query, ours.key, ours.value)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([linear.weight for linear in projections]))
+        theirs.in_proj_bias.copy_(torch.cat([linear.bias for linear in projections]))
+    theirs.out_proj.load_state_dict(ours.output.state_dict())
+
+
+def copy_layer(ours: nn.Module, theirs: nn.Module) -> None:
+    copy_attention(ours.self_attention, theirs.self_attn)
+    if hasattr(ours, "cross_attention"):
+        copy_attention(ours.cross_attention, theirs.multihead_attn)
+    theirs.linear1.load_state_dict(ours.feed_forward.inner.state_dict())
+    theirs.linear2.load_state_dict(ours.feed_forward.outer.state_dict())
+    for i, residual in enumerate((m for m in ours.children() if isinstance(m, Residual)), 1):
+        copy_norm(residual.norm, getattr(theirs, f"norm{i}"))
+
+
+def pytorchs(ours: Transformer) -> nn.Transformer:
+    """PyTorch's Transformer with our weights; it has a final norm even with post-norm, which we take out."""
+    config = ours.config
+    sizes = (config.d_model, config.n_heads, config.n_layers, config.n_layers, config.d_ff)
+    pre = config.norm == "pre"
+    theirs = nn.Transformer(*sizes, dropout=0.0, batch_first=True, norm_first=pre, dtype=torch.float64)
+    for stack, other in ((ours.encoder, theirs.encoder), (ours.decoder, theirs.decoder)):
+        for layer, other_layer in zip(stack.layers, other.layers, strict=True):
+            copy_layer(layer, other_layer)
+        if pre:
+            copy_norm(stack.norm, other.norm)
+        else:
+            other.norm = None
+    return theirs
+
+
+@NORMS
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")  # of no use with pre-norm, says PyTorch
+@given(s=st.integers(1, 6), t=st.integers(1, 6), n_layers=st.integers(1, 3), padding=st.integers(0, 3))
+def test_transformer_equals_pytorchs(tiny_model: Build, norm: str, s: int, t: int, n_layers: int, padding: int):
+    ours = tiny_model(norm=norm, n_layers=n_layers).double()
+    theirs = pytorchs(ours)
+    source, target = random_ids(2, s + padding), random_ids(2, t)
+    source[0, s:] = PAD
+    embedded = [ours.positions(ours.source_embedding(ids)) for ids in (source, target)]
+    hidden = theirs(
+        *embedded,
+        tgt_mask=torch.ones(t, t).triu(1).bool(),  # True is 'hidden' over there
+        src_key_padding_mask=source == PAD,
+        memory_key_padding_mask=source == PAD,
+    )
+    assert_equal(ours(source, target), hidden @ ours.source_embedding.weight.T)
+
+
+# What must not matter
+
+
+@NORMS
+@POSITIONS
+@pytest.mark.parametrize("training", [False, True])
+def test_no_position_sees_the_future(tiny_model: Build, norm: str, positions: str, training: bool):
+    """The mistake: a causal mask that is off in evaluation, so that validation sees the future."""
+    model = tiny_model(norm=norm, positions=positions, dropout=0.0).train(training)
+    source, target = random_ids(2, 5), random_ids(2, 8)
+    logits = model(source, target)
+    for t in range(8):
+        changed = target.clone()
+        changed[:, t] = 4 + (target[:, t] - 3) % 7  # another word
+        others = model(source, changed)
+        assert torch.equal(others[:, :t], logits[:, :t])
+        assert (others[:, t] != logits[:, t]).any()
+
+
+@NORMS
+@given(source_padding=st.integers(0, 4), target_padding=st.integers(0, 4))
+def test_padding_changes_nothing(tiny_model: Build, norm: str, source_padding: int, target_padding: int):
+    model, source, target = tiny_model(norm=norm).double(), random_ids(2, 4), random_ids(2, 5)
+    padded = [nn.functional.pad(ids, (0, n)) for ids, n in ((source, source_padding), (target, target_padding))]
+    assert_equal(model(*padded)[:, :5], model(source, target))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_sentences_of_a_batch_do_not_meet(tiny_model: Build, training: bool):
+    model = tiny_model(dropout=0.0).double().train(training)
+    source, target = random_ids(3, 4), random_ids(3, 5)
+    alone = [model(source[i : i + 1], target[i : i + 1]) for i in range(3)]
+    assert_equal(model(source, target), torch.cat(alone))
+
+
+def test_encoder_without_positions_cannot_tell_order(tiny_model: Build):
+    source, order = random_ids(2, 6), torch.tensor([3, 5, 0, 1, 4, 2])
+    model = tiny_model(positions="none").double()
+    assert_equal(model.encode(source[:, order]), model.encode(source)[:, order])
+    model = tiny_model(positions="sinusoidal").double()
+    assert not torch.allclose(model.encode(source[:, order]), model.encode(source)[:, order])
+
+
+@NORMS
+def test_without_dropout_training_equals_evaluation(tiny_model: Build, norm: str):
+    model, source, target = tiny_model(norm=norm, dropout=0.0), random_ids(2, 5), random_ids(2, 4)
+    assert torch.equal(model.train()(source, target), model.eval()(source, target))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_source_of_nothing_but_padding_gives_finite_results(tiny_model: Build, dtype: torch.dtype):
+    model = tiny_model().to(dtype)
+    source, target = torch.full((2, 4), PAD), random_ids(2, 3)
+    source[0] = random_ids(4)
+    logits = model(source, target)
+    logits.float().logsumexp(-1).sum().backward()
+    assert logits.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_positions_to_keep_are_those_of_all_positions(tiny_model: Build):
+    model, source, target = tiny_model().double(), random_ids(2, 5), random_ids(2, 6)
+    keep = torch.rand(2, 6) < 0.5
+    assert_equal(model(source, target, keep), model(source, target)[keep])
+
+
+# Attention maps
+
+
+def test_attention_maps_have_the_shapes_and_sums_they_should(tiny_model: Build):
+    maps = tiny_model(n_layers=3).attention_maps(random_ids(2, 6), random_ids(2, 5))
+    shapes = {name: tuple(getattr(maps, name).shape) for name in ("encoder", "decoder", "cross")}
+    assert shapes == {"encoder": (3, 2, 2, 6, 6), "decoder": (3, 2, 2, 5, 5), "cross": (3, 2, 2, 5, 6)}
+    for name in shapes:
+        torch.testing.assert_close(getattr(maps, name).sum(-1), torch.ones(shapes[name][:-1]))
+
+
+def test_attention_maps_show_neither_future_nor_padding(tiny_model: Build):
+    """The mistake: maps without the mask."""
+    source, target = random_ids(1, 6), random_ids(1, 5)
+    source[0, 4:] = target[0, 0] = PAD  # on the left, where the causal mask would let it be seen
+    maps = tiny_model().attention_maps(source, target)
+    for side in (maps.encoder, maps.cross):
+        assert (side[..., 4:] == 0).all() and (side[..., :4] > 0).all()
+    hidden = torch.ones(5, 5).triu(1).bool()
+    hidden[:, 0] = True
+    assert (maps.decoder[..., hidden] == 0).all() and (maps.decoder[..., ~hidden] > 0).all()
+
+
+@pytest.mark.parametrize("i", range(3))
+def test_attention_maps_stand_in_the_order_of_the_layers(tiny_model: Build, i: int):
+    """A layer whose queries are all zero looks everywhere alike: its maps, and no others, must show it."""
+    model = tiny_model(n_layers=3)
+    for layer in (model.encoder.layers[i], model.decoder.layers[i]):
+        for attention in (module for module in layer.modules() if isinstance(module, MultiHeadAttention)):
+            nn.init.zeros_(attention.query.weight)
+            nn.init.zeros_(attention.query.bias)
+    maps = model.attention_maps(random_ids(1, 6), random_ids(1, 5))
+    for side in (maps.encoder, maps.decoder, maps.cross):
+        last_rows = side[:, 0, :, -1]  # (L, H, S), of a query that may look everywhere
+        assert [bool((row - row.mean()).abs().max() < 1e-6) for row in last_rows] == [j == i for j in range(3)]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_maps_are_without_dropout_and_leave_the_model_as_it_was(tiny_model: Build, training: bool):
+    model = tiny_model(dropout=0.5, attention_dropout=0.5)
+    source, target = random_ids(1, 4), random_ids(1, 4)
+    expected = model.attention_maps(source, target)
+    maps = model.train(training).attention_maps(source, target)
+    assert torch.equal(maps.cross, expected.cross) and not maps.cross.requires_grad
+    assert all(module.training == training for module in model.modules())
+
+
+def test_evaluation_mode_ends_with_the_block_whatever_happens(tiny_model: Build):
+    model = tiny_model().train()
+    with pytest.raises(KeyError), evaluation_mode(model):
+        assert not model.training and not model.dropout.training
+        raise KeyError
+    assert model.training and model.dropout.training
+
+
+# Parameters
+
+
+def test_one_matrix_serves_three_purposes(tiny_model: Build):
+    model = tiny_model()
+    assert model.source_embedding.weight is model.target_embedding.weight is model.output.weight
+    assert model.output.bias is None
+
+
+def test_tied_matrix_learns_from_all_its_uses(tiny_model: Build):
+    tied, apart = tiny_model().double(), tiny_model(tie_embeddings=False).double()
+    apart.load_state_dict(tied.state_dict())
+    source, target = random_ids(2, 5), random_ids(2, 4)
+    for model in (tied, apart):
+        model(source, target).square().sum().backward()
+    parts = [apart.source_embedding.weight, apart.target_embedding.weight, apart.output.weight]
+    assert all(part.grad.abs().sum() > 0 for part in parts)
+    assert len({id(part) for part in parts}) == 3
+    torch.testing.assert_close(tied.output.weight.grad, sum(part.grad for part in parts))
+
+
+def test_every_parameter_learns(tiny_model: Build):
+    model = tiny_model(norm="pre", positions="learned", tie_embeddings=False, max_len=5)
+    model(random_ids(2, 5), random_ids(2, 5)).logsumexp(-1).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_embeddings_and_output_start_small(tie: bool):
+    model = Transformer(TransformerConfig(vocab_size=2_000, d_model=64, n_layers=1, n_heads=4, tie_embeddings=tie))
+    for weight in (model.source_embedding.weight, model.target_embedding.weight, model.output.weight):
+        assert weight.std().item() == pytest.approx(1 / 8, rel=0.01)  # 5 standard errors
+
+
+@pytest.mark.parametrize(("size", "millions", "within"), [("base", 63.08, 0.1), ("big", 214.2, 0.2)])
+def test_number_of_parameters_is_the_papers(size: str, millions: float, within: float):
+    with torch.device("meta"):  # where a tensor is only its shape
+        model = Transformer(getattr(TransformerConfig, size)(vocab_size=37_000))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=within)
+
+
+def test_final_norms_belong_to_pre_norm_alone(tiny_model: Build):
+    for stack in ("encoder", "decoder"):
+        assert isinstance(getattr(tiny_model(norm="pre"), stack).norm, LayerNorm)
+        assert not list(getattr(tiny_model(norm="post"), stack).norm.parameters())
+
+
+# Dropout
+
+
+def test_dropout_falls_on_the_sum_of_embedding_and_position(tiny_model: Build):
+    """The mistake: dropout on words alone, or on one side alone."""
+    model = tiny_model(dropout=0.2).train()
+    ids, entered = random_ids(40, 16), []
+    for stack in (model.encoder, model.decoder):
+        stack.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    model(ids, ids)
+    whole = model.positions(model.source_embedding(ids))
+    for x in entered:
+        dropped = x == 0
+        assert dropped.float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard errors
+        torch.testing.assert_close(x[~dropped], whole[~dropped] / 0.8)
+    assert len(entered) == 2 and not torch.equal(*entered)
+
+
+@NORMS
+def test_every_single_dropout_makes_a_difference(tiny_model: Build, norm: str):
+    """The mistake: a dropout that is built and never used, or one that more than one place shares."""
+    model, source, target = tiny_model(norm=norm, dropout=0.0).train(), random_ids(2, 5), random_ids(2, 5)
+    expected = model(source, target)
+    dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    attentions = [module for module in model.modules() if isinstance(module, MultiHeadAttention)]
+    assert len(dropouts) == 1 + 2 * (2 + 3) and len(attentions) == 2 * (1 + 2)
+    for module, name in [*((d, "p") for d in dropouts), *((a, "dropout") for a in attentions)]:
+        setattr(module, name, 0.5)
+        assert not torch.allclose(model(source, target), expected)
+        setattr(module, name, 0.0)
+
+
+# The cache
+
+
+@NORMS
+@POSITIONS
+@given(pieces=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_decoding_with_a_cache_equals_recomputation(tiny_model: Build, norm: str, positions: str, pieces: list[int]):
+    model = tiny_model(norm=norm, positions=positions).double()
+    source, target = random_ids(2, 5), random_ids(2, sum(pieces))
+    source[0, 3:] = PAD
+    mask, cache, end = model.source_mask(source), DecoderCache(2), 0
+    memory = model.encode(source, mask)
+    for piece in target.split(pieces, dim=1):
+        end += piece.size(1)
+        newest = model.output(model.decode(piece, memory, mask, cache))
+        assert_equal(newest, model(source, target[:, :end])[:, -piece.size(1) :])
+        assert cache.length == end
+
+
+def test_cache_starts_empty():
+    assert DecoderCache(3).length == 0 and len(DecoderCache(3).layers) == 3
+
+
+def test_memory_is_projected_once_in_a_whole_decoding(tiny_model: Build):
+    model, source, cache = tiny_model(), random_ids(2, 5), DecoderCache(2)
+    calls = dict.fromkeys(("self_attention", "cross_attention"), 0)
+    for layer in model.decoder.layers:
+        for name in calls:
+            for linear in (getattr(layer, name).key, getattr(layer, name).value):
+                linear.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    memory = model.encode(source)
+    for token in random_ids(2, 6).split(1, dim=1):
+        model.decode(token, memory, cache=cache)
+    assert calls == {"self_attention": 2 * 2 * 6, "cross_attention": 2 * 2}
+
+
+def test_cache_selects_sentences_and_reorders_hypotheses(tiny_model: Build):
+    model, source, cache = tiny_model(), random_ids(3, 5), DecoderCache(2)
+    with torch.no_grad():
+        model.decode(random_ids(3, 4), model.encode(source), cache=cache)
+    before, rows = copy.deepcopy(cache), torch.tensor([2, 0, 0])
+
+    def moved(which: int, rows: Tensor | slice) -> bool:
+        pairs = [(old[which], new[which]) for old, new in zip(before.layers, cache.layers, strict=True)]
+        return all(torch.equal(o.keys[rows], n.keys) and torch.equal(o.values[rows], n.values) for o, n in pairs)
+
+    cache.reorder(rows)  # the hypotheses share their sentence: its memory stays where it is
+    assert moved(0, rows) and moved(1, slice(None))
+    cache.select(torch.tensor([1]))
+    assert moved(0, rows[1:2]) and moved(1, slice(1, 2))
+
+
+# Saved models
+
+
+@pytest.mark.parametrize("tie", [False, True])
+@POSITIONS
+def test_saved_model_gives_the_same_results_when_loaded(tmp_path: Path, tiny_model: Build, positions: str, tie: bool):
+    model = tiny_model(positions=positions, tie_embeddings=tie, dropout=0.5, norm="pre")
+    model.save_pretrained(tmp_path)
+    loaded = Transformer.from_pretrained(tmp_path)
+    source, target = random_ids(2, 5), random_ids(2, 4)
+    assert torch.equal(loaded(source, target), model(source, target))
+    assert loaded.config == model.config and not loaded.training
+    assert (loaded.source_embedding.weight is loaded.output.weight) == tie
+
+
+def test_saved_model_is_loaded_in_float32_whatever_it_was_saved_in(tmp_path: Path, tiny_model: Build):
+    model = tiny_model()
+    model.save_pretrained(tmp_path, torch.bfloat16)
+    for name, parameter in Transformer.from_pretrained(tmp_path).named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name).bfloat16().float())
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_weights_of_another_model_are_refused_and_nothing_is_touched(tiny_model: Build, change: str):
+    model, name = tiny_model(), "decoder.layers.1.feed_forward.inner.bias"
+    tensors = {key: torch.zeros_like(p) for key, p in model.named_parameters()}
+    match change:
+        case "missing":
+            del tensors[name]
+            message = rf"the weights is a checkpoint of another configuration: {name} is nothing, expected \(32,\)"
+        case "unknown":
+            tensors["decoder.gate"] = torch.zeros(3)
+            message = r"decoder.gate is \(3,\), expected nothing; build the model from the config.json"
+        case "shape":
+            tensors[name] = torch.zeros(31)
+            message = rf"{name} is \(31,\), expected \(32,\)"
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(CheckpointError, match=message):
+        model.load_weights(tensors)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("setting", [{"d_model": 15}, {"n_experts": 8}, {"norm": "no"}, {"d_model": "16"}], ids=str)
+def test_settings_that_build_no_model_are_refused(tmp_path: Path, tiny_model: Build, setting: dict[str, object]):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**model.config.to_dict(), **setting}))
+    with pytest.raises(CheckpointError, match=r"config.json does not describe a Transformer of this package: .+"):
+        Transformer.from_pretrained(tmp_path)
+
+
+def test_model_knows_where_it_is(tiny_model: Build):
+    assert tiny_model().device == torch.device("cpu") and tiny_model().to("meta").device == torch.device("meta")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(("side", "ids"), [(0, [4, 11]), (1, [11, 4]), (0, [-1, 4]), (1, [4, -1])])
+def test_ids_must_be_in_the_vocabulary(tiny_model: Build, side: int, ids: list[int]):
+    inputs = [random_ids(1, 2), random_ids(1, 2)]
+    inputs[side] = torch.tensor([ids])
+    with pytest.raises(IndexError, match=f"token ids run from {min(ids)} to {max(ids)}, expected 0 to 10"):
+        tiny_model()(*inputs)
+
+
+@pytest.mark.parametrize("shapes", [((3,), (1, 3)), ((1, 3), (3,)), ((1, 3, 1), (1, 3))], ids=str)
+def test_ids_must_come_in_a_batch(tiny_model: Build, shapes: tuple[tuple[int, ...], ...]):
+    with pytest.raises(ValueError, match=r"token ids have shape \(.*\), expected \(batch, length\); add a batch"):
+        tiny_model()(*(random_ids(*shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("lengths", [(17, 3), (3, 17)])
+def test_sentence_must_fit_the_learned_positions(tiny_model: Build, lengths: tuple[int, int]):
+    with pytest.raises(ValueError, match="the sentence has 17 tokens, expected at most 16"):
+        tiny_model(positions="learned")(*(random_ids(1, length) for length in lengths))
+
+
+def test_base_and_big_are_the_papers():
+    """Table 3: N, d_model, d_ff, h, P_drop; base and big differ in nothing else."""
+    base, big = TransformerConfig.base(), TransformerConfig.big()
+    assert (base.n_layers, base.d_model, base.d_ff, base.n_heads, base.dropout) == (6, 512, 2048, 8, 0.1)
+    assert (big.n_layers, big.d_model, big.d_ff, big.n_heads, big.dropout) == (6, 1024, 4096, 16, 0.3)
+    assert (base.positions, base.norm, base.tie_embeddings, base.attention_dropout) == ("sinusoidal", "post", True, 0.0)
+    sizes = {"d_model": 1024, "d_ff": 4096, "n_heads": 16, "dropout": 0.3}
+    assert dataclasses.replace(base, **sizes) == big == TransformerConfig(**big.to_dict())
+    assert TransformerConfig.big(dropout=0.1).dropout == TransformerConfig.base(d_model=64, dropout=0.1).dropout == 0.1
+
+
+SIZES = ["vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "max_len"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        *((({name: 0}), f"{name} is 0, expected at least 1") for name in SIZES),
+        *(
+            ({name: p}, f"{name} is {p}, expected a probability of 0 or more and below 1")
+            for name in ("dropout", "attention_dropout")
+            for p in (-0.1, 1.0)
+        ),
+        ({"positions": "rotary"}, "positions is 'rotary', expected one of sinusoidal, learned, none"),
+        ({"norm": "batch"}, "norm is 'batch', expected one of post, pre"),
+    ],
+    ids=str,
+)
+def test_configuration_refuses_what_makes_no_sense(setting: dict[str, object], message: str):
+    with pytest.raises(ValueError, match=message):
+        TransformerConfig(**setting)
+
+
+def test_smallest_sizes_are_allowed():
+    assert TransformerConfig(**dict.fromkeys(SIZES, 1), dropout=0, attention_dropout=0).d_model == 1
+
+
+def test_d_model_must_fit_the_heads_and_the_sinusoids(tiny_model: Build):
+    with pytest.raises(ValueError, match="d_model 16 is not divisible by n_heads 3"):
+        tiny_model(n_heads=3)
+    with pytest.raises(ValueError, match="d_model is 15, expected an even number"):
+        tiny_model(d_model=15, n_heads=3)
+    source = random_ids(1, 4)
+    odd = tiny_model(d_model=15, n_heads=3, positions="learned")
+    assert odd(source, source).shape == (1, 4, 11)

@@ -1,0 +1,252 @@
+"""The repository keeps its own rules: the book's sources, the package's floors, the pins, the build."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from tools import build_book
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "transformer"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+LONGEST_CELL = 25
+
+# The model floor, and what it may import beside the standard library and torch.
+MODEL_FLOOR = {"attention", "checkpoints", "config", "embeddings", "layers", "model", "symbols"}
+MAY_IMPORT_TUTOR = {"__main__.py", "bench.py"}
+
+
+def identity(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a module imports: `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{identity(path)}:{node.lineno}: write imports of the package in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def code_cells(path: Path) -> list[dict]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+# The book's sources
+
+
+def test_contents_and_files_agree():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    sources = [ROOT / "index.md", *(ROOT / "book").glob("*.md"), *NOTEBOOKS]
+    assert sorted(listed) == sorted(identity(source.with_suffix("")) for source in sources)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_notebook_holds_no_outputs(notebook: Path):
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
+    assert all(cell.get("id") for cell in content["cells"]), "a cell without id: use nbformat 4.5"
+    for cell in code_cells(notebook):
+        assert cell["outputs"] == [] and cell["execution_count"] is None, "run nbstripout --keep-id"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_notebook_cells_are_short(notebook: Path):
+    for cell in code_cells(notebook):
+        lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
+        assert len(lines) <= LONGEST_CELL, f"{len(lines)} lines begin with {lines[0]!r}"
+
+
+def test_repository_address_stands_in_one_place():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    address = config["repository"]["url"].removeprefix("https://github.com/")
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", address)
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+    )
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout: its files cannot be told from what was built")
+    files = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+    holders = [identity(file) for file in files if file.is_file() and address.encode() in file.read_bytes()]
+    assert holders == ["_config.yml"]
+
+
+# The package
+
+
+@pytest.mark.parametrize("name", sorted(MODEL_FLOOR))
+def test_model_floor_rests_on_nothing_above_it(name: str):
+    found = [imported.split(".") for imported in imports(PACKAGE / f"{name}.py")]
+    assert {parts[1] for parts in found if parts[0] == "transformer"} <= MODEL_FLOOR
+    assert {parts[0] for parts in found} <= sys.stdlib_module_names | {"safetensors", "torch", "transformer"}
+
+
+def test_only_the_command_line_uses_the_teaching_instruments():
+    below = [module for module in MODULES if module.parent == PACKAGE and module.name not in MAY_IMPORT_TUTOR]
+    users = [identity(m) for m in below if any(found.startswith("transformer.tutor") for found in imports(m))]
+    assert users == []
+
+
+def test_device_is_never_written_into_the_code():
+    code = {identity(path): path.read_text(encoding="utf-8") for path in [*MODULES, *NOTEBOOKS]}
+    assert [name for name, text in code.items() if ".cuda(" in text] == [], "use choose_device()"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=identity)
+def test_public_names_are_documented(module: Path):
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    members = [node for scope in [tree, *classes] for node in scope.body]
+    functions = [node for node in members if isinstance(node, ast.FunctionDef)]
+    public = [node for node in [*classes, *functions] if not node.name.startswith("_")]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+    assert ast.get_docstring(tree), "the module itself"
+
+
+# The installation
+
+
+def requirement_names(lines: list[str], pattern: str) -> set[str]:
+    names = {match[1].lower() for line in lines if (match := re.match(pattern, line))}
+    assert names
+    return names
+
+
+def test_pins_cover_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = requirement_names([*project["dependencies"], *extras["book"], *extras["test"]], r"([\w-]+)")
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert asked <= requirement_names(lines, r"([\w-]+)==[\w.]+$")
+
+
+def test_version_can_be_read_without_importing_the_package():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
+    versions = [node.value for node in assignments if ast.unparse(node.targets[0]) == "__version__"]
+    assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", ast.literal_eval(versions[0]))
+
+
+# What the build executes again
+
+
+class Executor:
+    """Stands in for nbmake: writes an output into the notebook and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls, self.works = 0, True
+
+    def __call__(self, path: Path) -> bool:
+        self.calls += 1
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text=f"run {self.calls}")]
+        nbformat.write(notebook, path)
+        return self.works
+
+
+@pytest.fixture
+def small_book(tmp_path: Path) -> Path:
+    """A book of one notebook, with a package of one file; returns the notebook's path."""
+    for folder in ("book", "transformer"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "transformer" / "layers.py").write_text("WIDTH = 1\n")
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    cells = [nbformat.v4.new_markdown_cell("Some prose."), nbformat.v4.new_code_cell("print('run')")]
+    source = tmp_path / "book" / "chapter.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    return source
+
+
+def build(source: Path, executor: Executor) -> str | None:
+    chapter = build_book.executed(source.parents[1], source, executor)
+    return chapter and chapter.cells[1].outputs[0].text
+
+
+def edit(source: Path, cell: int, text: str) -> None:
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[cell].source = text
+    nbformat.write(notebook, source)
+
+
+def test_unchanged_chapter_is_not_executed_again(small_book: Path):
+    before, executor = small_book.read_bytes(), Executor()
+    assert build(small_book, executor) == build(small_book, executor) == "run 1"
+    assert small_book.read_bytes() == before
+
+
+def test_prose_is_renewed_without_execution(small_book: Path):
+    executor = Executor()
+    build(small_book, executor)
+    edit(small_book, 0, "Better prose.")
+    chapter = build_book.executed(small_book.parents[1], small_book, executor)
+    assert chapter is not None and executor.calls == 1
+    assert chapter.cells[0].source == "Better prose." and chapter.cells[1].outputs[0].text == "run 1"
+
+
+@pytest.mark.parametrize("changed", ["code", "package", "new weights", "pins", "setting"])
+def test_what_a_chapter_depends_on_makes_it_run_again(
+    small_book: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+):
+    root, executor = small_book.parents[1], Executor()
+    build(small_book, executor)
+    match changed:
+        case "code":
+            edit(small_book, 1, "print('walk')")
+        case "package":
+            (root / "transformer" / "layers.py").write_text("WIDTH = 2\n")
+        case "new weights":
+            (root / "transformer" / "model.safetensors").write_bytes(b"\0")
+        case "pins":
+            (root / "requirements.txt").write_text("torch==2.12.0\n")
+        case "setting":
+            monkeypatch.setenv("TRANSFORMER_DATA", "elsewhere")
+    assert build(small_book, executor) == "run 2"
+
+
+def test_progress_bar_leaves_one_line(small_book: Path):
+    def run(path: Path) -> bool:
+        notebook = nbformat.read(path, as_version=4)
+        bars = [nbformat.v4.new_output("stream", text=text) for text in ("\r 50%", "\r100%\n")]
+        notebook.cells[1].outputs = bars
+        nbformat.write(notebook, path)
+        return True
+
+    chapter = build_book.executed(small_book.parents[1], small_book, run)
+    assert chapter is not None
+    assert [output.text for output in chapter.cells[1].outputs] == ["100%\n"]
+
+
+def test_failed_chapter_leaves_nothing_that_looks_executed(small_book: Path):
+    executor = Executor()
+    build(small_book, executor)
+    edit(small_book, 1, "1 / 0")
+    executor.works = False
+    assert build(small_book, executor) is None
+    assert not list((small_book.parents[1] / "_build").rglob("*.ipynb"))
+    executor.works = True
+    assert build(small_book, executor) == "run 3"
+
+
+def test_fork_leads_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in build_book.SOURCES:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    monkeypatch.setenv("GITHUB_REPOSITORY", "Reader/fork")
+    config = yaml.safe_load((build_book.stage(tmp_path, {}) / "_config.yml").read_text(encoding="utf-8"))
+    assert config["repository"]["url"] == "https://github.com/Reader/fork"
+    assert config["html"]["baseurl"] == "https://reader.github.io/fork/"
+    assert (tmp_path / "_config.yml").read_bytes() == (ROOT / "_config.yml").read_bytes()

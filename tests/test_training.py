@@ -1,0 +1,460 @@
+"""Training: the schedule and the loss of the paper, one update however it is cut up, and no work lost on the way."""
+
+import itertools
+import json
+import math
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from transformer.batches import Batch, Example, collate, pad
+from transformer.checkpoints import CheckpointError, best_checkpoint, read_json, saved_checkpoints
+from transformer.config import TransformerConfig
+from transformer.decoding import greedy
+from transformer.evaluation import teacher_forced
+from transformer.model import Transformer
+from transformer.runs import Run
+from transformer.symbols import EOS, PAD
+from transformer.training import TrainingConfig, groups, learning_rate, noam, summed_loss, train
+
+V = 13  # tokens in the vocabulary of the made-up language
+
+
+def make_examples(n: int, longest: int = 6) -> list[Example]:
+    """Sentences of random words whose translation is the sentence reversed."""
+    rng = random.Random(n)
+    sentences = [[rng.randrange(4, V) for _ in range(rng.randint(1, longest))] for _ in range(n)]
+    return [(sentence, sentence[::-1]) for sentence in sentences]
+
+
+def make_model(**changes: Any) -> Transformer:
+    """The same small model every time."""
+    sizes = {"vocab_size": V, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32, "max_len": 16, "dropout": 0.0}
+    torch.manual_seed(7)
+    return Transformer(TransformerConfig(**(sizes | changes)))
+
+
+def settings(**changes: Any) -> TrainingConfig:
+    """A short training in float32."""
+    values = {"steps": 8, "batch_size": 4, "warmup": 4, "peak_rate": 1e-2, "validate_every": 100, "precision": "fp32"}
+    return TrainingConfig(**(values | changes))
+
+
+def run_training(
+    model: Transformer, config: TrainingConfig, examples: list[Example], **options: Any
+) -> list[dict[str, float]]:
+    return train(model, examples, make_examples(3), config, device="cpu", progress=False, **options)
+
+
+# The schedule
+
+
+def test_noam_is_the_paper_s_equation():
+    for step, d_model, warmup in itertools.product((1, 7, 4_000, 99_999), (16, 512), (1, 4_000)):
+        expected = d_model**-0.5 * min(step**-0.5, step * warmup**-1.5)
+        assert noam(step, d_model, warmup) == pytest.approx(expected, rel=1e-12)
+
+
+def test_noam_peaks_at_the_end_of_the_warmup():
+    rates = [noam(step, 512, 100) for step in range(1, 400)]
+    assert max(rates) == rates[99] == pytest.approx((512 * 100) ** -0.5)
+
+
+def test_default_schedule_is_the_paper_s():
+    config = TrainingConfig()
+    for step in (1, 3_999, 4_000, 4_001, 100_000):
+        assert learning_rate(step, config, 512) == pytest.approx(noam(step, 512, 4_000), rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["noam", "linear", "constant"])
+@given(warmup=st.integers(1, 50), more=st.integers(1, 200))
+def test_rate_rises_to_the_peak_and_never_again(schedule: str, warmup: int, more: int):
+    config = TrainingConfig(steps=warmup + more, warmup=warmup, schedule=schedule, peak_rate=3e-3)
+    rates = [learning_rate(step, config, 512) for step in range(1, config.steps + 1)]
+    assert rates[0] == pytest.approx(3e-3 / warmup)  # counted from 1: the first update is not lost
+    assert rates[warmup - 1] == pytest.approx(3e-3) == max(rates)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup - 1 :] == sorted(rates[warmup - 1 :], reverse=True)
+    assert rates[-1] > 0
+
+
+@pytest.mark.parametrize("schedule", ["noam", "linear", "constant"])
+def test_rate_is_continuous_at_the_peak(schedule: str):
+    config = TrainingConfig(steps=100_000, warmup=10_000, schedule=schedule, peak_rate=1.0)
+    around = [learning_rate(10_000 + i, config, 512) for i in (-1, 0, 1)]
+    assert max(around) - min(around) < 2e-4
+
+
+def test_linear_schedule_reaches_zero_just_after_the_last_update():
+    config = TrainingConfig(steps=50, warmup=10, schedule="linear", peak_rate=1.0)
+    rates = [learning_rate(step, config, 512) for step in range(10, 51)]
+    falls = [before - after for before, after in itertools.pairwise(rates)]
+    assert falls == pytest.approx([rates[-1]] * len(falls))
+
+
+def test_schedule_counts_updates_not_batches():
+    """The rates that the optimiser really used, where an update is made of three batches."""
+    used: list[float] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+    try:
+        records = run_training(make_model(), config := settings(accumulate=3, log_every=1), make_examples(12))
+    finally:
+        hook.remove()
+    assert used == [learning_rate(step, config, 16) for step in range(1, 9)]
+    assert used == [record["learning_rate"] for record in records if "loss" in record]
+
+
+# The loss
+
+
+class Answers(nn.Module):
+    """Stands in for a model: gives the same logits (B, T, V) whatever it is asked."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, source: Tensor, target: Tensor, keep: Tensor) -> Tensor:
+        return self.logits[keep]
+
+
+def mixed_target_loss(logits: Tensor, batch: Batch, epsilon: float) -> Tensor:
+    """Label smoothing word by word: the target is ε/V everywhere, and 1 − ε more on the right word."""
+    total = torch.zeros((), dtype=torch.float64)
+    for row, words in zip(logits, batch.target_out.tolist(), strict=True):
+        for position, word in enumerate(words):
+            if word != PAD:
+                target = torch.full((V,), epsilon / V, dtype=torch.float64)
+                target[word] += 1 - epsilon
+                total = total - (target * row[position].log_softmax(-1)).sum()
+    return total
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5])
+def test_loss_is_cross_entropy_with_the_mixed_target(epsilon: float):
+    batch = collate(make_examples(5))
+    assert not batch.keep.all(), "there must be padding"
+    logits = torch.randn(*batch.target_out.shape, V, dtype=torch.float64)
+    loss = summed_loss(Answers(logits), batch, epsilon)
+    torch.testing.assert_close(loss, mixed_target_loss(logits, batch, epsilon), rtol=0, atol=1e-10)
+
+
+def test_padding_neither_counts_nor_learns():
+    batch = collate(make_examples(5))
+    model = Answers(torch.randn(*batch.target_out.shape, V, dtype=torch.float64))
+    summed_loss(model, batch, 0.1).backward()
+    assert (model.logits.grad[~batch.keep] == 0).all()
+    assert (model.logits.grad[batch.keep] != 0).all()
+
+
+def test_loss_of_a_batch_is_the_sum_over_its_sentences():
+    examples, model = make_examples(5), make_model().double().eval()
+    together = summed_loss(model, collate(examples), 0.1)
+    alone = sum(summed_loss(model, collate([example]), 0.1) for example in examples)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
+
+
+# One update
+
+
+def gradients_of_one_update(config: TrainingConfig, examples: list[Example]) -> dict[str, Tensor]:
+    """What the optimiser is given in the first update, in float64."""
+    gradients: dict[str, Tensor] = {}
+    model = make_model().double()
+    names = {parameter: name for name, parameter in model.named_parameters()}
+
+    def collect(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = optimizer.param_groups[0]["params"]
+        gradients.update({names[parameter]: parameter.grad.clone() for parameter in parameters})
+
+    hook = register_optimizer_step_pre_hook(collect)
+    try:
+        run_training(model, config, examples)
+    finally:
+        hook.remove()
+    return gradients
+
+
+@pytest.mark.parametrize("pieces", [{"batch_size": 5}, {"batch_size": 1}, {"batch_size": None, "batch_tokens": 20}])
+def test_update_from_unequal_pieces_equals_one_from_the_whole(pieces: dict[str, Any]):
+    examples = make_examples(12)
+    whole = gradients_of_one_update(settings(steps=1, batch_size=12), examples)
+    config = settings(steps=1, accumulate=12, **pieces)
+    tokens = [sum(len(examples[i][1]) + 1 for i in indices) for indices in next(groups(examples, config))]
+    assert len(tokens) > 1 and len(set(tokens)) > 1, "pieces must be unequal"
+    torch.testing.assert_close(gradients_of_one_update(config, examples), whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch", [{"batch_size": 3}, {"batch_size": None, "batch_tokens": 15}])
+def test_updates_of_an_epoch_use_each_example_once(batch: dict[str, Any]):
+    examples, config = make_examples(11), settings(accumulate=2, **batch)
+    seen: list[int] = []
+    for group in groups(examples, config):
+        seen += [i for indices in group for i in indices]
+        if len(seen) >= 2 * len(examples):
+            break
+    assert sorted(seen[:11]) == sorted(seen[11:]) == list(range(11))
+    assert seen[:11] != seen[11:]
+
+
+def test_reported_loss_is_that_of_the_updates_reported():
+    """With weights that hardly move, the mean over all tokens is that of teacher forcing."""
+    examples, model = make_examples(12), make_model()
+    expected = teacher_forced(model, examples, label_smoothing=0.1)
+    config = settings(steps=3, batch_size=5, peak_rate=1e-12, log_every=3)
+    records = run_training(model, config, examples)
+    assert records[0]["step"] == 3
+    assert records[0]["loss"] == pytest.approx(expected.loss, rel=1e-5)
+    assert records[0]["loss"] != pytest.approx(expected.nll, rel=1e-3), "the smoothed loss is another number"
+    assert records[1]["val_nll"] == pytest.approx(teacher_forced(model, make_examples(3)).nll, rel=1e-5)
+
+
+def test_tied_matrices_stay_one_matrix():
+    model = make_model(tie_embeddings=True)
+    run_training(model, settings(), make_examples(8))
+    assert model.output.weight is model.source_embedding.weight is model.target_embedding.weight
+
+
+def test_bf16_leaves_the_weights_in_float32():
+    model = make_model()
+    records = run_training(model, settings(precision="bf16"), make_examples(8))
+    assert all(math.isfinite(record["loss"]) for record in records if "loss" in record)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_eight_sentences_can_be_learnt_by_heart(norm: str):
+    examples, model = make_examples(8), make_model(d_model=32, d_ff=64, norm=norm)
+    run_training(model, settings(steps=150, batch_size=8, warmup=20, label_smoothing=0.0), examples)
+    assert teacher_forced(model, examples).accuracy == 1.0
+    found = greedy(model, pad([[*source, EOS] for source, _ in examples]))
+    assert [decoded.best.tokens for decoded in found] == [target for _, target in examples]
+
+
+# Stop and go on
+
+
+def state(run: Run) -> dict[str, Tensor]:
+    """Weights and optimiser of the last checkpoint."""
+    last = saved_checkpoints(run.folder)[-1]
+    weights, optimizer = (load_file(last / f"{name}.safetensors") for name in ("model", "optimizer"))
+    assert not weights.keys() & optimizer.keys()
+    return weights | optimizer
+
+
+def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Run:
+    """A training of ten updates, with dropout, that nothing interrupted."""
+    run = Run(tmp_path / "whole")
+    run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run)
+    return run
+
+
+def with_dropout(**changes: Any) -> TrainingConfig:
+    return settings(**({"steps": 10, "log_every": 2, "schedule": "linear", "accumulate": 2} | changes))
+
+
+@pytest.mark.parametrize("stop", [1, 5, 9])
+def test_resumed_training_is_the_same_bit_for_bit(whole: Run, tmp_path: Path, stop: int):
+    run = Run(tmp_path / "halved")
+    run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run, until=stop)
+    assert read_json(saved_checkpoints(run.folder)[-1] / "state.json")["step"] == stop
+    torch.rand(5)  # another process has another random state
+    other = Transformer(make_model(dropout=0.3).config)
+    run_training(other, with_dropout(), make_examples(14), run=run, resume=True)
+    assert_same_bits(state(run), state(whole))
+    assert all(torch.equal(parameter, state(whole)[name]) for name, parameter in other.named_parameters())
+
+
+def test_dropout_is_at_work_when_resuming_is_tested(whole: Run, tmp_path: Path):
+    run = Run(tmp_path / "without")
+    run_training(make_model(dropout=0.0), with_dropout(), make_examples(14), run=run)
+    one, other = (state(of)["source_embedding.weight"] for of in (run, whole))
+    assert not torch.equal(one, other)
+
+
+def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole: Run, tmp_path: Path):
+    run, counter = Run(tmp_path / "interrupted"), itertools.count(1)
+
+    def press_ctrl_c(*_: object) -> None:
+        if next(counter) == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    hook = register_optimizer_step_pre_hook(press_ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"stopped after update 4, saved in .*interrupted"):
+            run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run)
+    finally:
+        hook.remove()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run, resume=True)
+    assert_same_bits(state(run), state(whole))
+
+
+def test_records_are_complete_and_come_once_whatever_was_lost(whole: Run, tmp_path: Path):
+    """A training dies after update 7, its last checkpoint is of update 5; the resumed one records 6 and 7 anew."""
+    run = Run(tmp_path / "died")
+    config = with_dropout(log_every=1, validate_every=5)
+    run_training(make_model(dropout=0.3), config, make_examples(14), run=run, until=5)
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, "loss": 99.0}) + "\n" + json.dumps({"step": 7, "loss": 99.0}) + '\n{"ste')
+    run_training(make_model(dropout=0.3), config, make_examples(14), run=run, resume=True)
+    records = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "loss" in record] == list(range(1, 11))
+    assert [record["step"] for record in records if "val_loss" in record] == [5, 10]
+    assert all(record["loss"] < 99 for record in records if "loss" in record)
+    assert records == run.metrics()
+
+
+def test_course_returned_is_the_course_recorded(tmp_path: Path):
+    run = Run(tmp_path, settings={"model": "small"})
+    records = run_training(make_model(), settings(validate_every=4), make_examples(8), run=run)
+    assert records == run.metrics()
+    training = {"step", "loss", "learning_rate", "tokens_per_second"}
+    validation = {"step", "val_loss", "val_nll", "val_perplexity", "val_accuracy"}
+    assert {frozenset(record) for record in records} == {frozenset(training), frozenset(validation)}
+    for record in records:
+        if "val_nll" in record:
+            assert record["val_perplexity"] == pytest.approx(math.exp(record["val_nll"]))
+    assert read_json(tmp_path / "config.json") == {"model": "small"}
+
+
+def test_finished_training_resumed_is_left_as_it_is(whole: Run):
+    before = state(whole)
+    assert run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True) == []
+    assert_same_bits(state(whole), before)
+
+
+def test_run_that_exists_is_not_trained_over(whole: Run):
+    before = state(whole)
+    with pytest.raises(CheckpointError, match=r"already holds a training; go on with it by --resume, or choose"):
+        run_training(make_model(), settings(), make_examples(8), run=whole)
+    assert_same_bits(state(whole), before)
+
+
+def test_nothing_to_resume_is_said(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"no run to resume in .* start it without --resume"):
+        run_training(make_model(), settings(), make_examples(8), run=Run(tmp_path / "none"), resume=True)
+
+
+def test_run_is_not_resumed_with_another_model(whole: Run):
+    with pytest.raises(CheckpointError, match=r"another configuration: .* is \(\d+.*expected \(\d+"):
+        run_training(make_model(d_model=32), settings(), make_examples(8), run=whole, resume=True)
+
+
+# Which checkpoints stay
+
+
+class Script:
+    """Stands in for validation: tells the losses of a list, one after the other."""
+
+    def __init__(self, nlls: list[float]) -> None:
+        self.nlls = iter(nlls)
+
+    def __call__(self, *_: object) -> Any:
+        nll = next(self.nlls)
+        return type("Scores", (), {"loss": nll, "nll": nll, "perplexity": math.exp(nll), "accuracy": 0.0})()
+
+
+def steps_kept(run: Run) -> list[int]:
+    return [read_json(folder / "state.json")["step"] for folder in saved_checkpoints(run.folder)]
+
+
+@pytest.mark.parametrize(
+    ("nlls", "kept", "best"),
+    [
+        ([5.0, 1.0, 4.0, 4.0, 4.0, 4.0], [2, 5, 6], 2),  # an early best stays beside the last two
+        ([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [5, 6], 6),  # each best gives way to the next
+        ([5.0, 5.0, 5.0, 5.0, 5.0, 5.0], [1, 5, 6], 1),  # only a lower loss is better
+    ],
+)
+def test_the_last_and_the_best_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nlls: list[float], kept: list[int], best: int
+):
+    monkeypatch.setattr("transformer.training.teacher_forced", Script(nlls))
+    run = Run(tmp_path)
+    run_training(make_model(), settings(steps=6, validate_every=1, keep_last=2), make_examples(8), run=run)
+    assert steps_kept(run) == kept
+    assert best_checkpoint(tmp_path).name == read_json(tmp_path / "best.json")["checkpoint"] == f"step-{best:08d}"
+    assert read_json(tmp_path / "best.json")["val_nll"] == min(nlls)
+
+
+def test_best_is_remembered_over_a_resumed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformer.training.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
+    config, run = settings(steps=4, validate_every=1, keep_last=1), Run(tmp_path)
+    run_training(make_model(), config, make_examples(8), run=run, until=2)
+    run_training(make_model(), config, make_examples(8), run=run, resume=True)
+    assert steps_kept(run) == [1, 4]
+
+
+# What must stop a training
+
+
+def test_loss_that_is_no_number_stops_the_training():
+    model = make_model()
+    with torch.no_grad():
+        model.output.weight[5, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"loss is nan at update 2, expected a number; lower peak_rate"):
+        run_training(model, settings(log_every=2), make_examples(8))
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path):
+    """They would push the good checkpoints out, and be resumed from."""
+    run, model = Run(tmp_path), make_model()
+    config = settings(steps=9, log_every=100, validate_every=3, keep_last=1)
+    run_training(model, config, make_examples(8), run=run, until=3)
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: optimizer.param_groups[0].update(lr=math.inf))
+    try:
+        with pytest.raises(FloatingPointError, match=r"after update 6.*--resume"):
+            run_training(model, config, make_examples(8), run=run, resume=True)
+    finally:
+        hook.remove()
+    assert steps_kept(run) == [3]
+    assert all(tensor.isfinite().all() for tensor in state(run).values())
+
+
+@pytest.mark.parametrize(("n_train", "n_val"), [(0, 3), (3, 0)])
+def test_empty_corpus_is_refused(n_train: int, n_val: int):
+    with pytest.raises(ValueError, match=f"got {n_train} training and {n_val} validation pairs"):
+        train(make_model(), make_examples(n_train), make_examples(n_val), settings(), device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"steps": 0}, {"accumulate": 0}, {"warmup": 0}, {"keep_last": 0}, {"log_every": 0}, {"validate_every": -1},
+        {"batch_tokens": 0}, {"batch_size": 0}, {"peak_rate": 0.0}, {"peak_rate": math.nan},
+        {"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"schedule": "cosine"}, {"precision": "fp16"},
+    ],
+    ids=lambda nonsense: " ".join(f"{name}={value}" for name, value in nonsense.items()),
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused_by_name(nonsense: dict[str, Any]):
+    (name,) = nonsense
+    with pytest.raises(ValueError, match=f"{name} is .*, expected"):
+        TrainingConfig(**nonsense)
+
+
+def test_without_progress_nothing_is_printed(capfd: pytest.CaptureFixture[str]):
+    run_training(make_model(), settings(validate_every=4), make_examples(8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_shows_loss_speed_rate_and_both_validation_losses(capfd: pytest.CaptureFixture[str]):
+    train(make_model(), make_examples(8), make_examples(3), settings(log_every=2), device="cpu")
+    shown = capfd.readouterr().err
+    for part in ("loss ", "tokens/s", "learning rate", "<00:", "smoothed", "unsmoothed", "perplexity", "accuracy"):
+        assert part in shown

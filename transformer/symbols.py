@@ -1,0 +1,5 @@
+"""The four tokens that are no words, the same in every vocabulary."""
+
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+PAD, BOS, EOS, UNK = range(4)
+"""ids of padding, of a sentence's beginning and end, and of any word that is not in the vocabulary"""

@@ -1,0 +1,115 @@
+"""The book's claims, and `verify`, which proves one in front of the reader or stops."""
+
+import difflib
+import html
+import os
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import torch
+
+TRACE = "executable-transformer-claim"
+"""key in the metadata of a cell's output under which an executed notebook keeps the outcome, to list all claims"""
+
+
+class ClaimError(AssertionError):
+    """A claim does not hold, does not exist, or was not checked where it must be."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the book, and where it comes from."""
+
+    id: str
+    text: str
+    source: str
+    """a section of the paper, "reader" for what its readers ask, "myth" for what they repeat and is not so"""
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """Every claim of the book by its id, in the book's order."""
+    content = tomllib.loads(files("transformer.tutor").joinpath("claims.toml").read_text(encoding="utf-8"))
+    return {id: Claim(id, **fields) for id, fields in content.items()}
+
+
+MARKS = {"holds": "✓", "fails": "✗", "not run": "○"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a claim; shows itself as a line in notebooks, and in a terminal."""
+
+    claim: Claim
+    status: str
+    """"holds", "fails" or "not run\""""
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{MARKS[self.status]} {self.claim.id} {self.status}: {self.claim.text} [{self.evidence}]"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        identity, status, text, evidence = (
+            html.escape(part) for part in (self.claim.id, self.status, self.claim.text, self.evidence)
+        )
+        line = {
+            "text/plain": str(self),
+            "text/html": (
+                f'<p class="claim" data-status="{status}"><strong>{MARKS[self.status]} {identity}</strong> '
+                f'<span class="claim-status">{status}</span>: {text} <em class="claim-evidence">{evidence}</em></p>'
+            ),
+        }
+        return line, {TRACE: {"claim": self.claim.id, "status": self.status, "evidence": self.evidence}}
+
+
+def verify(claim: str, condition: bool | None, evidence: str) -> None:
+    """Show that a claim holds, with the evidence that was measured, or stop.
+
+    `condition` is what was computed, True or False (of Python, NumPy or a tensor of one element); None says
+    that it could not be computed because the data are absent, and then `evidence` says which.
+
+    Raises ClaimError when the condition is False; for an unknown claim; and for None where CI is at work, since
+    there the data must be present. Raises TypeError for a condition that is no truth value, such as the error
+    itself instead of a comparison, and ValueError without evidence.
+    """
+    if claim not in claims():
+        near = difflib.get_close_matches(claim, claims(), n=3, cutoff=0.5)
+        raise ClaimError(f"there is no claim {claim!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    if not evidence.strip():
+        raise ValueError(f"{claim} came without evidence, expected what was measured, such as 'largest error 3e-08'")
+    status = "not run" if condition is None else "holds" if _truth(claim, condition) else "fails"
+    outcome = Outcome(claims()[claim], status, evidence)
+    _show(outcome)
+    if status == "fails":
+        raise ClaimError(str(outcome))
+    if status == "not run" and os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        raise ClaimError(f"{outcome}; CI must have the data, set TRANSFORMER_DATA")
+
+
+def _truth(claim: str, condition: Any) -> bool:
+    if isinstance(condition, torch.Tensor) and condition.dtype == torch.bool and condition.numel() == 1:
+        return bool(condition)
+    if isinstance(condition, bool) or type(condition).__name__ in ("bool", "bool_"):  # NumPy's has two names
+        return bool(condition)
+    raise TypeError(
+        f"the condition of {claim} is {condition!r}, expected True, False or None: "
+        "compare what was measured with a bound"
+    )
+
+
+def _show(outcome: Outcome) -> None:
+    """Display the outcome in a notebook, print it elsewhere."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        in_notebook = False
+    else:
+        in_notebook = get_ipython() is not None
+    if in_notebook:
+        display(outcome)
+    else:
+        print(outcome)

@@ -1,0 +1,63 @@
+"""Figures in one style: colour-blind safe, on a white ground, drawn as vectors."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+WIDTH = 7.0
+"""width of a figure in inches, that of the text column"""
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for the rest of the notebook; in a notebook, figures become SVG."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+    plt.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.6),
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "legend.frameon": False,
+            "svg.hashsalt": "book",  # the same figure is the same file in every build
+        }
+    )
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # outside a notebook
+        return
+    set_matplotlib_formats("svg")
+
+
+def draw_attention(axes: Axes, weights: Tensor, queries: Sequence[str], keys: Sequence[str]) -> None:
+    """Draw attention weights (T, S): one row for each query, one column for each key, dark where it looks.
+
+    Raises ValueError where the labels do not fit the weights.
+    """
+    if tuple(weights.shape) != (len(queries), len(keys)):
+        raise ValueError(
+            f"the weights have shape {tuple(weights.shape)}, expected ({len(queries)}, {len(keys)}): "
+            "one row for each query and one column for each key"
+        )
+    axes.imshow(weights.cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(keys)), keys, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(queries)), queries)
+    axes.tick_params(length=0)
+    sns.despine(ax=axes, left=True, bottom=True)
+
+
+def as_html(figure: Figure, alt: str) -> HTML:
+    """The figure as an image with alternative text, to be shown on another page of the book than its own."""
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(drawing.getvalue()).decode()
+    return HTML(f'<img class="figure" alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{encoded}">')
