@@ -288,7 +288,7 @@ def test_dropout_is_at_work_when_resuming_is_tested(whole: Run, tmp_path: Path):
 
 
 def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole: Run, tmp_path: Path):
-    run, counter = Run(tmp_path / "interrupted"), itertools.count(1)
+    run, counter, handler = Run(tmp_path / "interrupted"), itertools.count(1), signal.getsignal(signal.SIGINT)
 
     def press_ctrl_c(*_: object) -> None:
         if next(counter) == 4:
@@ -300,7 +300,7 @@ def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole:
             run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run)
     finally:
         hook.remove()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run, resume=True)
     assert_same_bits(state(run), state(whole))
 
@@ -431,6 +431,11 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path):
 def test_empty_corpus_is_refused(n_train: int, n_val: int):
     with pytest.raises(ValueError, match=f"got {n_train} training and {n_val} validation pairs"):
         train(make_model(), make_examples(n_train), make_examples(n_val), settings(), device="cpu", progress=False)
+
+
+def test_stop_before_the_first_update_is_refused():
+    with pytest.raises(ValueError, match=r"until is 0, expected .* from 1"):
+        run_training(make_model(), settings(), make_examples(8), until=0)
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,12 @@ def print_translations(
         if UNK in tokenizer.encode(sentence):
             print(f"line {i} has words that are not in the model's vocabulary: {sentence}", file=sys.stderr)
     for translation in translate(model, tokenizer, sentences, decoding):
-        print(translation, flush=True)
+        print(one_line(translation), flush=True)
+
+
+def one_line(text: str) -> str:
+    """The text without line feeds, which a model is free to write, so that line n translates line n."""
+    return text.replace("\n", " ")
 
 
 def run_evaluate(command: Evaluate) -> None:
@@ -230,7 +235,7 @@ def run_evaluate(command: Evaluate) -> None:
     print(f"token accuracy {result.token_accuracy:.3f}")
     print(f"perplexity {result.perplexity:.2f}")
     if command.output:
-        command.output.write_text("".join(line + "\n" for line in result.translations), encoding="utf-8")
+        command.output.write_text("".join(one_line(text) + "\n" for text in result.translations), encoding="utf-8")
 
 
 def corpus_of(command: Evaluate) -> Corpus:
@@ -278,7 +283,8 @@ def resumed(command: Train, recipe: Train) -> Train:
         started = replace(command, **stored, model=model, training=replace(training, steps=command.training.steps))
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a run of this package: {error}") from error
-    given, default, kept = flat(command), flat(recipe), flat(started)
+    given, kept = flat(command), flat(started)
+    default = flat(recipe) | {"corpus": Train.corpus}  # the recipe's own corpus was named by a flag
     for flag, value in given.items():
         if value not in (default[flag], kept[flag]):
             raise ValueError(
@@ -324,4 +330,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale says
     sys.exit(main())

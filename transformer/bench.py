@@ -173,7 +173,15 @@ def bench(command: BenchConfig) -> str:
     for name in ("rounds", "batches", "threads"):
         if getattr(command, name) < 1:
             raise ValueError(f"{name} is {getattr(command, name)}, expected at least 1")
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(command.threads)
+    try:
+        return _table(command)
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def _table(command: BenchConfig) -> str:
     torch.manual_seed(0)
     device = choose_device(command.device)
     pairs = load_corpus(command.corpus)["train"]

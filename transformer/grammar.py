@@ -80,8 +80,8 @@ def _nouns(kinds: str, text: str) -> dict[str, Noun]:
     return {one: Noun(one, many, eins, viele, gender[der], kinds) for one, many, der, eins, viele in _entries(text)}
 
 
-def _verb(forms: str, subjects: str, objects: str = "", **more: Any) -> Verb:
-    return Verb(*forms.split(), subjects, objects, **more)
+def _verb(forms: str, *kinds: Any, **more: Any) -> Verb:
+    return Verb(*forms.split(), *kinds, **more)
 
 
 NOUNS = {
@@ -118,7 +118,7 @@ ADJECTIVES = {
         Adjective("expensive", "teuer", "price", "goods food", stem="teur"),
         Adjective("red", "rot", "colour", "goods opening food"),
         Adjective("white", "weiß", "colour", "goods opening food"),
-        Adjective("black", "schwarz", "colour", "animal goods opening"),
+        Adjective("black", "schwarz", "colour", "goods opening"),
         Adjective("tired", "müde", "mood", LIVING, stem="müd"),
         Adjective("hungry", "hungrig", "mood", LIVING),
         Adjective("friendly", "freundlich", "mood", LIVING),
@@ -139,7 +139,7 @@ _VERBS = (
     _verb("read reads read lesen liest hat gelesen", "person", "text", place=True),
     _verb("eat eats eaten essen isst hat gegessen", "person", "food", place=True),
     _verb("buy buys bought kaufen kauft hat gekauft", "person", "goods food"),
-    _verb("carry carries carried tragen trägt hat getragen", "person", "bulky"),
+    _verb("carry carries carried tragen trägt hat getragen", "person", "goods"),
     _verb("give gives given geben gibt hat gegeben", "person", "goods food text", recipient=True),
     _verb("show shows shown zeigen zeigt hat gezeigt", "person", "goods text", recipient=True),
     _verb("open opens opened machen macht hat gemacht", "person", "opening case", prefix="auf"),
@@ -508,12 +508,12 @@ def say(sentence: Sentence, maybe: str = "vielleicht") -> Pair:
 # Each adjective with each noun that it can describe, each verb with each noun that can be its object.
 COMBINATIONS = [
     (word, noun.singular)
-    for word, kinds in [(a.english, a.kinds) for a in ADJECTIVES.values()] + [(v.base, v.objects) for v in _VERBS]
+    for words in ({a.english: a.kinds for a in ADJECTIVES.values()}, {v.base: v.objects for v in VERBS.values()})
+    for word, kinds in words.items()
     for noun in NOUNS.values()
     if fits(kinds, noun)
 ]
-HELD_OUT = frozenset(COMBINATIONS[5::10])
-TRAINED = frozenset(COMBINATIONS) - HELD_OUT
+HELD_OUT = frozenset(COMBINATIONS[2::10])
 
 
 def combinations(sentence: Sentence) -> Iterator[tuple[str, str]]:
@@ -526,25 +526,16 @@ def combinations(sentence: Sentence) -> Iterator[tuple[str, str]]:
                 yield phrase.adjective.english, phrase.noun.singular
 
 
-def holds_held_out(sentence: Sentence) -> bool:
-    """Whether the sentence is one for "comp": it holds a combination that all other splits do without."""
-    return not HELD_OUT.isdisjoint(combinations(sentence))
-
-
-def split_by_checksum(source: str) -> str:
-    """The split of any other English sentence, by nothing but its letters: so at no seed and size do two share one."""
-    return {3: "val", 4: "test"}.get(zlib.crc32(source.encode()) % 10, "train")
-
-
 # Random choices ----------------------------------------------------------------------------------------------
 
+# What is drawn more often stands here more often.
 DEFINITES = ["the", "the", "the", "this", "every"]
 SINGULARS = [*DEFINITES, "a", "a", "a", "a", "my"]
 PLURALS = ["the", "the", "this", "my", "", "", ""]
 TENSES = [*["present"] * 3, *["perfect"] * 2, *["will"] * 3, "can", "must"]
-TIMES = {"present": ["today", "now", "often"], "perfect": ["today", "often"]}  # and else:
-TIMES_TO_COME = ["today", "tomorrow", "soon"]
-TENSES_AROUND = {  # a conjunction: of the main clause, and of the subordinate clause
+TIMES = {"present": ["today", "now", "often"], "perfect": ["today", "often"]}
+TIMES_TO_COME = ["today", "tomorrow", "soon"]  # with all other tenses
+TENSES_WITH = {  # a conjunction: the tenses of the main clause and of the subordinate clause
     "because": (TENSES, TENSES),
     "although": (TENSES, TENSES),
     "while": (["present"], ["present"]),
@@ -553,8 +544,8 @@ TENSES_AROUND = {  # a conjunction: of the main clause, and of the subordinate c
 
 
 @cache
-def nouns_for(kinds: str, but: Noun | None = None) -> list[Noun]:
-    """The nouns of these kinds, `but` one that has its part already."""
+def nouns_of(kinds: str, but: Noun | None) -> list[Noun]:
+    """The nouns of these kinds, without one."""
     return [noun for noun in NOUNS.values() if fits(kinds, noun) and noun is not but]
 
 
@@ -566,144 +557,162 @@ def adjectives_for(noun: Noun) -> list[Adjective]:
 
 @cache
 def actions_of(noun: Noun | None) -> list[Verb]:
-    """What this noun can do; all that can be done for None."""
-    actions = [verb for verb in _VERBS if verb.base not in ("be", *CLAUSE_VERBS)]
+    """The verbs for what the noun can do; for None all verbs but BE and those of CLAUSE_VERBS."""
+    actions = [verb for verb in VERBS.values() if verb.base not in ("be", *CLAUSE_VERBS)]
     return [verb for verb in actions if noun is None or fits(verb.subjects, noun)]
 
 
-def draw_noun_phrase(rng: random.Random, nouns: Sequence[Noun], definite: bool = False) -> NounPhrase:
-    """A noun phrase with one of the nouns; a place is one place."""
-    noun = rng.choice(nouns)
+def draw_noun_phrase(rng: random.Random, kinds: str, but: Noun | None = None, definite: bool = False) -> NounPhrase:
+    """Something of these kinds, `but` one that is in the clause already; places come one at a time."""
+    noun = rng.choice(nouns_of(kinds, but))
     adjective = rng.choice(adjectives_for(noun)) if rng.random() < 0.35 else None
     determiner, count = rng.choice(DEFINITES if definite else SINGULARS), 1
     if rng.random() < 0.25 and not fits("place", noun):
         determiner = rng.choice(PLURALS[:3] if definite else PLURALS)
         count = rng.randint(2, 99) if rng.random() < 0.45 else None
-    if determiner == "my" and noun.singular in ("man", "woman"):  # in German: my husband, my wife
+    if determiner == "my" and noun.singular in ("man", "woman"):  # would be husband and wife in German
         determiner = "the"
     return NounPhrase(noun, determiner, adjective, count)
 
 
-def draw_action(rng: random.Random, tenses: Sequence[str] = TENSES, subject: Pronoun | None = None) -> Clause:
-    """A clause with a verb other than BE, by any subject unless there is one."""
-    if subject:
-        verb = rng.choice([verb for verb in VERBS if fits(verb.subjects, subject.antecedent.noun)])
-        actor, noun = subject, subject.antecedent.noun
-    else:
-        verb = rng.choice(VERBS)
-        actor = draw_noun_phrase(rng, nouns_for(verb.subjects))
-        noun = actor.noun
+def draw_action(rng: random.Random, tenses: Sequence[str] = TENSES, again: Pronoun | None = None) -> Clause:
+    """What somebody does, or what `again` the same does that was named before."""
+    noun = again.antecedent.noun if again else None
+    verb = rng.choice(actions_of(noun))
+    subject = again or draw_noun_phrase(rng, verb.subjects)
+    noun = noun or subject.noun
     tense = "present" if verb.state else rng.choice(tenses)
-    thing = recipient = place = None
-    time = where = ""
-    if verb.objects:
-        thing = draw_noun_phrase(rng, nouns_for(verb.objects, noun))
-    if verb.recipient:
-        recipient = draw_noun_phrase(rng, nouns_for("person", noun), definite=True)
+    thing = draw_noun_phrase(rng, verb.objects, noun) if verb.objects else None
+    recipient = draw_noun_phrase(rng, "person", noun, definite=True) if verb.recipient else None
+    time, where, place = "", "", None
     if not verb.state and rng.random() < 0.25:
         time = rng.choice(TIMES.get(tense, TIMES_TO_COME))
     if verb.place and rng.random() < 0.25:
         where, kind = rng.choice([("in", "place"), ("behind", "building")])
-        place = draw_noun_phrase(rng, nouns_for(kind))
-    return Clause(actor, verb, thing, recipient, None, tense, time, where, place)
+        place = draw_noun_phrase(rng, kind)
+    return Clause(subject, verb, thing, recipient, None, tense, time, where, place)
 
 
 def draw_description(rng: random.Random, subject: NounPhrase | Pronoun) -> Clause:
-    """What the subject is like, beside what it is called."""
+    """What the subject is like, apart from what its own adjective is about."""
     phrase = subject.antecedent if isinstance(subject, Pronoun) else subject
     known = phrase.adjective.about if phrase.adjective else ""
-    fitting = [a for a in ADJECTIVES if (a.english, phrase.noun.singular) in TRAINED and a.about != known]
-    return Clause(subject, BE, predicate=rng.choice(fitting))
+    trained = [a for a in adjectives_for(phrase.noun) if (a.english, phrase.noun.singular) not in HELD_OUT]
+    return Clause(subject, VERBS["be"], predicate=rng.choice([a for a in trained if a.about != known]))
 
 
-def draw_clause(rng: random.Random, tenses: Sequence[str] = TENSES) -> Clause:
-    """A clause that needs no other before it."""
+def draw_clause(rng: random.Random, tenses: Sequence[str] = TENSES, described: str = ALL) -> Clause:
+    """A clause that needs no other before it: an action, or now and then a description."""
     if rng.random() < 0.15:
-        return draw_description(rng, draw_noun_phrase(rng, NOUNS, definite=True))
+        return draw_description(rng, draw_noun_phrase(rng, described, definite=True))
     return draw_action(rng, tenses)
 
 
 def draw_front(rng: random.Random, clause: Clause) -> Clause:
-    """The same clause, perhaps with the time or the place before all else."""
+    """The same clause, perhaps with its time or its place before all else."""
     movable = [name for name in ("time", "place") if getattr(clause, name)]
     return replace(clause, fronted=rng.choice(movable)) if movable and rng.random() < 0.5 else clause
 
 
 def clear_pronoun(phrase: NounPhrase | Pronoun | None, before: Clause) -> Pronoun | None:
-    """A pronoun for this phrase of the clause before, if there it can mean nothing else."""
-    if not isinstance(phrase, NounPhrase):
-        return None
+    """The pronoun for a phrase of the clause before, if nothing else in that clause could be meant by it."""
     said = (before.subject, before.object, before.recipient, before.place)
     pronouns = [other.english_pronoun for other in said if isinstance(other, NounPhrase)]
-    return Pronoun(phrase) if "" not in pronouns and pronouns.count(phrase.english_pronoun) == 1 else None
+    if not isinstance(phrase, NounPhrase) or "" in pronouns or pronouns.count(phrase.english_pronoun) > 1:
+        return None
+    return Pronoun(phrase)
 
 
-def draw_sequel(rng: random.Random, before: Clause, tenses: Sequence[str] = TENSES) -> Clause:
-    """Any clause after the one before; half of the time its subject, if living, acts again, now as a pronoun."""
+def draw_sequel(rng: random.Random, before: Clause, tenses: Sequence[str] = TENSES, described: str = ALL) -> Clause:
+    """A clause for the side of the one before, half of the time about the same subject, now a pronoun."""
     again = clear_pronoun(before.subject, before)
     if again and fits(LIVING, again.antecedent.noun) and rng.random() < 0.5:
         return draw_action(rng, tenses, again)
-    return draw_clause(rng, tenses)
+    return draw_clause(rng, tenses, described)
 
 
 def draw_reason(rng: random.Random, before: Clause) -> Clause:
-    """What the subject or the object of the clause before is like, or what the one has to do with the other."""
+    """What the subject or the object of the clause before is like, or what the one wants of the other."""
     subject, thing = clear_pronoun(before.subject, before), clear_pronoun(before.object, before)
     reasons = [draw_description(rng, pronoun) for pronoun in (subject, thing) if pronoun]
     if subject and thing and fits("person", subject.antecedent.noun):
-        for verb, tense in ((NEED, "present"), (LOVE, "present"), (HELP, "must"), (HELP, "will")):
-            if verb is not before.verb and (verb.base, thing.antecedent.noun.singular) in TRAINED:
-                reasons.append(Clause(subject, verb, thing, tense=tense))
+        noun = thing.antecedent.noun
+        for base, tense in (("need", "present"), ("love", "present"), *(("help", modal) for modal in MODALS)):
+            if base != before.verb.base and fits(VERBS[base].objects, noun) and (base, noun.singular) not in HELD_OUT:
+                reasons.append(Clause(subject, VERBS[base], thing, tense=tense))
     return rng.choice(reasons) if reasons else draw_clause(rng)
 
 
 def draw_sentence(rng: random.Random) -> Sentence:
     """A meaning to be said."""
-    kind = rng.choices(("simple", "maybe", "that", "reason", "circumstance"), (53, 7, 10, 17, 13))[0]
+    kind = rng.choices(("simple", "maybe", "that", "reason", "circumstance"), (58, 6, 9, 17, 10))[0]
     if kind == "simple":
         return Sentence(draw_front(rng, draw_clause(rng)))
     if kind == "maybe":
         return Sentence(draw_clause(rng), maybe=True)
     if kind == "that":
-        main = Clause(draw_noun_phrase(rng, nouns_for("person")), rng.choice(CLAUSE_VERBS))
+        main = Clause(draw_noun_phrase(rng, "person"), VERBS[rng.choice(CLAUSE_VERBS)])
         return Sentence(main, "that", draw_sequel(rng, main))
     if kind == "reason":
         main = draw_action(rng)
-        return Sentence(draw_front(rng, main), rng.choice(["because", "although"]), draw_reason(rng, main))
-    conjunction = rng.choice(list(TENSES_AROUND))
-    main_tenses, subordinate_tenses = TENSES_AROUND[conjunction]
+        reason = draw_reason(rng, main)
+        conjunction = "although" if reason.predicate and rng.random() < 0.5 else "because"
+        return Sentence(draw_front(rng, main), conjunction, reason)
+    conjunction = rng.choice(list(TENSES_WITH))
+    main_tenses, subordinate_tenses = TENSES_WITH[conjunction]
     if rng.random() < 0.5:
-        subordinate = draw_clause(rng, subordinate_tenses)
-        return Sentence(draw_sequel(rng, subordinate, main_tenses), conjunction, subordinate, subordinate_first=True)
-    main = draw_clause(rng, main_tenses)
-    return Sentence(draw_front(rng, main), conjunction, draw_sequel(rng, main, subordinate_tenses))
+        subordinate = draw_clause(rng, subordinate_tenses, LIVING)
+        main = draw_sequel(rng, subordinate, main_tenses, LIVING)
+        return Sentence(main, conjunction, subordinate, subordinate_first=True)
+    main = draw_clause(rng, main_tenses, LIVING)
+    return Sentence(draw_front(rng, main), conjunction, draw_sequel(rng, main, subordinate_tenses, LIVING))
 
 
 # The corpus --------------------------------------------------------------------------------------------------
 
 SPLITS = ("train", "val", "test", "comp")
-LONGEST = 18  # words of either language, full stop and comma among them
+LONGEST = 18  # words of either language, comma and full stop among them
+
+
+def holds_held_out(sentence: Sentence) -> bool:
+    """Whether the sentence is one for "comp": it holds a combination that all other splits do without."""
+    return not HELD_OUT.isdisjoint(combinations(sentence))
+
+
+def split_by_checksum(source: str) -> str:
+    """The split of any other English sentence: its letters alone decide, so no two splits ever share one."""
+    return {3: "val", 4: "test"}.get(zlib.crc32(source.encode()) % 10, "train")
 
 
 def generate(n: int, seed: int, split: str = "train") -> list[Pair]:
-    """The first n pairs of the endless list that seed and split determine, on every machine.
+    """The first n of the endless pairs that a seed has for a split, no English sentence twice, all different.
 
-    "val" and "test" are like "train"; in "comp" every sentence holds a combination of words that the other
-    splits never hold. Raises ValueError for a negative n and for an unknown split.
+    The same on every machine. "val" and "test" are like "train"; every sentence of "comp" holds a combination
+    of HELD_OUT, and no sentence of the others does. Raises ValueError for a negative n or an unknown split.
     """
     if split not in SPLITS:
         raise ValueError(f"the embedded corpus has no split {split!r}, expected one of {', '.join(SPLITS)}")
     if n < 0:
-        raise ValueError(f"cannot generate {n} sentences, expected a number from 0 upwards")
-    rng = random.Random(f"{seed}/{split}")
-    pairs: list[Pair] = []
+        raise ValueError(f"cannot generate {n} pairs, expected a number from 0 upwards")
+    rng = random.Random(f"{seed}/{split}")  # a text seeds it alike in every process and version of Python
+    pairs: dict[str, Pair] = {}
     while len(pairs) < n:
         sentence = draw_sentence(rng)
         if holds_held_out(sentence) != (split == "comp"):
             continue
         pair = say(sentence, rng.choices(list(MAYBE), list(MAYBE.values()))[0])
-        if split not in ("comp", split_by_checksum(pair.source)):
-            continue
-        if max(len(pair.source.split()), len(pair.target.split())) <= LONGEST:
-            pairs.append(pair)
-    return pairs
+        longest = max(len(pair.source.split()), len(pair.target.split()))
+        if longest <= LONGEST and split in ("comp", split_by_checksum(pair.source)):
+            pairs.setdefault(pair.source, pair)
+    return list(pairs.values())
+
+
+_SUITCASE = NounPhrase(NOUNS["suitcase"], adjective=ADJECTIVES["black"])
+RUNNING_EXAMPLE = say(
+    Sentence(
+        Clause(NounPhrase(NOUNS["woman"]), VERBS["open"], _SUITCASE, time="today", fronted="time"),
+        "because",
+        Clause(Pronoun(_SUITCASE), VERBS["be"], predicate=ADJECTIVES["heavy"]),
+    )
+)
+"""One sentence for all chapters, of "test": today the woman opens the black suitcase because it is heavy."""

@@ -147,11 +147,14 @@ def train(
     `run`, everything is kept in its folder, and `resume` goes on from its last checkpoint, on a CPU bit for bit
     as if it had never stopped. `until` stops after that update, to be resumed; Ctrl-C does so at once.
 
-    Raises ValueError for an empty corpus, CheckpointError where the run cannot be read or written,
-    FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
+    Raises ValueError for an empty corpus or an `until` below 1, CheckpointError where the run cannot be read or
+    written, FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is
+    saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
+    if until is not None and until < 1:
+        raise ValueError(f"until is {until}, expected the number of an update, from 1")
     update = _Update(model, examples, config, device)
     done = 0
     if run is not None and resume:

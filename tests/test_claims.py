@@ -1,0 +1,149 @@
+"""The claims instrument: a claim is shown with its evidence, and a false or unknown one stops the reader."""
+
+import json
+import re
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import DisplayFormatter
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from transformer.tutor import verify
+from transformer.tutor.claims import TRACE, Claim, ClaimError, Outcome, claims
+
+
+@pytest.fixture(autouse=True)
+def at_a_reader_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+
+# The ledger
+
+
+def test_ledger_is_complete():
+    assert len(claims()) > 50
+    for identity, claim in claims().items():
+        assert re.fullmatch(r"[A-Z]{2,4}-[1-9]\d*", identity) and claim.id == identity
+        assert len(claim.text) > 20 and claim.text.strip() == claim.text, identity
+        assert re.match(r"paper (§\d|Table \d|Fig \d)|reader|myth", claim.source), (identity, claim.source)
+
+
+def test_no_claim_is_made_twice():
+    texts = [claim.text for claim in claims().values()]
+    assert len(set(texts)) == len(texts)
+
+
+def test_numbers_leave_no_gap():
+    """Numbers are stable: a claim is appended, never renumbered, so each prefix counts from 1."""
+    numbers: dict[str, list[int]] = {}
+    for identity in claims():
+        prefix, number = identity.split("-")
+        numbers.setdefault(prefix, []).append(int(number))
+    assert {prefix: sorted(found) for prefix, found in numbers.items()} == {
+        prefix: list(range(1, len(found) + 1)) for prefix, found in numbers.items()
+    }
+
+
+# What verify does
+
+
+@pytest.mark.parametrize("true", [True, np.True_, np.float32(1) < 2, torch.tensor(1) < 2, torch.tensor([[True]])])
+def test_claim_that_holds_is_shown_with_its_text_and_evidence(true: Any, capsys: pytest.CaptureFixture[str]):
+    verify("ATT-5", true, "largest error 3e-08")
+    assert capsys.readouterr().out == f"✓ ATT-5 holds: {claims()['ATT-5'].text} [largest error 3e-08]\n"
+
+
+@pytest.mark.parametrize("false", [False, np.False_, np.float32(3) < 2, torch.tensor(3) < 2])
+def test_claim_that_fails_is_shown_and_stops(false: Any, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(ClaimError, match=r"✗ ATT-5 fails: .*error 0\.3"):
+        verify("ATT-5", false, "error 0.3")
+    assert capsys.readouterr().out.startswith("✗ ATT-5")
+
+
+def test_failed_claim_is_an_assertion_error():
+    assert issubclass(ClaimError, AssertionError)
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("ATT-55", "ATT-5"), ("ATT5", "ATT-5"), ("EMB-01", "EMB-1")])
+def test_unknown_claim_stops_and_similar_names_are_offered(wrong: str, near: str):
+    with pytest.raises(ClaimError, match=f"no claim '{wrong}'; did you mean .*{near}"):
+        verify(wrong, True, "evidence")
+
+
+def test_claim_like_no_other_stops_too():
+    with pytest.raises(ClaimError, match=r"no claim '\?\?\?'$"):
+        verify("???", True, "evidence")
+
+
+@pytest.mark.parametrize("ci", [None, "", "0", "false", "False"])
+def test_absent_data_are_reported_to_a_reader(
+    ci: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
+    verify("ATT-5", None, "Multi30k is absent")
+    assert capsys.readouterr().out.startswith("○ ATT-5 not run: ")
+
+
+@pytest.mark.parametrize("ci", ["true", "1", "yes"])
+def test_absent_data_are_forbidden_in_ci(ci: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(ClaimError, match=r"not run: .*Multi30k is absent.*CI must have the data, set"):
+        verify("ATT-5", None, "Multi30k is absent")
+    verify("ATT-5", True, "here they are")
+
+
+@pytest.mark.parametrize(
+    "condition", [3e-8, 0, 1, "True", [True], np.array([True, True]), torch.tensor([True, True]), torch.tensor(1.0)]
+)
+def test_condition_must_be_a_truth_value(condition: Any):
+    with pytest.raises(TypeError, match=r"condition of ATT-5 is .*, expected True, False or None"):
+        verify("ATT-5", condition, "evidence")
+
+
+@pytest.mark.parametrize("evidence", ["", "  \n"])
+def test_evidence_is_required(evidence: str):
+    with pytest.raises(ValueError, match="ATT-5 came without evidence, expected what was measured"):
+        verify("ATT-5", True, evidence)
+
+
+# What a notebook keeps of it
+
+
+def test_outcome_is_text_html_and_a_record():
+    bundle, metadata = DisplayFormatter().format(Outcome(claims()["ATT-5"], "holds", "error 3e-08"))
+    assert bundle["text/plain"].startswith("✓ ATT-5 holds")
+    assert "✓ ATT-5" in bundle["text/html"] and 'data-status="holds"' in bundle["text/html"]
+    assert json.loads(json.dumps(metadata[TRACE])) == {
+        "claim": "ATT-5",
+        "status": "holds",
+        "evidence": "error 3e-08",
+    }
+
+
+def test_html_shows_signs_and_runs_nothing():
+    claim = Claim("X-1", "a < b & c", "reader")
+    bundle, _ = DisplayFormatter().format(Outcome(claim, "holds", '<script>alert("x")</script>'))
+    assert "a &lt; b &amp; c" in bundle["text/html"] and "<script" not in bundle["text/html"]
+    assert bundle["text/plain"] == '✓ X-1 holds: a < b & c [<script>alert("x")</script>]'
+
+
+def test_executed_notebook_keeps_every_outcome():
+    code = "from transformer.tutor import verify\nverify('ATT-5', True, 'error 3e-08')\nverify('EMB-1', None, 'absent')"
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("verify('POS-1', False, 'error 0.5')")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellExecutionError, match="✗ POS-1 fails"):
+        NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    nbformat.validate(notebook)
+    saved = json.loads(nbformat.writes(notebook))
+    outputs = [output for cell in saved["cells"] for output in cell["outputs"]]
+    records = [output["metadata"][TRACE] for output in outputs if TRACE in output.get("metadata", {})]
+    assert [(record["claim"], record["status"]) for record in records] == [
+        ("ATT-5", "holds"),
+        ("EMB-1", "not run"),
+        ("POS-1", "fails"),
+    ]

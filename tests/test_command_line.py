@@ -1,0 +1,426 @@
+"""The command line: train, translate and evaluate from a shell, and one understandable message for each mistake."""
+
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import transformer
+from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, load, main, make_tokenizer, parse
+from transformer.bench import BenchConfig, bench
+from transformer.checkpoints import average, read_json, saved_checkpoints
+from transformer.config import TransformerConfig
+from transformer.corpora import Corpus
+from transformer.decoding import DecodingConfig
+from transformer.pairs import Pair
+from transformer.symbols import UNK
+from transformer.training import TrainingConfig
+
+NUMBERS = {
+    "one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs", "seven": "sieben",
+}  # fmt: skip
+SMALL = [
+    *("--tokenizer", "words", "--d-model", "32", "--n-layers", "1", "--n-heads", "2", "--d-ff", "64"),
+    *("--batch-size", "16", "--schedule", "constant", "--warmup", "20", "--peak-rate", "5e-3", "--precision", "fp32"),
+]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command as the shell would, in this process; `stdin` is what comes in by the pipe."""
+
+    def run(*argv: str | Path, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in argv])
+        except SystemExit as exit_:  # how the parser ends, for help and for unknown flags
+            code = int(exit_.code or 0)
+        result = Result(code, *capsys.readouterr())
+        assert "Traceback" not in result.err
+        return result
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFORMER_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus that counts in two languages, and a run that has learnt it."""
+    folder, rng = tmp_path_factory.mktemp("place"), random.Random(0)
+    (folder / "numbers").mkdir()
+    for split, n in {"train": 300, "val": 20, "test": 20}.items():
+        said = [rng.choices(list(NUMBERS), k=rng.randint(1, 3)) for _ in range(n)]
+        for language, lines in {"en": said, "de": [[NUMBERS[word] for word in words] for words in said]}.items():
+            text = "".join(" ".join(words) + "\n" for words in lines)
+            (folder / "numbers" / f"{split}.{language}").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFORMER_DEVICE", "cpu")
+        patch.chdir(folder)
+        assert main(["train", "--corpus", "numbers", "--run", "run", *SMALL, "--steps=400", "--validate-every=50"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def at_the_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+# What it is for
+
+
+def test_training_leaves_a_run(place: Path):
+    assert {path.name for path in (place / "run").iterdir()} == {
+        "best.json", "checkpoints", "config.json", "metrics.jsonl",
+    }  # fmt: skip
+    stored = read_json(place / "run" / "config.json")
+    assert stored["corpus"] == "numbers" and stored["model"]["d_model"] == 32 and stored["training"]["steps"] == 400
+
+
+def test_sentences_are_translated_as_arguments(command: Command):
+    assert command("translate", "--model", "run", "one two", "five") == (0, "eins zwei\nfünf\n", "")
+
+
+def test_file_is_translated_line_by_line(command: Command, tmp_path: Path):
+    (tmp_path / "input").write_bytes("\ufeffseven\r\n\n  \nthree one\n".encode())
+    assert command("translate", "--model", "run", "--file", tmp_path / "input").out == "sieben\n\n\ndrei eins\n"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "out"),
+    [
+        (b"six\n\nfour five", "sechs\n\nvier fünf\n"),
+        (b"\n\n\n", "\n\n\n"),
+        (b"", ""),
+        (b"one\n", "eins\n"),
+        ("one\u2028two\n".encode(), "eins zwei\n"),
+    ],
+)
+def test_standard_input_keeps_its_line_numbers(command: Command, stdin: bytes, out: str):
+    assert command("translate", "--model", "run", stdin=stdin).out == out
+
+
+def test_line_feed_in_a_translation_makes_no_second_line(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A model that writes bytes can write this one."""
+
+    def two_lines_each(model: object, tokenizer: object, sentences: list[str], *_: object) -> list[str]:
+        return ["two\nlines"] * len(sentences)
+
+    monkeypatch.setattr("transformer.__main__.translate", two_lines_each)
+    monkeypatch.setattr("transformer.evaluation.translate", two_lines_each)
+    assert command("translate", "--model", "run", "one", "two").out == "two lines\ntwo lines\n"
+    assert command("evaluate", "--model", "run", "--limit", "3", "--output", tmp_path / "out").code == 0
+    assert (tmp_path / "out").read_text() == "two lines\n" * 3
+
+
+def test_words_that_the_model_does_not_know_are_reported_with_their_line(command: Command):
+    result = command("translate", "--model", "run", stdin=b"one\none hundred\n")
+    assert result.code == 0 and result.out.startswith("eins\n") and result.out.count("\n") == 2
+    assert result.err == "line 2 has words that are not in the model's vocabulary: one hundred\n"
+
+
+def test_decoding_is_configured_by_flags(command: Command):
+    flags = ["--method", "sample", "--temperature", "9", "--max-length", "5"]
+    outs = [command("translate", "--model", "run", *flags, "--seed", seed, "one two three").out for seed in "112"]
+    assert outs[0] == outs[1] != outs[2]
+
+
+def test_checkpoint_can_be_named_as_the_model(command: Command, place: Path):
+    last = saved_checkpoints(place / "run")[-1]
+    assert command("translate", "--model", last, "two").out == "zwei\n"
+
+
+def test_evaluation_reports_four_measures_of_the_corpus_trained_on(command: Command, tmp_path: Path):
+    result = command("evaluate", "--model", "run", "--output", tmp_path / "out")
+    assert result.code == 0
+    first, *measures = result.out.splitlines()
+    assert first == "numbers en→de test, 20 sentences"
+    assert [line.rsplit(" ", 1)[0] for line in measures[1:]] == ["exact match", "token accuracy", "perplexity"]
+    assert measures[0].startswith("BLEU = ") and "|tok:13a|" in measures[0]
+    assert float(measures[1].split()[-1]) > 0.5
+    translations = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
+    assert len(translations) == 20 and set(" ".join(translations).split()) <= set(NUMBERS.values())
+
+
+def test_evaluation_of_one_checkpoint_finds_its_corpus(command: Command, place: Path):
+    result = command("evaluate", "--model", saved_checkpoints(place / "run")[0], "--split", "val", "--limit", "3")
+    assert result.code == 0 and result.out.startswith("numbers en→de val, 3 sentences\n")
+
+
+def test_average_uses_the_mean_of_the_last_checkpoints(command: Command, place: Path):
+    model, _ = load("run", 3, "cpu")
+    expected = average(saved_checkpoints(place / "run")[-3:])
+    assert all(torch.equal(parameter, expected[name]) for name, parameter in model.named_parameters())
+    assert command("translate", "--model", "run", "--average", "3", "two one").out == "zwei eins\n"
+
+
+def test_vocabulary_comes_from_the_training_split_alone():
+    splits = {"train": [Pair("one", "eins")], "val": [Pair("two", "zwei")], "test": [Pair("three", "drei")]}
+    tokenizer = make_tokenizer("words", Corpus("numbers", "en", "de", splits), 300)
+    assert UNK not in tokenizer.encode("one eins")
+    assert set(tokenizer.encode("two zwei three drei")) == {UNK}
+
+
+# Help, version, recipes
+
+
+@pytest.mark.parametrize(
+    ("name", "configs"),
+    [
+        ("train", [Train, TransformerConfig, TrainingConfig]),
+        ("translate", [Translate, DecodingConfig]),
+        ("evaluate", [Evaluate, DecodingConfig]),
+        ("bench", [BenchConfig]),
+    ],
+)
+def test_help_explains_every_setting(command: Command, name: str, configs: list[type]):
+    result = command(name, "--help")
+    assert result.code == 0
+    for config in configs:
+        for field in fields(config):
+            if field.type not in configs and field.name != "sentences":
+                assert f"--{field.name.replace('_', '-')} " in result.out.replace(",", " "), field.name
+
+
+def test_help_lists_the_commands(command: Command):
+    result = command("--help")
+    assert result.code == 0
+    assert all(name in result.out for name in ("train", "translate", "evaluate", "bench"))
+
+
+def test_version(command: Command):
+    assert command("--version") == (0, f"{transformer.__version__}\n", "")
+
+
+def test_corpus_brings_its_recipe_and_flags_change_it():
+    assert parse(["train"]) == Train()
+    assert parse(["train", "--corpus", "embedded"]) == parse(["train", "--corpus=embedded"]) == EMBEDDED
+    changed = parse(["train", "--corpus", "embedded", "--d-model", "32", "--steps", "7"])
+    assert isinstance(changed, Train)
+    assert (changed.model.d_model, changed.training.steps) == (32, 7)
+    assert changed.model.n_layers == EMBEDDED.model.n_layers
+
+
+# Mistakes
+
+
+def assert_explained(result: Result, *parts: str) -> None:
+    """The command failed with one message, which holds the parts."""
+    assert result.code == 1 and result.out == ""
+    assert result.err.count("error: ") == 1
+    message = result.err[result.err.index("error: ") :]
+    assert message.count("\n") == 1, "one line"
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("argv", "suggestion"),
+    [
+        (["translate", "--model", "run", "--beem", "3", "one"], "--beam"),
+        (["train", "--corpus", "numbers", "--d-modell", "3"], "--d-model"),
+        (["trian"], "train"),
+        ([], "train"),
+        (["translate", "one"], "--model"),
+        (["train", "--steps", "many"], "--steps"),
+        (["train", "--steps", "0"], "steps is 0, expected at least 1"),
+        (["train", "--norm", "mid"], "'post'"),
+    ],
+    ids=" ".join,
+)
+def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
+    command: Command, argv: list[str], suggestion: str
+):
+    result = command(*argv)
+    assert result.code not in (0, None) and result.out == ""
+    assert suggestion in result.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        ("translate --model nowhere one", ["no model 'nowhere'", "expected the folder"]),
+        ("translate --model run --beam 0 one", ["beam is 0", "at least 1"]),
+        ("translate --model run --temperature -1 --method sample one", ["temperature is -1.0"]),
+        ("translate --model run --batch-size 0 one", ["batch_size is 0"]),
+        ("translate --model run --average 0 one", ["average is 0", "expected 1"]),
+        ("translate --model run --average 99 one", ["run has", "99", "--keep-last 99"]),
+        ("translate --model run --device abacus one", ["device 'abacus' is unknown", "'cpu'"]),
+        ("translate --model run --file nowhere", ["nowhere", "one sentence a line"]),
+        ("translate --model run --file numbers/test.en one", ["got sentences and a file", "one of them"]),
+        ("translate --model numbers one", ["config.json is missing"]),
+        ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
+        ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
+        ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", "embedded or multi30k"]),
+        ("evaluate --model run --corpus numbers --target fr", ["has no train.fr"]),
+        ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
+        ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),
+        ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),
+        ("train --corpus numbers --run new --d-model 31 --n-heads 1", ["d_model is 31", "even"]),
+        ("train --corpus numbers --run new --vocab-size 9", ["vocab_size is 9", "at least 260"]),
+        ("train --corpus numbers --run run", ["run already holds a training", "--resume"]),
+        ("train --corpus numbers --run new --resume", ["no run to resume in new", "without --resume"]),
+        ("train --run run --resume --d-model 64", ["--d-model 64", "started with 32", "new run"]),
+        ("train --run run --resume --corpus embedded", ["--corpus embedded", "started with numbers"]),
+        ("bench --rounds 0", ["rounds is 0", "at least 1"]),
+        ("bench --corpus nowhere", ["corpus 'nowhere' is unknown"]),
+    ],
+)
+def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
+    assert_explained(command(*argv.split()), *parts)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("sentence", ["", "  ", "\n"])
+def test_empty_sentence_as_an_argument_is_refused(command: Command, sentence: str):
+    assert_explained(command("translate", "--model", "run", "one", sentence), "sentence 2 is empty", "expected text")
+
+
+def test_input_that_is_not_utf8_is_refused(command: Command, tmp_path: Path):
+    data = "fünf\n".encode("latin-1")
+    assert_explained(command("translate", "--model", "run", stdin=data), "standard input is not UTF-8", "iconv")
+    (tmp_path / "input").write_bytes(b"one\n" + data)
+    result = command("translate", "--model", "run", "--file", tmp_path / "input")
+    assert_explained(result, "input is not UTF-8", "line 2", "iconv")
+
+
+def test_sentence_longer_than_the_learned_positions_is_refused(command: Command, tmp_path: Path):
+    flags = ["--positions", "learned", "--max-len", "6", "--steps", "1"]
+    assert command("train", "--corpus", "numbers", "--run", tmp_path / "run", *SMALL, *flags).code == 0
+    result = command("translate", "--model", tmp_path / "run", "one " * 9)
+    assert_explained(result, "sentence 1 has 10 tokens", "at most 6")
+
+
+def test_tokenizer_of_another_model_is_refused(command: Command, place: Path, tmp_path: Path):
+    folder = shutil.copytree(saved_checkpoints(place / "run")[-1], tmp_path / "checkpoint")
+    make_tokenizer("bpe", Corpus("none", "en", "de", {"train": []}), 260).save(folder / "tokenizer.json")
+    assert_explained(command("translate", "--model", folder, "one"), "tokenizer.json has 260 tokens", "expected the")
+    (folder / "tokenizer.json").unlink()
+    assert_explained(command("translate", "--model", folder, "one"), "tokenizer.json", "missing")
+
+
+def test_ctrl_c_before_the_training_begins_is_no_error(command: Command, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transformer.__main__.load_corpus", interrupted)
+    assert command("train", "--corpus", "numbers", "--run", "new") == (130, "", "stopped\n")
+
+
+# Stop and go on
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    last = saved_checkpoints(run)[-1]
+    return load_file(last / "model.safetensors") | load_file(last / "optimizer.safetensors")
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_stopped_run_goes_on_with_its_settings(command: Command, place: Path, tmp_path: Path):
+    flags = ["--corpus", "numbers", *SMALL, "--steps", "12"]
+    assert command("train", "--run", tmp_path / "whole", *flags).code == 0
+    assert command("train", "--run", tmp_path / "run", *flags, "--until", "5").code == 0
+    assert command("train", "--run", tmp_path / "run", "--resume", "--d-model", "32").code == 0
+    assert same_bits(tmp_path / "run", tmp_path / "whole")
+
+
+def test_resumed_run_may_become_longer(command: Command, tmp_path: Path):
+    assert command("train", "--run", tmp_path / "run", "--corpus", "numbers", *SMALL, "--steps", "4").code == 0
+    assert command("train", "--run", tmp_path / "run", "--resume", "--steps", "6").code == 0
+    assert read_json(saved_checkpoints(tmp_path / "run")[-1] / "state.json") == {"step": 6}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to another process")
+def test_ctrl_c_in_a_shell_saves_and_the_run_goes_on(command: Command, place: Path, tmp_path: Path):
+    flags = ["--corpus", "numbers", *SMALL, "--steps", "300", "--validate-every", "1000", "--log-every", "1"]
+    run = tmp_path / "run"
+    root = str(Path(transformer.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transformer", "train", "--run", str(run), *flags],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        give_up = time.monotonic() + 120
+        while not (metrics := run / "metrics.jsonl").is_file() or not metrics.stat().st_size:
+            assert process.poll() is None and time.monotonic() < give_up
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped after update" in err and f"saved in {run}" in err and "Traceback" not in err
+    assert len(saved_checkpoints(run)) == 1 and saved_checkpoints(run)[0].name < "step-00000300"
+
+    assert command("train", "--run", run, "--resume").code == 0
+    assert command("train", "--run", tmp_path / "whole", *flags).code == 0
+    assert same_bits(run, tmp_path / "whole")
+
+
+def test_pipe_is_utf8_in_and_out_whatever_the_locale(place: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "transformer", "translate", "--model", "run"],
+        env=os.environ | {"PYTHONPATH": str(Path(transformer.__file__).parents[1]), "PYTHONIOENCODING": "ascii"},
+        input="five\n\nzwölf\n".encode(),
+        capture_output=True,
+    )
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith("fünf\n\n") and done.stdout.count(b"\n") == 3
+    assert b"line 3 has words that are not in the model's vocabulary" in done.stderr
+
+
+# Speed
+
+
+def test_bench_leaves_the_number_of_threads_as_it_was(command: Command):
+    before = torch.get_num_threads()
+    assert command("bench", "--threads", str(before + 1), "--corpus", "nowhere").code == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_bench_returns_a_table():
+    table = bench(BenchConfig(rounds=1, batches=1, d_model=32, n_layers=1, threads=1, device="cpu"))
+    header, _, titles, rule, *rows = table.splitlines()
+    assert torch.__version__ in header and "d_model 32, 1 layers" in header
+    assert titles.count("|") == rule.count("|") == 5
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "training, length-bucketed batches", "training, random batches", *["cached greedy, 16 × 160 tokens"] * 3,
+    ]  # fmt: skip
+    for row in rows:
+        assert row.count("|") == 5
+        assert float(row.split("|")[-2].strip().rstrip("×")) > 0

@@ -1,0 +1,160 @@
+"""Evaluation: the numbers are those of sacreBLEU and of the definitions, and wrong input is refused, not scored."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import sacrebleu
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer.batches import Example
+from transformer.decoding import DecodingConfig, translate
+from transformer.evaluation import bleu, encode_pairs, evaluate, exact_match, teacher_forced
+from transformer.model import Transformer
+from transformer.pairs import Pair
+from transformer.symbols import BOS, EOS, SPECIAL_TOKENS
+from transformer.tokenizer import Tokenizer
+
+EXAMPLES: list[Example] = [([4, 5, 6], [7, 8]), ([5], [9, 10, 4, 5, 6]), ([6, 7], []), ([8, 8, 8, 8, 8], [4])]
+
+WORDS = ["the", "a", "dog", "dogs", "sleep", "sleeps", ".", ",", "don't", "3.5", "Der", "über"]
+sentences = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+
+
+# BLEU
+
+
+@given(st.lists(st.tuples(sentences, sentences), min_size=1, max_size=8))
+def test_bleu_is_sacrebleu_s(pairs: list[tuple[str, str]]):
+    hypotheses, references = (list(side) for side in zip(*pairs, strict=True))
+    assert bleu(hypotheses, references).score == sacrebleu.corpus_bleu(hypotheses, [references]).score
+
+
+def test_bleu_says_how_it_was_computed():
+    result = bleu(["a dog sleeps here"], ["a dog sleeps here"])
+    assert result.score == pytest.approx(100)
+    for part in ("nrefs:1", "case:mixed", "tok:13a", "smooth:exp", f"version:{sacrebleu.__version__}"):
+        assert part in result.signature.split("|")
+    assert str(result) == f"BLEU = 100.00 ({result.signature})"
+
+
+def test_bleu_is_of_the_corpus_not_a_mean_of_sentences():
+    hypotheses, references = ["a b c d e", "x"], ["a b c d e", "y"]
+    mean = sum(sacrebleu.sentence_bleu(h, [r]).score for h, r in zip(hypotheses, references, strict=True)) / 2
+    assert bleu(hypotheses, references).score == sacrebleu.corpus_bleu(hypotheses, [references]).score > mean
+
+
+def test_bleu_sees_case():
+    assert bleu(["der hund schläft hier"], ["Der Hund schläft hier"]).score < 50
+
+
+@pytest.mark.parametrize("mark", SPECIAL_TOKENS)
+def test_special_tokens_are_not_scored_as_words(mark: str):
+    with pytest.raises(ValueError, match=rf"hypothesis 1 holds {mark}: .*Tokenizer\.decode"):
+        bleu(["a dog", f"a dog {mark}"], ["a dog", "a dog"])
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), (["a", "b"], ["a"]), ([], [])])
+def test_every_reference_needs_its_hypothesis(hypotheses: list[str], references: list[str]):
+    with pytest.raises(ValueError, match=rf"got {len(hypotheses)} hypotheses and {len(references)} references"):
+        bleu(hypotheses, references)
+
+
+def test_untranslated_sentence_is_an_empty_string_and_costs():
+    references = ["a dog sleeps here", "the dogs sleep there"]
+    assert 0 < bleu([references[0], ""], references).score < 100
+
+
+# Exact match
+
+
+def test_exact_match_counts_whole_sentences():
+    pairs = [Pair("a", "eins zwei"), Pair("b", "drei"), Pair("c", "vier"), Pair("d", "")]
+    assert exact_match(["eins zwei", "drei !", "Vier", ""], pairs) == 0.5
+
+
+def test_every_right_translation_counts():
+    pair = Pair("maybe", "vielleicht", alternatives=(("vielleicht", 0.6), ("es kann sein", 0.4)))
+    assert exact_match(["es kann sein", "vielleicht", "nie"], [pair] * 3) == pytest.approx(2 / 3)
+
+
+def test_exact_match_needs_a_hypothesis_for_each_pair():
+    with pytest.raises(ValueError, match="got 1 hypotheses for 2 pairs"):
+        exact_match(["a"], [Pair("a", "a")] * 2)
+    with pytest.raises(ValueError, match="at least one"):
+        exact_match([], [])
+
+
+# With the right words as input
+
+
+def by_hand(model: Transformer, examples: list[Example], epsilon: float) -> tuple[float, float, float]:
+    """Smoothed loss, negative log-likelihood and accuracy, one sentence and one word at a time."""
+    loss = nll = right = n = 0
+    for source, target in examples:
+        words = [BOS, *target, EOS]
+        log_probs = model(torch.tensor([[*source, EOS]]), torch.tensor([words[:-1]]))[0].log_softmax(-1)
+        for row, word in zip(log_probs, words[1:], strict=True):
+            nll -= row[word].item()
+            loss -= (1 - epsilon) * row[word].item() + epsilon * row.mean().item()
+            right += int(row.argmax()) == word
+            n += 1
+    return loss / n, nll / n, right / n
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 12, 8_192])
+def test_scores_are_those_of_word_by_word_counting(tiny_model: Callable[..., Transformer], batch_tokens: int):
+    model = tiny_model().double()
+    with torch.no_grad():  # a model that is right now and then
+        model.output.weight *= 8
+    found = teacher_forced(model, EXAMPLES, label_smoothing=0.2, batch_tokens=batch_tokens)
+    loss, nll, accuracy = by_hand(model, EXAMPLES, 0.2)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.nll == pytest.approx(nll, rel=1e-5)
+    assert found.accuracy == pytest.approx(accuracy)
+    assert found.perplexity == pytest.approx(math.exp(nll), rel=1e-5)
+
+
+def test_perplexity_of_a_model_that_knows_nothing_is_the_size_of_the_vocabulary(
+    tiny_model: Callable[..., Transformer],
+):
+    model = tiny_model(tie_embeddings=False)
+    torch.nn.init.zeros_(model.output.weight)
+    found = teacher_forced(model, EXAMPLES, label_smoothing=0.1)
+    assert found.perplexity == pytest.approx(model.config.vocab_size, rel=1e-5)
+    assert found.loss == pytest.approx(found.nll, rel=1e-5)
+
+
+def test_scoring_uses_no_dropout_and_leaves_the_model_in_its_mode(tiny_model: Callable[..., Transformer]):
+    model = tiny_model(dropout=0.5)
+    expected = teacher_forced(model, EXAMPLES)
+    assert teacher_forced(model.train(), EXAMPLES) == expected
+    assert model.training
+
+
+def test_nothing_to_score_is_refused(tiny_model: Callable[..., Transformer]):
+    with pytest.raises(ValueError, match="no examples to score, expected at least one"):
+        teacher_forced(tiny_model(), [])
+
+
+# Everything together
+
+
+def test_evaluation_reports_what_its_parts_report(tiny_model: Callable[..., Transformer]):
+    pairs = [Pair("a b", "c d e a b"), Pair("c", "a"), Pair("d a", "b b")]
+    tokenizer = Tokenizer.words(text for pair in pairs for text in (pair.source, pair.target))
+    model, decoding = tiny_model(vocab_size=len(tokenizer)), DecodingConfig(beam=2, max_length=8)
+    result = evaluate(model, tokenizer, pairs, decoding)
+    scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
+    assert result.translations == translate(model, tokenizer, [pair.source for pair in pairs], decoding)
+    assert result.bleu == bleu(result.translations, [pair.target for pair in pairs])
+    assert result.exact_match == exact_match(result.translations, pairs)
+    assert (result.token_accuracy, result.perplexity) == (scores.accuracy, scores.perplexity)
+
+
+def test_pairs_are_encoded_side_by_side():
+    tokenizer = Tokenizer.words(["a b"])
+    a, b = (tokenizer.encode(word)[0] for word in "ab")
+    assert encode_pairs(tokenizer, [Pair("a a b", "b"), Pair("a", "b b")]) == [([a, a, b], [b]), ([a], [b, b])]
