@@ -23,6 +23,7 @@ from transformer.grammar import (
     Pronoun,
     Sentence,
     draw_sentence,
+    fits,
     generate,
     german_noun,
     number,
@@ -589,6 +590,46 @@ def test_verbs_in_two_parts_frame_the_main_clause(pairs):
                 assert word == PREFIXES[base] and (main, last) in pair.alignment, pair
                 seen["split"] += 1
     assert min(seen.values()) > 100
+
+
+# Sense
+
+
+def test_meanings_make_sense():
+    rng = Random(0)
+    for sentence in (draw_sentence(rng) for _ in range(5_000)):
+        for part in filter(None, (sentence.main, sentence.subordinate)):
+            phrases = {
+                role: phrase.antecedent if isinstance(phrase, Pronoun) else phrase
+                for role, phrase in (("subject", part.subject), ("object", part.object), ("recipient", part.recipient))
+                if phrase
+            }
+            assert len({phrase.noun for phrase in phrases.values()}) == len(phrases)  # nobody follows the same noun
+            assert fits(part.verb.subjects, phrases["subject"].noun)
+            assert (part.object is None) == (part.verb.objects == "") and (
+                part.recipient is None or part.verb.recipient
+            )
+            if part.object:
+                assert fits(part.verb.objects, phrases["object"].noun)
+            if part.verb.state:
+                assert part.tense == "present" and not part.time
+            for phrase in filter(None, (*phrases.values(), part.place)):
+                assert not phrase.adjective or fits(phrase.adjective.kinds, phrase.noun)
+            if part.predicate:
+                phrase = phrases["subject"]
+                assert fits(part.predicate.kinds, phrase.noun)
+                assert not phrase.adjective or phrase.adjective.about != part.predicate.about  # no "small lamp is big"
+
+
+def test_no_held_out_combination_is_said_in_other_words():
+    rng = Random(0)
+    for sentence in (draw_sentence(rng) for _ in range(20_000)):
+        for part in filter(None, (sentence.main, sentence.subordinate)):
+            subject = part.subject.antecedent if isinstance(part.subject, Pronoun) else part.subject
+            if part.predicate:
+                assert (part.predicate.english, subject.noun.singular) not in HELD_OUT
+            if isinstance(part.object, Pronoun):
+                assert (part.verb.base, part.object.antecedent.noun.singular) not in HELD_OUT
 
 
 # Alignment and tree

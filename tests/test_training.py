@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from transformer.batches import Batch, Example, collate, pad
-from transformer.checkpoints import CheckpointError, best_checkpoint, read_json, saved_checkpoints
+from transformer.checkpoints import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
 from transformer.config import TransformerConfig
 from transformer.decoding import greedy
 from transformer.evaluation import teacher_forced
@@ -305,6 +305,12 @@ def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole:
     assert_same_bits(state(run), state(whole))
 
 
+def test_ctrl_c_means_again_what_it_meant_when_the_training_is_over():
+    handler = signal.getsignal(signal.SIGINT)
+    run_training(make_model(), settings(), make_examples(8))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_records_are_complete_and_come_once_whatever_was_lost(whole: Run, tmp_path: Path):
     """A training dies after update 7, its last checkpoint is of update 5; the resumed one records 6 and 7 anew."""
     run = Run(tmp_path / "died")
@@ -391,6 +397,12 @@ def test_the_last_and_the_best_are_kept(
     assert steps_kept(run) == kept
     assert best_checkpoint(tmp_path).name == read_json(tmp_path / "best.json")["checkpoint"] == f"step-{best:08d}"
     assert read_json(tmp_path / "best.json")["val_nll"] == min(nlls)
+
+
+def test_best_of_a_training_without_checkpoints_is_forgotten(tmp_path: Path):
+    write_json(tmp_path / "best.json", {"checkpoint": "step-00000001", "val_nll": -1.0})
+    run_training(make_model(), settings(steps=2), make_examples(8), run=Run(tmp_path))
+    assert read_json(tmp_path / "best.json")["checkpoint"] == "step-00000002"
 
 
 def test_best_is_remembered_over_a_resumed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
