@@ -1,51 +1,47 @@
 """Break the package on purpose, one small change at a time, and see whether the tests notice.
 
-    python tests/mutation.py                      every target
+    python tests/mutation.py                        every target; takes an hour
     python tests/mutation.py decoding --sample 40
 
 A mutant is the package with one operator, comparison, constant or condition changed, or one call or negation taken
-out. It lives in a copy of the tree, against which the quick tests of its module run. A mutant that passes them all is
-a survivor: either it computes the same, or a test is missing. Texts of errors, annotations and decorators stay as
-they are.
+out. It lives in a copy of the tree, where the quick tests of its module run. A mutant that passes them all is a
+survivor: either it computes the same, or a test is missing. Texts of errors, annotations and decorators stay as they
+are. Needs a system with fork (Linux, macOS).
 """
 
 import argparse
 import ast
 import importlib
-import importlib.metadata
 import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TIME_LIMIT = 300  # seconds for one mutant
 TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to mutate (none: all), the tests to run
     "attention": ([], ["test_attention.py", "test_model.py"]),
     "batches": ([], ["test_data.py"]),
     "decoding": ([], ["test_decoding.py"]),
     "training": (["noam", "learning_rate", "summed_loss"], ["test_training.py"]),
 }
-OPERATORS: dict[type[ast.AST], list[type[ast.AST]]] = {
-    ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult], ast.FloorDiv: [ast.Mod],
-    ast.Mod: [ast.FloorDiv], ast.Pow: [ast.Mult], ast.BitAnd: [ast.BitOr], ast.BitOr: [ast.BitAnd],
-    ast.And: [ast.Or], ast.Or: [ast.And], ast.Is: [ast.IsNot], ast.IsNot: [ast.Is], ast.In: [ast.NotIn],
-    ast.NotIn: [ast.In], ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq], ast.Lt: [ast.LtE, ast.GtE],
-    ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.LtE], ast.GtE: [ast.Gt, ast.Lt],
-}  # fmt: skip
-MODULES = {"torch", "F", "math", "nn", "random", "itertools", "warnings"}  # torch.cat(x) without its call is x
-UNTOUCHED = (ast.Raise, ast.JoinedStr)
-UNTOUCHED_FIELDS = {"annotation", "returns", "decorator_list"}
+SWAPS = [
+    *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Pow, ast.Mult), (ast.FloorDiv, ast.Mod), (ast.BitAnd, ast.BitOr)],
+    *[(ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)],
+    *[(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE)],
+]
+MODULES = {"F", "math", "nn", "random", "torch", "warnings"}  # torch.cat(x) without its call is x, x.cat() too
+TIME_LIMIT = 300  # seconds; a mutant may never end
+SURVIVED, KILLED, STRAY = 0, 1, 9  # stray: the tests ran on another copy of the package
 
 
 @dataclass(frozen=True)
@@ -53,29 +49,26 @@ class Mutant:
     """The source text of a module with one thing changed, and where."""
 
     module: str
-    line: int
-    before: str
-    after: str
+    change: str
     source: str
 
-    def __str__(self) -> str:
-        return f"{self.module}.py:{self.line}: {self.before}  →  {self.after}"
+
+def swapped(operator: ast.AST) -> Iterator[ast.AST]:
+    """The operators that could stand in the place of one."""
+    for a, b in SWAPS:
+        if isinstance(operator, a | b):
+            yield b() if isinstance(operator, a) else a()
 
 
 def alternatives(node: ast.AST) -> Iterator[ast.AST]:
     """What could stand in the place of a node."""
     match node:
         case ast.BinOp() | ast.AugAssign() | ast.BoolOp():
-            for operator in OPERATORS.get(type(node.op), []):
-                yield type(node)(**{**vars(node), "op": operator()})
-        case ast.Compare(ops=[operator]):
-            for other in OPERATORS[type(operator)]:
-                yield ast.Compare(node.left, [other()], node.comparators)
-        case ast.Compare(left=left, ops=[first, second], comparators=[middle, right]):
-            for other in OPERATORS[type(first)]:
-                yield ast.Compare(left, [other(), second], [middle, right])
-            for other in OPERATORS[type(second)]:
-                yield ast.Compare(left, [first, other()], [middle, right])
+            yield from (type(node)(**{**vars(node), "op": operator}) for operator in swapped(node.op))
+        case ast.Compare(ops=operators):
+            for i, operator in enumerate(operators):
+                for other in swapped(operator):
+                    yield ast.Compare(node.left, [*operators[:i], other, *operators[i + 1 :]], node.comparators)
         case ast.UnaryOp(operand=operand):
             yield operand
         case ast.IfExp(test=ast.Name() | ast.Attribute()):
@@ -97,11 +90,13 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int, ast.AST]]:
     """Every child below a node, with the parent, the field and the index that hold it."""
     for field, value in ast.iter_fields(node):
-        if field not in UNTOUCHED_FIELDS:
-            for i, child in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(child, ast.AST) and not isinstance(child, UNTOUCHED):
+        if field in ("annotation", "returns", "decorator_list"):
+            continue
+        for i, child in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(child, ast.AST) and not isinstance(child, ast.Raise | ast.JoinedStr):
+                if not isinstance(node, ast.Expr):  # a call that is a statement goes with its statement
                     yield node, field, i, child
-                    yield from places(child)
+                yield from places(child)
 
 
 def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
@@ -109,23 +104,18 @@ def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
     tree = ast.parse((ROOT / "transformer" / f"{module}.py").read_text(encoding="utf-8"))
     scopes = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in functions] if functions else [tree]
     for parent, field, i, node in [place for scope in scopes for place in places(scope)]:
-
-        def put(new: ast.AST, parent: ast.AST = parent, field: str = field, i: int = i) -> None:
-            held = getattr(parent, field)
-            setattr(parent, field, [*held[:i], new, *held[i + 1 :]] if isinstance(held, list) else new)
-
-        if isinstance(parent, ast.Expr):
-            continue  # a call that is a statement has gone with its statement
+        original = getattr(parent, field)
         for changed in alternatives(node):
-            put(changed)
+            several = isinstance(original, list)
+            setattr(parent, field, [*original[:i], changed, *original[i + 1 :]] if several else changed)
             before, after = (ast.unparse(version).splitlines()[0] for version in (node, changed))
-            yield Mutant(module, node.lineno, before, after, ast.unparse(tree))
-            put(node)
+            yield Mutant(module, f"{module}.py:{node.lineno}: {before}  →  {after}", ast.unparse(tree))
+        setattr(parent, field, original)
 
 
 def load_libraries() -> None:
     """Import what the tests need beside the package, once: every mutant runs in a fork of this process."""
-    for entry in importlib.metadata.entry_points(group="pytest11"):
+    for entry in entry_points(group="pytest11"):
         entry.load()
     sys.path.insert(0, str(ROOT))
     for module in ("conftest", *(f"transformer.{target}" for target in TARGETS)):
@@ -135,19 +125,19 @@ def load_libraries() -> None:
 
 
 def run_tests(copy: str, tests: list[str]) -> None:
-    """In a process of its own: run the tests of a copied tree and exit with pytest's code."""
+    """In a process of its own: run the tests of a copied tree and exit with what came of it."""
     os.chdir(copy)
     sys.path.insert(0, copy)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain"]
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        code = pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", *(f"tests/{test}" for test in tests)]
-        )
-    is_copy = Path(importlib.import_module("transformer").__file__).is_relative_to(copy)
-    sys.exit(code if is_copy else "the tests did not run on the copy")
+        code = pytest.main([*options, *(f"tests/{test}" for test in tests)])
+    package = sys.modules.get("transformer")
+    is_stray = package is not None and not Path(package.__file__).is_relative_to(copy)
+    sys.exit(STRAY if is_stray else SURVIVED if code == pytest.ExitCode.OK else KILLED)
 
 
-def passes(mutant: Mutant | None, tests: list[str]) -> bool:
-    """Whether the tests pass on a copy of the tree with the mutant in it; one that never ends does not."""
+def survives(mutant: Mutant | None, tests: list[str]) -> bool:
+    """Whether the tests pass on a copy of the tree with the mutant in it."""
     with tempfile.TemporaryDirectory() as copy:
         for folder in ("transformer", "tests"):
             ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "gates")
@@ -160,36 +150,35 @@ def passes(mutant: Mutant | None, tests: list[str]) -> bool:
         process.join(TIME_LIMIT)
         if process.is_alive():
             process.kill()
-            process.join()
-    if process.exitcode not in (0, 1, 2, -signal.SIGKILL):  # passed, failed, not importable, not ending
-        raise RuntimeError(f"pytest exited with {process.exitcode} for {mutant}")
-    return process.exitcode == 0
+            return False
+    if process.exitcode == STRAY:
+        raise RuntimeError("the tests ran on another copy of the package than the one with the mutant in it")
+    return process.exitcode == SURVIVED
 
 
 def main() -> None:
-    """Run the mutants asked for and list the survivors."""
+    """Run the mutants asked for, list the survivors and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="modules; none: all of them")
+    parser.add_argument("targets", nargs="*", help=f"modules, of {', '.join(TARGETS)}; none: all of them")
     parser.add_argument("--sample", type=int, help="try so many mutants of each module only, drawn at random")
-    parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"unknown target {', '.join(unknown)}, expected {', '.join(TARGETS)}")
     load_libraries()
     for module in arguments.targets or TARGETS:
         functions, tests = TARGETS[module]
-        if not passes(None, tests):
-            sys.exit(f"the tests of {module} fail as they are; mend that first")
+        if not survives(None, tests):
+            sys.exit(f"{', '.join(tests)} fail on the package as it is; mend that first")
         tried = list(mutants(module, functions))
-        if arguments.sample is not None and arguments.sample < len(tried):
-            tried = random.Random(0).sample(tried, arguments.sample)
-        with ThreadPoolExecutor(arguments.processes) as pool:
-            verdicts = pool.map(lambda mutant, tests=tests: passes(mutant, tests), tried)
-            survivors = [mutant for mutant, survived in zip(tried, verdicts, strict=True) if survived]
-        for mutant in survivors:
-            print(f"  survived  {mutant}")
-        print(
-            f"{module}: {len(tried)} mutants, {len(tried) - len(survivors)} killed, {len(survivors)} survived",
-            flush=True,
-        )
+        if arguments.sample is not None:
+            tried = random.Random(0).sample(tried, min(arguments.sample, len(tried)))
+        n_survivors = 0
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for mutant, survived in zip(tried, pool.map(lambda m, t=tests: survives(m, t), tried), strict=True):
+                if survived:
+                    n_survivors += 1
+                    print(f"survived: {mutant.change}", flush=True)
+        print(f"{module}: {len(tried)} mutants, {len(tried) - n_survivors} killed, {n_survivors} survived", flush=True)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def assert_explained(result: Result, *parts: str) -> None:
     [
         (["translate", "--model", "run", "--beem", "3", "one"], "--beam"),
         (["train", "--corpus", "numbers", "--d-modell", "3"], "--d-model"),
-        (["trian"], "train"),
+        (["learn"], "train"),
         ([], "train"),
         (["translate", "one"], "--model"),
         (["train", "--steps", "many"], "--steps"),

@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import itertools
 import os
 import random
 import socket
@@ -247,9 +248,19 @@ def test_order_depends_on_seed_and_epoch_alone(deal):
 
 
 def test_lengths_come_in_random_order():
+    """Or the model would meet the short sentences first and forget them over the long ones."""
     examples = lengths_like_captions(1_000)
-    longest = [max(len(examples[i][1]) for i in b) for b in token_batches(examples, 200, seed=0, epoch=0)]
-    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+    batches = [collate([examples[i] for i in b]) for b in token_batches(examples, 200, seed=0, epoch=0)]
+    longest = [max(batch.source.size(1), batch.target_out.size(1)) for batch in batches]
+    falls = sum(after < before for before, after in itertools.pairwise(longest))
+    assert 0.3 < falls / len(longest) < 0.7
+
+
+def test_budget_is_used_up():
+    examples = lengths_like_captions(1_000)
+    batches = [collate([examples[i] for i in b]) for b in token_batches(examples, 500, seed=0, epoch=0)]
+    used = [max(batch.source.numel(), batch.target_out.numel()) for batch in batches]
+    assert sum(used) / len(used) > 0.9 * 500
 
 
 def test_sentence_longer_than_the_budget_is_a_batch_of_its_own():

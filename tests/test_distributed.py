@@ -35,7 +35,7 @@ RESUMED = {"batch_size": 4, "accumulate": 1, "dropout": 0.3, "dtype": torch.floa
 EVERY_PROCESS = """
 import sys
 from pathlib import Path
-from tests.test_distributed import learn_all
+from test_distributed import learn_all
 learn_all(Path(sys.argv[1]))
 """
 
@@ -89,10 +89,10 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
-    root = str(Path(transformer.__file__).parents[1])
+    paths = [str(Path(transformer.__file__).parents[1]), str(Path(__file__).parent)]
     done = subprocess.run(
         [*launcher, f"--master-port={port}", str(script), str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         timeout=300,

@@ -83,17 +83,17 @@ GOLD = {
         clause(np("man", "a", "old"), "see", np("dog", "a", "small")),
         "ein alter Mann sieht einen kleinen Hund .",
     ),
-    "a small child buys an expensive radio .": (
-        clause(np("child", "a", "small"), "buy", np("radio", "a", "expensive")),
-        "ein kleines Kind kauft ein teures Radio .",
+    "a small child buys a heavy radio .": (
+        clause(np("child", "a", "small"), "buy", np("radio", "a", "heavy")),
+        "ein kleines Kind kauft ein schweres Radio .",
     ),
     "every hungry cat follows my old aunt .": (
         clause(np("cat", "every", "hungry"), "follow", np("aunt", "my", "old")),
         "jede hungrige Katze folgt meiner alten Tante .",
     ),
-    "this tired boy helps a friendly teacher .": (
-        clause(np("boy", "this", "tired"), "help", np("teacher", "a", "friendly")),
-        "dieser müde Junge hilft einem freundlichen Lehrer .",
+    "this tired boy helps a hungry teacher .": (
+        clause(np("boy", "this", "tired"), "help", np("teacher", "a", "hungry")),
+        "dieser müde Junge hilft einem hungrigen Lehrer .",
     ),
     "old dogs follow small birds .": (
         clause(np("dog", "", "old", None), "follow", np("bird", "", "small", None)),
@@ -103,6 +103,7 @@ GOLD = {
         clause(np("woman", "this", "old", None), "love", np("cat", "my", "small", None)),
         "diese alten Frauen lieben meine kleinen Katzen .",
     ),
+    "the dogs are hungry .": (clause(np("dog", count=None), "be", predicate="hungry"), "die Hunde sind hungrig ."),
     # the weak noun
     "the dog follows the boy .": (clause("dog", "follow", "boy"), "der Hund folgt dem Jungen ."),
     "the aunt calls a boy .": (clause("aunt", "call", np("boy", "a")), "die Tante ruft einen Jungen an ."),
@@ -122,9 +123,9 @@ GOLD = {
         "heute sieht der Mann den Hund .",
     ),
     "the man sees the dog today .": (clause("man", "see", "dog", time="today"), "der Mann sieht heute den Hund ."),
-    "in the garden a bird eats the pear now .": (
-        clause(np("bird", "a"), "eat", "pear", where="in", place=np("garden"), time="now", fronted="place"),
-        "im Garten isst ein Vogel jetzt die Birne .",
+    "in the garden a boy eats the apple now .": (
+        clause(np("boy", "a"), "eat", "apple", place=np("garden"), time="now", fronted="place"),
+        "im Garten isst ein Junge jetzt den Apfel .",
     ),
     # verbs in two parts
     "the man opens the door .": (clause("man", "open", "door"), "der Mann macht die Tür auf ."),
@@ -137,9 +138,9 @@ GOLD = {
         "der Mann hat den Koffer aufgemacht .",
     ),
     "the girl has woken up .": (clause("girl", "wake", tense="perfect"), "das Mädchen ist aufgewacht ."),
-    "the boys can invite the teacher .": (
-        clause(np("boy", count=None), "invite", "teacher", tense="can"),
-        "die Jungen können den Lehrer einladen .",
+    "the boys can call the teacher .": (
+        clause(np("boy", count=None), "call", "teacher", tense="can"),
+        "die Jungen können den Lehrer anrufen .",
     ),
     "the dog listens to the girl .": (clause("dog", "listen", "girl"), "der Hund hört dem Mädchen zu ."),
     # prepositions
@@ -149,12 +150,12 @@ GOLD = {
     ),
     "the man goes into the kitchen .": (clause("man", "go", "kitchen"), "der Mann geht in die Küche ."),
     "the aunt works in a small house .": (
-        clause("aunt", "work", where="in", place=np("house", "a", "small")),
+        clause("aunt", "work", place=np("house", "a", "small")),
         "die Tante arbeitet in einem kleinen Haus .",
     ),
-    "the woman must wait for the man behind the school today .": (
-        clause("woman", "wait", "man", tense="must", where="behind", place=np("school"), time="today"),
-        "die Frau muss heute hinter der Schule auf den Mann warten .",
+    "the woman must wait for the man in the school today .": (
+        clause("woman", "wait", "man", tense="must", place=np("school"), time="today"),
+        "die Frau muss heute in der Schule auf den Mann warten .",
     ),
     "the boy looks for the key .": (clause("boy", "look", "key"), "der Junge sucht den Schlüssel ."),
     # subordinate clauses
@@ -221,7 +222,7 @@ def test_german_by_hand(source):
 ALIGNMENTS = {  # every pair of words that translate each other, in reading order of the English
     "the man opens the door .": "the-der man-Mann opens-macht opens-auf the-die door-Tür .-.",
     "the boy looks for the key .": "the-der boy-Junge looks-sucht for-sucht the-den key-Schlüssel .-.",
-    "the boys can invite the teacher .": "the-die boys-Jungen can-können invite-einladen the-den teacher-Lehrer .-.",
+    "the boys can call the teacher .": "the-die boys-Jungen can-können call-anrufen the-den teacher-Lehrer .-.",
     "the girl has woken up .": "the-das girl-Mädchen has-ist woken-aufgewacht up-aufgewacht .-.",
     "twenty three old dogs sleep .": (
         "twenty-dreiundzwanzig three-dreiundzwanzig old-alte dogs-Hunde sleep-schlafen .-."
@@ -257,6 +258,8 @@ def test_tree_by_hand():
         "(S (ADVP (RB today)) (NP (DT the) (NN child)) "
         "(VP (MD will) (VP (VB wait) (PP (IN for) (NP (DT the) (NN man))))) (. .))"
     )
+    pair = say(Sentence(clause("cat", "wake", time="now")))
+    assert pair.tree == "(S (NP (DT the) (NN cat)) (VP (VBZ wakes) (PRT (RP up)) (ADVP (RB now))) (. .))"
 
 
 def test_numbers():
@@ -308,15 +311,12 @@ radio      n Radio     Radio     Radio     Radios     Radios
 bag        f Tasche    Tasche    Tasche    Taschen    Taschen
 suitcase   m Koffer    Koffer    Koffer    Koffer     Koffern
 book       n Buch      Buch      Buch      Bücher     Büchern
-newspaper  f Zeitung   Zeitung   Zeitung   Zeitungen  Zeitungen
 letter     m Brief     Brief     Brief     Briefe     Briefen
 window     n Fenster   Fenster   Fenster   Fenster    Fenstern
 door       f Tür       Tür       Tür       Türen      Türen
 apple      m Apfel     Apfel     Apfel     Äpfel      Äpfeln
-pear       f Birne     Birne     Birne     Birnen     Birnen
 egg        n Ei        Ei        Ei        Eier       Eiern
 garden     m Garten    Garten    Garten    Gärten     Gärten
-park       m Park      Park      Park      Parks      Parks
 kitchen    f Küche     Küche     Küche     Küchen     Küchen
 school     f Schule    Schule    Schule    Schulen    Schulen
 house      n Haus      Haus      Haus      Häuser     Häusern
@@ -341,19 +341,11 @@ DETERMINER_FORMS = {  # masculine, feminine, neuter, plural
 }
 PRONOUN_FORMS = {"nominative": "er sie es sie", "accusative": "ihn sie es sie", "dative": "ihm ihr ihm ihnen"}
 STEMS = {
-    "old": "alt", "young": "jung", "new": "neu", "small": "klein", "big": "groß", "heavy": "schwer",
-    "expensive": "teur", "red": "rot", "white": "weiß", "black": "schwarz", "tired": "müd", "hungry": "hungrig",
-    "friendly": "freundlich",
+    "old": "alt", "young": "jung", "new": "neu", "small": "klein", "big": "groß", "heavy": "schwer", "red": "rot",
+    "white": "weiß", "black": "schwarz", "tired": "müd", "hungry": "hungrig",
 }  # fmt: skip
-PREDICATES = {**STEMS, "expensive": "teuer", "tired": "müde"}
-CASE_AFTER = {
-    "in": "dative",
-    "behind": "dative",
-    "into": "accusative",
-    "for": "accusative",
-    "to": "dative",
-    "with": "dative",
-}
+PREDICATES = {**STEMS, "tired": "müde"}
+CASE_AFTER = {"in": "dative", "into": "accusative", "for": "accusative", "to": "dative", "with": "dative"}
 DATIVE_VERBS = {"help", "helps", "helped", "follow", "follows", "followed"}
 SINGULAR = {noun.plural: noun.singular for noun in NOUNS.values()}
 
@@ -512,7 +504,7 @@ def test_pronouns_have_one_antecedent_in_english_and_its_gender_in_german(pairs)
 FINITE_AUXILIARIES = {
     "wird", "werden", "kann", "können", "muss", "müssen", "hat", "haben", "ist", "sind",
 }  # fmt: skip
-PREFIXES = {"open": "auf", "close": "zu", "call": "an", "invite": "ein", "wake": "auf", "listen": "zu"}
+PREFIXES = {"open": "auf", "close": "zu", "call": "an", "wake": "auf", "listen": "zu"}
 BASE = {form: verb.base for verb in VERBS.values() for form in (verb.base, verb.third, verb.participle)}
 
 
@@ -619,6 +611,10 @@ def test_meanings_make_sense():
                 phrase = phrases["subject"]
                 assert fits(part.predicate.kinds, phrase.noun)
                 assert not phrase.adjective or phrase.adjective.about != part.predicate.about  # no "small lamp is big"
+
+
+def test_nobody_has_a_man_or_a_woman(pairs):
+    assert not [pair for pair in pairs if re.search(r"\bmy (\w+ )?(man|woman|men|women)\b", pair.source)]
 
 
 def test_no_held_out_combination_is_said_in_other_words():
@@ -730,7 +726,7 @@ def surface_combinations(pair: Pair) -> set[tuple[str, str]]:
         if node[0] == "VP":
             verb = node[1][1][1]
             things = [child for child in node[2:] if child[0] == "NP"]
-            things += [child[2] for child in node[2:] if child[0] == "PP" and child[1][1][1] not in ("in", "behind")]
+            things += [child[2] for child in node[2:] if child[0] == "PP" and child[1][1][1] != "in"]
             if things and leaves(things[-1])[0][0] != "PRP":
                 noun = leaves(things[-1])[-1][2]
                 found.add((BASE[verb], SINGULAR.get(noun, noun)))
@@ -742,8 +738,8 @@ def test_comp_is_made_of_combinations_that_no_other_split_holds(corpus):
         assert not [pair for pair in corpus[split] if surface_combinations(pair) & HELD_OUT]
     assert all(surface_combinations(pair) & HELD_OUT for pair in corpus["comp"])
     trained = set().union(*map(surface_combinations, corpus["train"]))
-    assert trained <= set(COMBINATIONS) - HELD_OUT
-    assert len(trained) > 0.97 * len(set(COMBINATIONS) - HELD_OUT)
+    assert trained <= COMBINATIONS - HELD_OUT
+    assert len(trained) > 0.97 * len(COMBINATIONS - HELD_OUT)
 
 
 def test_a_tenth_is_held_out_of_adjectives_and_of_verbs():
@@ -766,7 +762,7 @@ def test_every_word_of_the_other_splits_is_in_train(seed, corpus):
 def test_lengths_and_vocabulary(corpus):
     for side, low, high in (("source", 150, 220), ("target", 250, 400)):
         lengths = [len(getattr(pair, side).split()) for pair in corpus["train"]]
-        assert 8 < sum(lengths) / len(lengths) < 10 and max(lengths) <= 18
+        assert 8 < sum(lengths) / len(lengths) < 10 and 15 <= max(lengths) <= 17
         assert low <= len({word for pair in corpus["train"] for word in getattr(pair, side).split()}) <= high
 
 
@@ -777,7 +773,7 @@ def test_every_word_of_the_lexicon_is_used(corpus):
 
 def test_long_range_links_are_common(corpus):
     distances = [abs(i - j) for pair in corpus["train"] for i, j in pair.alignment]
-    assert sum(distance >= 3 for distance in distances) > 0.1 * len(distances)
+    assert sum(distance >= 3 for distance in distances) > 0.08 * len(distances)
 
 
 def test_the_running_example_is_made_of_words_that_training_knows(corpus):
@@ -813,7 +809,7 @@ def test_the_grammar_can_draw_the_running_example():
     woman = (NOUNS["woman"], no, "the", no)  # the noun, no adjective, the article, no plural
     suitcase = (NOUNS["suitcase"], yes, ADJECTIVES["black"], "the", no)
     action = (VERBS["open"], *woman, "present", *suitcase, yes, "today")
-    front = (yes, "time")
+    front = (yes,)
     like = (ADJECTIVES["tired"], ADJECTIVES["heavy"])  # what the woman could be like, what the suitcase is like
     reason = (*like, lambda clause: clause.predicate == ADJECTIVES["heavy"], no)  # not "although"
     assert say(draw_sentence(Scripted("reason", *action, *reason, *front))) == RUNNING_EXAMPLE

