@@ -574,9 +574,9 @@ def draw_action(rng: random.Random, tenses: Sequence[str] = TENSES, again: Prono
     thing = draw_noun_phrase(rng, verb.objects, noun) if verb.objects else None
     recipient = draw_noun_phrase(rng, "person", noun, definite=True) if verb.recipient else None
     time, place = "", None
-    if not verb.state and rng.random() < 0.35:
+    if not verb.state and rng.random() < 0.3:
         time = rng.choice(TIMES.get(tense, TIMES_TO_COME))
-    elif verb.place and rng.random() < 0.3:
+    elif verb.place and rng.random() < 0.5:
         place = draw_noun_phrase(rng, "place")
     return Clause(subject, verb, thing, recipient, None, tense, time, place)
 
