@@ -66,10 +66,10 @@ class Train:
 EMBEDDED = Train(
     corpus="embedded",
     tokenizer="words",
-    model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=1, n_heads=4, d_ff=256, dropout=0.0),
+    model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=2, n_heads=2, d_ff=128, dropout=0.0),
     training=TrainingConfig(
-        steps=700, batch_size=32, schedule="linear", warmup=100, peak_rate=3e-3, label_smoothing=0.0,
-        precision="fp32", validate_every=100,
+        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, label_smoothing=0.0,
+        precision="fp32", validate_every=300,
     ),
 )  # fmt: skip
 
