@@ -1,6 +1,6 @@
 """Learning from sentence pairs (paper §5): the schedule, the loss, the loop.
 
-One process or many run the same code: `torchrun -m transformer train` starts several, and accelerate tells
+One process or many run the same code: `torchrun -m -- transformer train` starts several, and accelerate tells
 them apart. An *update* is one step of the optimiser; all counting is in updates, from 1.
 """
 
