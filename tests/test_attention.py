@@ -165,11 +165,26 @@ def test_mask_must_broadcast_to_the_scores(attention: Callable[..., Tensor], sha
 # Dropout
 
 
-def test_dropout_drops_weights_and_scales_the_others():
-    query, key = torch.randn(40, 4), torch.randn(50, 4)
-    kept = scaled_dot_product_attention(query, key, torch.eye(50), dropout=0.2) / attention_weights(query, key)
-    assert ((kept == 0) | ((kept - 1 / 0.8).abs() < 1e-4)).all()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.02)])
+def test_dropout_drops_weights_and_scales_the_others(dtype: torch.dtype, tolerance: float):
+    query, key, value = torch.randn(40, 4, dtype=dtype), torch.randn(50, 4, dtype=dtype), torch.eye(50, dtype=dtype)
+    kept = scaled_dot_product_attention(query, key, value, dropout=0.2) / attention_weights(query, key)
+    assert ((kept == 0) | ((kept - 1 / 0.8).abs() < tolerance)).all()
     assert (kept == 0).float().mean().item() == pytest.approx(0.2, abs=0.03)  # 3.4 standard errors
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bfloat16_has_the_gradients_of_float64(seed: int):
+    """It takes a way of its own on a CPU, and rows in which nothing may be seen must not spoil the others."""
+    torch.manual_seed(seed)
+    mask = torch.rand(2, 1, 5, 7) < 0.6
+    mask[0, :, 2] = False
+    exact = [torch.randn(2, 3, n, 4, dtype=torch.float64).requires_grad_() for n in (5, 7, 7)]
+    coarse = [x.detach().bfloat16().requires_grad_() for x in exact]
+    for x in (exact, coarse):
+        scaled_dot_product_attention(*x, mask).square().sum().backward()
+    for a, b in zip(exact, coarse, strict=True):
+        assert (b.grad - a.grad).norm() < 0.03 * a.grad.norm()  # NaN would fail too
 
 
 def test_dropout_reaches_the_weights_in_training_only():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention, causal_mask
 from transformer.config import TransformerConfig
-from transformer.layers import DecoderLayer, EncoderLayer, FeedForward, LayerNorm, Residual, layer_norm
+from transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, LayerNorm, Residual, layer_norm
 
 SIZE = st.integers(1, 6)
 
@@ -90,6 +90,21 @@ def test_feed_forward_starts_from_xavier_and_zero():
         assert 0.99 * bound < linear.weight.abs().max() <= bound, name
         assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03), name
         assert (linear.bias == 0).all(), name
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype):
+    x = torch.ones(100, 100, dtype=dtype, requires_grad=True)
+    y = Dropout(p)(x)
+    y.sum().backward()
+    assert y.dtype == dtype and torch.equal(x.grad, y.detach())
+    assert set(y.unique().tolist()) <= {0.0, torch.tensor(1 / (1 - p), dtype=dtype).item() if p < 1 else 0.0}
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.02)  # 4 standard errors
+    assert torch.equal(Dropout(p).eval()(x), x)
 
 
 # The road around a sub-layer

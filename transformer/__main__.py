@@ -50,11 +50,13 @@ class Train:
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
     model: TransformerConfig = field(
-        default_factory=lambda: TransformerConfig(vocab_size=8_000, d_model=192, n_layers=3, n_heads=4, d_ff=768)
+        default_factory=lambda: TransformerConfig(
+            vocab_size=10_000, d_model=128, n_layers=4, n_heads=4, d_ff=256, dropout=0.3
+        )
     )
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=3_000, batch_tokens=4_096, schedule="linear", warmup=400, peak_rate=2e-3, validate_every=250
+            steps=5_000, batch_tokens=4_096, warmup=2_000, peak_rate=5e-3, validate_every=250, keep_last=10
         )
     )
 

@@ -49,6 +49,20 @@ class FeedForward(nn.Module):
         return self.outer(self.inner(x).relu())
 
 
+class Dropout(nn.Dropout):
+    """Set a share p of the features to zero while training, and scale the others by 1 / (1 − p) (paper §5.4).
+
+    The same as `nn.Dropout`, which on a CPU draws its zeros one by one; uniform numbers come many at a time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x of any shape to the same shape."""
+        if x.device.type != "cpu" or not self.training or self.p == 0:
+            return super().forward(x)
+        keep = torch.rand(x.shape) >= self.p
+        return x * keep.to(x.dtype).mul_(1 / (1 - self.p) if self.p < 1 else 0.0)
+
+
 class Residual(nn.Module):
     """The road around a sub-layer: LayerNorm(x + Dropout(Sublayer(x))), paper §3.1 and §5.4.
 
@@ -60,7 +74,7 @@ class Residual(nn.Module):
         super().__init__()
         self.pre_norm = pre_norm
         self.norm = LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def enter(self, x: Tensor) -> Tensor:
         """What the sub-layer gets to see of x (B, T, D)."""

@@ -14,7 +14,7 @@ from transformer.attention import KeyValueCache, causal_mask, padding_mask, reco
 from transformer.checkpoints import CheckpointError, read_json, read_tensors, resolve, write_json
 from transformer.config import TransformerConfig
 from transformer.embeddings import PositionalEncoding, TokenEmbedding
-from transformer.layers import DecoderLayer, EncoderLayer, LayerNorm
+from transformer.layers import DecoderLayer, Dropout, EncoderLayer, LayerNorm
 
 
 class Encoder(nn.Module):
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
         self.source_embedding = TokenEmbedding(config.vocab_size, config.d_model)
         self.target_embedding = TokenEmbedding(config.vocab_size, config.d_model)
         self.positions = PositionalEncoding(config.d_model, config.positions, config.max_len)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -142,9 +142,13 @@ class Transformer(nn.Module):
         Raises IndexError for ids outside the vocabulary, ValueError for ids that are not (B, length) or a
         sentence longer than a learned position table.
         """
-        source_mask = self.source_mask(source)
-        hidden = self.decode(target, self.encode(source, source_mask), source_mask)
+        hidden = self.hidden(source, target)
         return self.output(hidden if keep is None else hidden[keep])
+
+    def hidden(self, source: Tensor, target: Tensor) -> Tensor:
+        """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""
+        source_mask = self.source_mask(source)
+        return self.decode(target, self.encode(source, source_mask), source_mask)
 
     def source_mask(self, source: Tensor) -> Tensor:
         """The padding mask of source ids (B, S), as (B, 1, 1, S)."""

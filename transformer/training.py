@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from transformer.batches import Batch, Example, collate, plain_batches, token_batches
 from transformer.device import choose_device, has_fast_bf16
 from transformer.evaluation import TeacherForced, teacher_forced
+from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.runs import Run
 
@@ -103,15 +103,27 @@ def learning_rate(step: int, config: TrainingConfig, d_model: int) -> float:
     return peak
 
 
-def summed_loss(model: torch.nn.Module, batch: Batch, label_smoothing: float) -> Tensor:
+def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
     """Label-smoothed cross-entropy of a batch, summed over the tokens to predict (paper §5.4); a scalar, in nats.
 
-    The target is ε/V on every token and 1 − ε more on the right one. A sum, not a mean: batches hold unequal
-    numbers of tokens, and only the number in the whole update is the right one to divide by.
+    Nothing is computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
+    number in the whole update is the right one to divide by.
     """
     keep = batch.keep
-    logits = model(batch.source, batch.target_in, keep=keep)  # (n, V): nothing is computed for padding
-    return F.cross_entropy(logits, batch.target_out[keep], label_smoothing=label_smoothing, reduction="sum")
+    hidden = model.hidden(batch.source, batch.target_in)[keep]  # (n, D)
+    return smoothed_cross_entropy(hidden, model.output.weight, batch.target_out[keep], label_smoothing)
+
+
+class _Objective(torch.nn.Module):
+    """The model and its loss as one module, so that several processes meet in one forward pass."""
+
+    def __init__(self, model: Transformer, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: Batch) -> Tensor:
+        return summed_loss(self.model, batch, self.label_smoothing)
 
 
 def groups(examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1) -> Iterator[list[list[int]]]:
@@ -142,10 +154,11 @@ def train(
 ) -> list[dict[str, float]]:
     """Train the model in place and return its course, one record after the other.
 
-    A record has "step" and either "loss" (nats per token, smoothed), "learning_rate" and "tokens_per_second"
-    (target tokens, padding not counted), or "val_loss", "val_nll", "val_perplexity" and "val_accuracy". With a
-    `run`, everything is kept in its folder, and `resume` goes on from its last checkpoint, on a CPU bit for bit
-    as if it had never stopped. `until` stops after that update, to be resumed; Ctrl-C does so at once.
+    A record has "step", "cpu_seconds" (this process's, since the record before), and either "loss" (nats per
+    token, smoothed), "learning_rate" and "tokens_per_second" (target tokens, padding not counted), or "val_loss",
+    "val_nll", "val_perplexity" and "val_accuracy". With a `run`, everything is kept in its folder, and `resume`
+    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped. `until` stops after that
+    update, to be resumed; Ctrl-C does so at once.
 
     Raises ValueError for an empty corpus or an `until` below 1, CheckpointError where the run cannot be read or
     written, FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is
@@ -211,7 +224,7 @@ class _Update:
         adam = torch.optim.Adam(
             model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=self.device.type in ("cpu", "cuda")
         )  # paper §5.3
-        self.model, self.optimizer = self.accelerator.prepare(model, adam)
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(model, config.label_smoothing), adam)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
 
@@ -234,9 +247,9 @@ class _Update:
         for indices in mine:
             batch = collate([self.examples[i] for i in indices]).to(self.device)
             is_last = indices is mine[-1]
-            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+            with nullcontext() if is_last else self.accelerator.no_sync(self.objective):
                 with self.autocast:
-                    loss = summed_loss(self.model, batch, self.config.label_smoothing)
+                    loss = self.objective(batch)
                 self.accelerator.backward(loss * weight)
             summed += loss.detach() * (weight > 0)
         self.optimizer.step()
@@ -265,6 +278,7 @@ class _Course:
         self.loss: Tensor | float = 0.0
         self.n_tokens = 0
         self.started = time.perf_counter()
+        self.cpu_started = time.process_time()
 
     def add(self, summed_loss: Tensor, n_tokens: int) -> None:
         """Count one update; the loss stays on its device until it is asked for."""
@@ -303,6 +317,7 @@ class _Course:
         self._start_over()
 
     def _record(self, record: dict[str, float]) -> None:
+        record["cpu_seconds"] = time.process_time() - self.cpu_started
         self.records.append(record)
         if self.run is not None:
             self.run.record(record)

@@ -1,0 +1,82 @@
+"""transformer.loss: the fused loss is the ordinary one, in value and gradient, however it is cut up."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from transformer import loss
+from transformer.loss import smoothed_cross_entropy
+
+N, D, V = 13, 6, 11
+
+
+@pytest.fixture(params=[1, 5 * V, 2**20], ids=["row by row", "five rows", "all rows"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the logits into pieces of different sizes; 13 rows are not a multiple of five."""
+    monkeypatch.setitem(loss.LOGITS_AT_ONCE, "cpu", request.param)
+
+
+def problem(seed: int, dtype: torch.dtype = torch.float64, n: int = N) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors (n, D), an output matrix (V, D) and targets (n,), in which some token comes twice."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, D, generator=generator, dtype=dtype).requires_grad_()
+    matrix = torch.randn(V, D, generator=generator, dtype=dtype).requires_grad_()
+    return hidden, matrix, torch.randint(V, (n,), generator=generator)
+
+
+def ordinary(hidden: Tensor, matrix: Tensor, targets: Tensor, epsilon: float) -> Tensor:
+    return F.cross_entropy(hidden @ matrix.T, targets, label_smoothing=epsilon, reduction="sum")
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_cross_entropy_in_value_and_gradient(seed: int, epsilon: float):
+    hidden, matrix, targets = problem(seed)
+    got, expected = (f(hidden, matrix, targets, epsilon) for f in (smoothed_cross_entropy, ordinary))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-11)
+    for factor in (1.0, 0.3):  # the loss is scaled before it is differentiated
+        gradients = [torch.autograd.grad(factor * f, (hidden, matrix), retain_graph=True) for f in (got, expected)]
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
+
+
+@pytest.mark.usefixtures("pieces")
+def test_gradients_are_those_of_finite_differences():
+    hidden, matrix, targets = problem(0)
+    assert torch.autograd.gradcheck(lambda h, m: smoothed_cross_entropy(h, m, targets, 0.1), (hidden, matrix))
+
+
+def test_without_gradients_it_is_only_a_number():
+    hidden, matrix, targets = problem(0)
+    with torch.no_grad():
+        got = smoothed_cross_entropy(hidden, matrix, targets, 0.1)
+    assert not got.requires_grad
+    torch.testing.assert_close(got, ordinary(hidden, matrix, targets, 0.1).detach(), rtol=0, atol=1e-11)
+
+
+def test_a_matrix_that_is_not_trained_gets_no_gradient():
+    hidden, matrix, targets = problem(0)
+    smoothed_cross_entropy(hidden, matrix.detach(), targets, 0.1).backward()
+    expected = torch.autograd.grad(ordinary(hidden, matrix, targets, 0.1), hidden)[0]
+    torch.testing.assert_close(hidden.grad, expected, rtol=0, atol=1e-11)
+
+
+def test_nothing_to_predict_costs_nothing():
+    hidden, matrix, targets = problem(0, n=0)
+    got = smoothed_cross_entropy(hidden, matrix, targets, 0.1)
+    got.backward()
+    assert got == 0 and (matrix.grad == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bfloat16_products_stay_near_the_exact_loss(seed: int):
+    hidden, matrix, targets = problem(seed, torch.float32, n=200)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = smoothed_cross_entropy(hidden, matrix, targets, 0.1)
+    expected = ordinary(hidden, matrix, targets, 0.1)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, rtol=2e-3, atol=0)
+    for ours, exact in zip(*(torch.autograd.grad(f, (hidden, matrix)) for f in (got, expected)), strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - exact).norm() < 0.01 * exact.norm()
