@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, load, main, make_tokenizer, parse
+from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, main, parse
 from transformer.bench import BenchConfig, bench
 from transformer.checkpoints import average, read_json, saved_checkpoints
 from transformer.config import TransformerConfig
 from transformer.corpora import Corpus
 from transformer.decoding import DecodingConfig
 from transformer.pairs import Pair
+from transformer.recipes import load, make_tokenizer
 from transformer.symbols import UNK
 from transformer.training import TrainingConfig
 

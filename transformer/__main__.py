@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from transformer import __version__
+from transformer import __version__, recipes
 from transformer.bench import BenchConfig, bench
-from transformer.checkpoints import CheckpointError, average, read_json, resolve, saved_checkpoints, write_json
+from transformer.checkpoints import CheckpointError, read_json, write_json
 from transformer.config import TransformerConfig
 from transformer.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.decoding import DecodingConfig, translate
-from transformer.device import choose_device
 from transformer.evaluation import encode_pairs, evaluate
 from transformer.model import Transformer
+from transformer.recipes import MULTI30K, load, make_tokenizer
 from transformer.runs import Run, last_checkpoint
 from transformer.symbols import UNK
 from transformer.tokenizer import Tokenizer
@@ -49,31 +49,15 @@ class Train:
     """stop after this update, to be resumed"""
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
-    model: TransformerConfig = field(
-        default_factory=lambda: TransformerConfig(
-            vocab_size=10_000, d_model=128, n_layers=4, n_heads=4, d_ff=256, dropout=0.3
-        )
-    )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            steps=5_000, batch_tokens=4_096, warmup=2_000, peak_rate=5e-3, validate_every=250, keep_last=10
-        )
-    )
+    model: TransformerConfig = MULTI30K.model
+    training: TrainingConfig = MULTI30K.training
 
     def folder(self) -> Path:
         """Where the run is kept."""
         return self.run or Path("runs") / f"{Path(self.corpus).name}-{self.source}-{self.target}"
 
 
-EMBEDDED = Train(
-    corpus="embedded",
-    tokenizer="words",
-    model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=2, n_heads=2, d_ff=128, dropout=0.0),
-    training=TrainingConfig(
-        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, label_smoothing=0.0,
-        precision="fp32", validate_every=300,
-    ),
-)  # fmt: skip
+EMBEDDED = Train(**vars(recipes.EMBEDDED))
 
 
 @dataclass(frozen=True)
@@ -144,38 +128,9 @@ def run_train(command: Train) -> None:
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
 
 
-def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
-    """Learn the joint vocabulary of both languages, from the training split alone."""
-    texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
-    return Tokenizer.words(texts) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
-
-
 def settings(command: Train) -> dict[str, Any]:
     """What `config.json` of a run says, enough to go on with it later."""
     return {key: value for key, value in asdict(command).items() if key not in ("run", "resume", "until", "device")}
-
-
-def load(name: str, average_last: int, device: str | None) -> tuple[Transformer, Tokenizer]:
-    """The model and the tokeniser of a run, a checkpoint or a shipped model."""
-    folder = resolve(name)
-    model = Transformer.from_pretrained(folder)
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    if len(tokenizer) != model.config.vocab_size:
-        raise CheckpointError(
-            f"{folder / 'tokenizer.json'} has {len(tokenizer)} tokens, expected the {model.config.vocab_size} of the "
-            "model; restore the tokenizer that it was trained with"
-        )
-    if average_last < 1:
-        raise ValueError(f"average is {average_last}, expected 1 (the best checkpoint) or how many of the last")
-    if average_last > 1:
-        saved = saved_checkpoints(Path(name))
-        if len(saved) < average_last:
-            raise CheckpointError(
-                f"{name} has {len(saved)} checkpoints, expected the {average_last} to average; "
-                f"train with --keep-last {average_last}"
-            )
-        model.load_weights(average(saved[-average_last:]), origin=name)
-    return model.to(choose_device(device)), tokenizer
 
 
 def run_translate(command: Translate) -> None:

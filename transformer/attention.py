@@ -70,10 +70,8 @@ def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
             f"the mask has dtype {mask.dtype}, expected torch.bool with True where a query may attend; "
             "convert zeros and ones with mask.bool(), and invert a mask in which True means 'hidden' with ~mask"
         )
-    try:
-        fits = torch.broadcast_shapes(mask.shape, scores_shape) == tuple(scores_shape)
-    except RuntimeError:
-        fits = False
+    sizes = zip(reversed(mask.shape), reversed(scores_shape), strict=False)
+    fits = mask.dim() <= len(scores_shape) and all(size in (1, expected) for size, expected in sizes)
     if not fits:
         raise ValueError(
             f"the mask has shape {tuple(mask.shape)}, expected one that broadcasts to the scores "

@@ -6,6 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from transformer.checkpoints import resolve
 from transformer.symbols import SPECIAL_TOKENS, UNK
 
 
@@ -90,6 +91,14 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`."""
         Path(path).write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> "Tokenizer":
+        """The tokeniser of a checkpoint, a run or a shipped model, as `Transformer.from_pretrained` finds it.
+
+        Raises CheckpointError where there is none of that name, and whatever `load` raises.
+        """
+        return cls.load(resolve(name) / "tokenizer.json")
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -1,0 +1,83 @@
+"""What is trained, on which text, and how: the two recipes of the book, and what their trainings leave behind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from transformer.checkpoints import CheckpointError, average, resolve, saved_checkpoints
+from transformer.config import TransformerConfig
+from transformer.corpora import Corpus
+from transformer.device import choose_device
+from transformer.model import Transformer
+from transformer.tokenizer import Tokenizer
+from transformer.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A corpus, how it is cut into tokens, a model (its vocab_size is the most that there may be), a training."""
+
+    corpus: str
+    tokenizer: Literal["bpe", "words"]
+    model: TransformerConfig
+    training: TrainingConfig
+
+
+# A small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
+# misconceived reasons"). The rate falls slowly, so that a training can be made longer, and averaging pays.
+MULTI30K = Recipe(
+    corpus="multi30k",
+    tokenizer="bpe",
+    model=TransformerConfig(vocab_size=10_000, d_model=128, n_layers=4, n_heads=4, d_ff=256, dropout=0.3),
+    training=TrainingConfig(
+        steps=5_000, batch_tokens=4_096, warmup=2_000, peak_rate=5e-3, validate_every=250, keep_last=10
+    ),
+)
+
+# Small random batches and no dropout: the text is generated, and there is no end of it.
+EMBEDDED = Recipe(
+    corpus="embedded",
+    tokenizer="words",
+    model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=2, n_heads=2, d_ff=128, dropout=0.0),
+    training=TrainingConfig(
+        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, label_smoothing=0.0,
+        precision="fp32", validate_every=300,
+    ),
+)  # fmt: skip
+
+
+def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
+    """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words"."""
+    texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
+    return Tokenizer.words(texts) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
+
+
+def load(
+    name: str | Path, average_last: int = 1, device: str | torch.device | None = None
+) -> tuple[Transformer, Tokenizer]:
+    """The model and the tokeniser of a run, a checkpoint or a shipped model.
+
+    Of a run it is the best checkpoint, or the mean of the last few. Raises CheckpointError for what is not there
+    or does not fit together, ValueError for `average_last` below 1.
+    """
+    folder = resolve(name)
+    model = Transformer.from_pretrained(folder)
+    tokenizer = Tokenizer.from_pretrained(folder)
+    if len(tokenizer) != model.config.vocab_size:
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'} has {len(tokenizer)} tokens, expected the {model.config.vocab_size} of the "
+            "model; restore the tokenizer that it was trained with"
+        )
+    if average_last < 1:
+        raise ValueError(f"average is {average_last}, expected 1 (the best checkpoint) or how many of the last")
+    if average_last > 1:
+        saved = saved_checkpoints(Path(name))
+        if len(saved) < average_last:
+            raise CheckpointError(
+                f"{name} has {len(saved)} checkpoints, expected the {average_last} to average; "
+                f"train with --keep-last {average_last}"
+            )
+        model.load_weights(average(saved[-average_last:]), origin=str(name))
+    return model.to(choose_device(device)), tokenizer
