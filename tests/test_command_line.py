@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 import transformer
 from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, main, parse
-from transformer.bench import BenchConfig, bench
+from transformer.bench import BenchConfig
 from transformer.checkpoints import average, read_json, saved_checkpoints
 from transformer.config import TransformerConfig
 from transformer.corpora import Corpus
@@ -411,17 +411,3 @@ def test_bench_leaves_the_number_of_threads_as_it_was(command: Command):
     before = torch.get_num_threads()
     assert command("bench", "--threads", str(before + 1), "--corpus", "nowhere").code == 1
     assert torch.get_num_threads() == before
-
-
-@pytest.mark.slow
-def test_bench_returns_a_table():
-    table = bench(BenchConfig(rounds=1, batches=1, d_model=32, n_layers=1, threads=1, device="cpu"))
-    header, _, titles, rule, *rows = table.splitlines()
-    assert torch.__version__ in header and "d_model 32, 1 layers" in header
-    assert titles.count("|") == rule.count("|") == 5
-    assert [row.split("|")[1].strip() for row in rows] == [
-        "training, length-bucketed batches", "training, random batches", *["cached greedy, 16 × 160 tokens"] * 3,
-    ]  # fmt: skip
-    for row in rows:
-        assert row.count("|") == 5
-        assert float(row.split("|")[-2].strip().rstrip("×")) > 0

@@ -1,42 +1,56 @@
-"""How fast it is, on this machine: interleaved runs, medians, ratios (`python -m transformer bench`).
+"""How fast it is and how well it translates, measured on this machine: `python -m transformer bench`.
 
-A benchmark, not a test: the numbers depend on the machine, and nothing fails when they are low.
+A benchmark, not a test: the numbers depend on the machine, and nothing fails when they are low. Variants take
+turns and the median counts, so that a slow minute of the machine hits all of them; only ratios travel.
 """
 
+import datetime
 import itertools
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from transformer.batches import Batch, collate, plain_batches, token_batches
+from transformer.checkpoints import replace_text, saved_checkpoints
 from transformer.config import TransformerConfig
 from transformer.corpora import load_corpus
-from transformer.decoding import beam_search, greedy
-from transformer.device import choose_device
+from transformer.decoding import DecodingConfig, beam_search, greedy, translate
+from transformer.device import choose_device, has_fast_bf16
 from transformer.embeddings import sinusoids
-from transformer.evaluation import encode_pairs
+from transformer.evaluation import bleu, encode_pairs
 from transformer.model import Transformer
+from transformer.recipes import EMBEDDED, MULTI30K, load, make_tokenizer
+from transformer.runs import Run
 from transformer.symbols import BOS, EOS, PAD
-from transformer.tokenizer import Tokenizer
-from transformer.training import summed_loss
+from transformer.training import summed_loss, train
+
+Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
+LOSS = Callable[[nn.Module, Batch, float], Tensor]
+BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Measure training against torch.nn.Transformer, and decoding with and without cache and batches."""
+    """Measure speed and quality on this machine, and print a table."""
 
+    parts: tuple[Part, ...] = ("training", "decoding", "embedded", "profile")
+    """training and decoding: speed; embedded: a training on one thread; profile: where the time goes; gpu"""
     corpus: str = "embedded"
     """whose sentences are trained on: embedded or multi30k"""
-    d_model: int = 192
-    """width of the model"""
-    n_layers: int = 3
-    """layers of encoder and decoder"""
+    run: Path | None = None
+    """a finished training on Multi30k, to be measured too"""
+    average: int = 10
+    """how many of its last checkpoints are averaged"""
     rounds: int = 5
     """times that each variant is measured, in turn with the others"""
     batches: int = 5
@@ -45,6 +59,19 @@ class BenchConfig:
     """threads of PyTorch on the CPU"""
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
+    readme: Path | None = None
+    """file in which the table replaces what stands between <!-- bench cpu --> (or cuda) and <!-- end -->"""
+    model: TransformerConfig = MULTI30K.model
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    result: str
+    against: str = ""
+    ratio: str = ""
 
 
 class Reference(nn.Module):
@@ -54,16 +81,10 @@ class Reference(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.d_model, padding_idx=PAD)
         self.scale = config.d_model**0.5
+        self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("positions", sinusoids(config.max_len, config.d_model), persistent=False)
-        self.transformer = nn.Transformer(
-            config.d_model,
-            config.n_heads,
-            config.n_layers,
-            config.n_layers,
-            config.d_ff,
-            config.dropout,
-            batch_first=True,
-        )
+        sizes = config.d_model, config.n_heads, config.n_layers, config.n_layers, config.d_ff, config.dropout
+        self.transformer = nn.Transformer(*sizes, batch_first=True)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Source (B, S) and target (B, T) ids → logits (B, T, V)."""
@@ -76,23 +97,17 @@ class Reference(nn.Module):
         return F.linear(hidden, self.embedding.weight)
 
     def _embed(self, ids: Tensor) -> Tensor:
-        return self.embedding(ids) * self.scale + self.positions[: ids.size(1)]
+        return self.dropout(self.embedding(ids) * self.scale + self.positions[: ids.size(1)])
 
 
 def reference_loss(model: nn.Module, batch: Batch, label_smoothing: float) -> Tensor:
     """The loss as it is usually written: logits everywhere, padding left out by `ignore_index`."""
-    logits = model(batch.source, batch.target_in)
-    return F.cross_entropy(
-        logits.flatten(0, 1),
-        batch.target_out.flatten(),
-        ignore_index=PAD,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
+    logits, targets = model(batch.source, batch.target_in).flatten(0, 1), batch.target_out.flatten()
+    return F.cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=label_smoothing, reduction="sum")
 
 
-def interleaved(variants: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each variant; they take turns, so that a slow minute of the machine hits all of them."""
+def interleaved(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each variant; they take turns, and a first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for round_ in range(rounds + 1):
         for name, variant in variants.items():
@@ -100,7 +115,7 @@ def interleaved(variants: dict[str, Callable[[], None]], rounds: int, device: to
             started = time.perf_counter()
             variant()
             _wait_for(device)
-            if round_:  # the first round warms up
+            if round_:
                 seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
@@ -110,31 +125,51 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def trainer(
-    model: nn.Module, loss: Callable[[nn.Module, Batch, float], Tensor], batches: Sequence[Batch]
-) -> Callable[[], None]:
-    """A function that makes one update on each batch."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9)
+def trainer(model: nn.Module, loss: LOSS, batches: Sequence[Batch], precision: str) -> Callable[[], None]:
+    """A function that makes one update on each batch, in "fp32" or "bf16"."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    kind = batches[0].source.device.type
     model.train()
 
     def run() -> None:
         for batch in batches:
-            (loss(model, batch, 0.1) / batch.n_tokens).backward()
+            with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+                summed = loss(model, batch, 0.1)
+            (summed / batch.n_tokens).backward()
             optimizer.step()
             optimizer.zero_grad()
 
     return run
 
 
-def train_speed(config: TransformerConfig, batches: list[Batch], rounds: int, device: torch.device) -> dict[str, float]:
+def training_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
     """Real target tokens per second, ours and `torch.nn.Transformer`'s, on the same batches."""
-    batches = [batch.to(device) for batch in batches]
-    n_tokens = sum(batch.n_tokens for batch in batches)
-    variants = {
-        "ours": trainer(Transformer(config).to(device), summed_loss, batches),
-        "torch.nn.Transformer": trainer(Reference(config).to(device), reference_loss, batches),
+    for kind, config, batches in dealt_batches(command, device):
+        n_tokens = sum(batch.n_tokens for batch in batches)
+        for precision in ("fp32", "bf16") if has_fast_bf16(device) else ("fp32",):
+            variants = {
+                "ours": trainer(Transformer(config).to(device), summed_loss, batches, precision),
+                "torch": trainer(Reference(config).to(device), reference_loss, batches, precision),
+            }
+            ours, theirs = (n_tokens / s for s in interleaved(variants, command.rounds, device).values())
+            yield Row(
+                f"training, {kind} batches, {precision}", f"{ours:,.0f} tokens/s",
+                f"`torch.nn.Transformer` {theirs:,.0f} tokens/s", f"{ours / theirs:.2f}×",
+            )  # fmt: skip
+
+
+def dealt_batches(command: BenchConfig, device: torch.device) -> Iterator[tuple[str, TransformerConfig, list[Batch]]]:
+    """Some batches by length and some in random order, with the size of a model for them."""
+    corpus = load_corpus(command.corpus)
+    tokenizer = make_tokenizer("bpe", corpus, command.model.vocab_size)
+    examples, config = encode_pairs(tokenizer, corpus["train"]), replace(command.model, vocab_size=len(tokenizer))
+    dealt = {
+        "length-bucketed": token_batches(examples, 4_096, seed=0, epoch=0),
+        "random": plain_batches(examples, 64, seed=0, epoch=0),
     }
-    return {name: n_tokens / seconds for name, seconds in interleaved(variants, rounds, device).items()}
+    for kind, batches in dealt.items():
+        some = itertools.islice(batches, command.batches)
+        yield kind, config, [collate([examples[i] for i in indices]).to(device) for indices in some]
 
 
 @torch.inference_mode()
@@ -149,67 +184,221 @@ def greedy_without_cache(model: Transformer, source: Tensor, length: int) -> Ten
     return tokens
 
 
-def decode_speed(config: TransformerConfig, rounds: int, device: torch.device, length: int = 160) -> dict[str, float]:
-    """Seconds to write 16 translations of `length` tokens, in four ways."""
-    model = Transformer(config).to(device).eval()
-    with torch.no_grad():
-        model.output.weight[EOS] = -1_000 * model.output.weight.mean(0).sign()  # an untrained model: never stop early
-    source = torch.randint(4, config.vocab_size, (16, 20), device=device)
+def decoding_rows(command: BenchConfig, device: torch.device, n: int = 16, length: int = 160) -> Iterator[Row]:
+    """Seconds to write n translations of `length` tokens, with and without what makes it fast."""
+    model = Transformer(command.model).eval()
+    model.output = NeverEnding(command.model.d_model, command.model.vocab_size, bias=False)
+    model.to(device)
+    source = torch.randint(4, command.model.vocab_size, (n, 20), device=device)
     source[:, -1] = EOS
     variants = {
-        "cached greedy": lambda: greedy(model, source, length),
-        "greedy without a cache": lambda: greedy_without_cache(model, source, length),
-        "cached greedy, one at a time": lambda: [greedy(model, row[None], length) for row in source],
-        "cached beam 4": lambda: beam_search(model, source, 4, max_length=length),
+        "greedy": lambda: greedy(model, source, length),
+        "recomputing every prefix": lambda: greedy_without_cache(model, source, length),
+        "one sentence at a time": lambda: [greedy(model, row[None], length) for row in source],
+        "beam": lambda: beam_search(model, source, 4, max_length=length),
     }
-    return interleaved(variants, rounds, device)
+    seconds = interleaved(variants, command.rounds, device)
+    ours, beam = seconds.pop("greedy"), seconds.pop("beam")
+    what = f"greedy, {n} sentences of {length} tokens, cached, batched"
+    for name, slower in seconds.items():
+        yield Row(what, f"{ours:.2f} s", f"{name}: {slower:.2f} s", f"{slower / ours:.1f}×")
+    yield Row(
+        f"beam 4, {n} sentences of {length} tokens", f"{beam:.2f} s", f"greedy {ours:.2f} s", f"{beam / ours:.1f}×"
+    )
+
+
+class NeverEnding(nn.Linear):
+    """An output layer that gives EOS no chance, so that every search writes up to its last position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, D) to logits (…, V)."""
+        logits = super().forward(x)
+        logits[..., EOS] = -torch.inf
+        return logits
+
+
+def embedded_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
+    """Train the embedded recipe on one thread; exact match on new combinations, and on the ambiguous sentences."""
+    torch.set_num_threads(1)
+    corpus = load_corpus("embedded")
+    tokenizer = make_tokenizer(EMBEDDED.tokenizer, corpus, EMBEDDED.model.vocab_size)
+    torch.manual_seed(EMBEDDED.training.seed)
+    model = Transformer(replace(EMBEDDED.model, vocab_size=len(tokenizer)))
+    examples = [encode_pairs(tokenizer, corpus[split]) for split in ("train", "val")]
+    started = time.process_time()
+    train(model, *examples, EMBEDDED.training, device=device, progress=False)
+    seconds = time.process_time() - started
+    torch.set_num_threads(command.threads)
+
+    def share(ambiguous: bool, search: DecodingConfig) -> float:
+        pairs = [pair for pair in corpus["comp"] if (len(pair.translations) > 1) == ambiguous]
+        written = translate(model, tokenizer, [pair.source for pair in pairs], search)
+        return sum(text == pair.translations[0] for text, pair in zip(written, pairs, strict=True)) / len(pairs)
+
+    greedily, by_beam = DecodingConfig("greedy"), DecodingConfig("beam", beam=4)
+    what = f"embedded corpus, {seconds:.0f} CPU seconds of training on one thread"
+    yield Row(f"{what}: exact match on new combinations of words", f"greedy {share(False, greedily):.3f}")
+    yield Row(
+        f"{what}: likeliest translation found where there are several",
+        f"beam 4 {share(True, by_beam):.2f}", f"greedy {share(True, greedily):.2f}",
+    )  # fmt: skip
+
+
+def run_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
+    """BLEU of a finished training on Multi30k, and what it cost."""
+    run = Run(command.run)
+    model, tokenizer = load(command.run, command.average, device)
+    test = load_corpus("multi30k")["test"]
+    minutes = sum(record["cpu_seconds"] for record in run.metrics()) / 60
+    step = int(saved_checkpoints(command.run)[-1].name.removeprefix("step-"))
+    seconds, scores = {}, {}
+    for name, search in {"greedy": DecodingConfig("greedy"), "beam 4": BEAM}.items():
+        started = time.perf_counter()
+        written = translate(model, tokenizer, [pair.source for pair in test], search)
+        seconds[name] = time.perf_counter() - started
+        scores[name] = bleu(written, [pair.target for pair in test])
+    yield Row(
+        f"Multi30k en→de, {step:,} updates in {minutes:.0f} CPU minutes, last {command.average} checkpoints averaged: "
+        f"sacreBLEU on test_2016_flickr ({scores['greedy'].signature})",
+        f"beam 4 {scores['beam 4'].score:.1f} ({seconds['beam 4']:.1f} s)",
+        f"greedy {scores['greedy'].score:.1f} ({seconds['greedy']:.1f} s)",
+        f"{seconds['beam 4'] / seconds['greedy']:.1f}×",
+    )
+
+
+GPU_SIZES = {
+    "embedded": (EMBEDDED.model, 256, 10),
+    "Multi30k": (MULTI30K.model, 1_024, 16),
+    "big": (TransformerConfig.big(vocab_size=37_000), 512, 48),
+}
+"""what is measured on a GPU: a model, sentences in a batch, and tokens in each"""
+
+
+def gpu_rows(
+    command: BenchConfig, device: torch.device, sizes: dict[str, tuple[TransformerConfig, int, int]] = GPU_SIZES
+) -> Iterator[Row]:
+    """Tokens per second and share of the device's peak: three sizes, two number formats, eager and compiled."""
+    for name, (config, n, length) in sizes.items():
+        ids = torch.randint(4, config.vocab_size, (n, length + 1), device=device)
+        batch = Batch(ids[:, :-1].contiguous(), ids)
+        for precision in ("fp32", "bf16"):
+            model, compiled = Transformer(config).to(device), Transformer(config).to(device)
+            compiled.hidden = torch.compile(compiled.hidden)
+            reference = Reference(config).to(device)
+            variants = {
+                "eager": trainer(model, summed_loss, [batch], precision),
+                "compiled": trainer(compiled, summed_loss, [batch], precision),
+                "torch": trainer(reference, reference_loss, [batch], precision),
+                "torch, compiled": trainer(torch.compile(reference), reference_loss, [batch], precision),
+            }
+            seconds = interleaved(variants, command.rounds, device)
+            with FlopCounterMode(display=False) as counter:
+                variants["eager"]()
+            ours, theirs = (
+                min(seconds[x], seconds[y]) for x, y in (("eager", "compiled"), ("torch", "torch, compiled"))
+            )
+            share = counter.get_total_flops() / ours / peak(precision, device)
+            speed = {variant: f"{n * length / s:,.0f}" for variant, s in seconds.items()}
+            yield Row(
+                f"training, {name}, {precision}, {n} × {length} tokens",
+                f"{speed['eager']} tokens/s, compiled {speed['compiled']} ({share:.0%} of the peak)",
+                f"`torch.nn.Transformer` {speed['torch']} tokens/s, compiled {speed['torch, compiled']}",
+                f"{theirs / ours:.2f}×",
+            )
+
+
+def peak(precision: str, device: torch.device, n: int = 8_192) -> float:
+    """Operations per second of one large product of matrices: what the device can do at best."""
+    n = n if device.type == "cuda" else 512
+    matrix = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return 2 * n**3 / interleaved({"product": lambda: matrix @ matrix}, 10, device)["product"]
+
+
+def profile_rows(command: BenchConfig, device: torch.device, n_operators: int = 8) -> Iterator[Row]:
+    """Where the time of a training goes: the operators that take most of it."""
+    kind, config, batches = next(dealt_batches(command, device))
+    precision = "bf16" if has_fast_bf16(device) else "fp32"
+    run = trainer(Transformer(config).to(device), summed_loss, batches, precision)
+    run()
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CUDA if device.type == "cuda" else activity.CPU]) as profile:
+        run()
+    spent: Counter[str] = Counter()
+    for event in profile.key_averages():
+        spent[event.key] += event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+    total = spent.total()
+    listed = ", ".join(
+        f"{name.removeprefix('aten::')} {time / total:.0%}" for name, time in spent.most_common(n_operators)
+    )
+    yield Row(f"where the time goes, {kind} batches, {precision}", listed)
+
+
+PARTS: dict[str, Callable[[BenchConfig, torch.device], Iterator[Row]]] = {
+    "training": training_rows,
+    "decoding": decoding_rows,
+    "embedded": embedded_rows,
+    "profile": profile_rows,
+    "gpu": gpu_rows,
+}
 
 
 def bench(command: BenchConfig) -> str:
-    """Measure everything and return it as a Markdown table.
+    """Measure what the command asks for; returns a Markdown table, and writes it where `readme` says.
 
-    Raises ValueError for an unknown corpus or a number of rounds, batches or threads below 1.
+    Raises ValueError for an unknown corpus, a number of rounds, batches or threads below 1, the part "gpu" without
+    a GPU, or a readme without the two marks.
     """
     for name in ("rounds", "batches", "threads"):
         if getattr(command, name) < 1:
             raise ValueError(f"{name} is {getattr(command, name)}, expected at least 1")
+    device = choose_device(command.device)
+    if "gpu" in command.parts and device.type != "cuda":
+        raise ValueError(f"the part 'gpu' needs a CUDA device, and this is {device}; leave it out")
+    if command.readme is not None:
+        replaced(command.readme, device, "")  # complain before the work
     threads_before = torch.get_num_threads()
     torch.set_num_threads(command.threads)
     try:
-        return _table(command)
+        torch.manual_seed(0)
+        rows = [row for part in command.parts for row in PARTS[part](command, device)]
+        rows += run_rows(command, device) if command.run is not None else []
     finally:
         torch.set_num_threads(threads_before)
+    table = as_table(rows, command, device)
+    if command.readme is not None:
+        replace_text(command.readme, replaced(command.readme, device, table))
+    return table
 
 
-def _table(command: BenchConfig) -> str:
-    torch.manual_seed(0)
-    device = choose_device(command.device)
-    pairs = load_corpus(command.corpus)["train"]
-    texts = [text for pair in pairs for text in (pair.source, pair.target)]
-    tokenizer = Tokenizer.bpe(texts, 8_000)
-    examples = encode_pairs(tokenizer, pairs)
-    config = TransformerConfig(len(tokenizer), command.d_model, command.n_layers, n_heads=4, d_ff=4 * command.d_model)
-    rows = []
-    for kind, dealt in {
-        "length-bucketed": token_batches(examples, 4_096, seed=0, epoch=0),
-        "random": plain_batches(examples, 64, seed=0, epoch=0),
-    }.items():
-        batches = [collate([examples[i] for i in indices]) for indices in itertools.islice(dealt, command.batches)]
-        speed = train_speed(config, batches, command.rounds, device)
-        ours, theirs = speed["ours"], speed["torch.nn.Transformer"]
-        rows.append(
-            f"| training, {kind} batches | {ours:,.0f} tokens/s "
-            f"| torch.nn.Transformer: {theirs:,.0f} | {ours / theirs:.2f}× |"
-        )
-    seconds = decode_speed(config, command.rounds, device)
-    fastest = seconds.pop("cached greedy")
-    for name, slower in seconds.items():
-        rows.append(
-            f"| cached greedy, 16 × 160 tokens | {fastest:.2f} s | {name}: {slower:.2f} s | {slower / fastest:.2f}× |"
-        )
-    machine = f"{torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"{device} of {platform.machine()}"
+def as_table(rows: Sequence[Row], command: BenchConfig, device: torch.device) -> str:
+    """The rows in Markdown, under the machine, the model and the date."""
+    model = command.model
     header = (
-        f"{machine}, {command.threads} threads, torch {torch.__version__}, {command.corpus}, "
-        f"d_model {command.d_model}, {command.n_layers} layers"
+        f"{machine(device)}, {command.threads} threads, PyTorch {torch.__version__}, {datetime.date.today()}. "
+        f"Model: d_model {model.d_model}, {model.n_layers} + {model.n_layers} layers, {model.n_heads} heads, d_ff "
+        f"{model.d_ff}; batches from {command.corpus}; medians of {command.rounds} interleaved rounds."
     )
-    return "\n".join([header, "", "| what | ours | against | ratio |", "|---|---|---|---|", *rows])
+    lines = ["| what | measured | against | ratio |", "|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.result} | {row.against} | {row.ratio} |" for row in rows]
+    return "\n".join([header, "", *lines])
+
+
+def machine(device: torch.device) -> str:
+    """The device by its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    processor = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).is_file():  # Linux does not tell Python
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    return processor
+
+
+def replaced(readme: Path, device: torch.device, table: str) -> str:
+    """The text of the file with the table between its marks; raises ValueError where they are missing."""
+    text, start, end = readme.read_text(encoding="utf-8"), f"<!-- bench {device.type} -->", "<!-- end -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{readme} has no line {start!r} with {end!r} after it; put the two where the table should be")
+    return f"{before}{start}\n\n{table}\n\n{end}{after}"

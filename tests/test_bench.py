@@ -1,0 +1,148 @@
+"""The benchmark measures what it says, and writes it where it is told; how fast anything is, is not tested."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from transformer import bench as module
+from transformer.batches import collate
+from transformer.bench import (
+    BenchConfig,
+    NeverEnding,
+    Reference,
+    bench,
+    decoding_rows,
+    gpu_rows,
+    greedy_without_cache,
+    interleaved,
+    peak,
+    reference_loss,
+    run_rows,
+)
+from transformer.config import TransformerConfig
+from transformer.corpora import Corpus, load_corpus
+from transformer.decoding import greedy
+from transformer.evaluation import encode_pairs
+from transformer.model import Transformer
+from transformer.recipes import make_tokenizer
+from transformer.runs import Run
+from transformer.training import TrainingConfig, train
+
+CPU = torch.device("cpu")
+TINY = TransformerConfig(vocab_size=300, d_model=16, n_layers=1, n_heads=2, d_ff=16, dropout=0.0)
+QUICK = BenchConfig(parts=("training",), rounds=1, batches=1, threads=1, device="cpu", model=TINY)
+
+
+def test_both_sides_have_the_same_size_and_the_same_kind_of_loss():
+    model, reference = Transformer(TINY).eval(), Reference(TINY).eval()
+    extra = 2 * 2 * TINY.d_model  # torch.nn.Transformer normalises once more after each stack
+    assert sum(p.numel() for p in reference.parameters()) == sum(p.numel() for p in model.parameters()) + extra
+    batch = collate([([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14])])
+    log_p = reference(batch.source, batch.target_in).log_softmax(-1)[batch.keep]  # (n, V)
+    right = log_p.gather(1, batch.target_out[batch.keep][:, None])
+    torch.testing.assert_close(reference_loss(reference, batch, 0.0), -right.sum())
+
+
+def test_variants_take_turns_and_the_median_counts():
+    order: list[str] = []
+    pauses = iter([0.2, 0, 0.01, 0, 0.03, 0, 0.2, 0])
+
+    def variant(name: str) -> None:
+        order.append(name)
+        time.sleep(next(pauses))
+
+    seconds = interleaved({name: lambda name=name: variant(name) for name in "ab"}, rounds=3, device=CPU)
+    assert order == ["a", "b"] * 4
+    assert 0.03 <= seconds["a"] < 0.1 and seconds["b"] < 0.01
+
+
+def test_search_without_a_cache_writes_the_same():
+    model = Transformer(TINY).eval()
+    model.output = NeverEnding(TINY.d_model, TINY.vocab_size, bias=False)
+    source = torch.randint(4, 300, (3, 5))
+    written = torch.tensor([found.best.tokens for found in greedy(model, source, 7)])
+    assert written.shape == (3, 7), "EOS had a chance"
+    assert torch.equal(greedy_without_cache(model, source, 7)[:, 1:], written)
+
+
+def ratios(table: str) -> list[float]:
+    return [float(cell) for cell in re.findall(r"([\d.]+)× \|", table)]
+
+
+@pytest.mark.slow
+def test_table_has_a_row_for_each_measurement():
+    table = bench(replace(QUICK, parts=("training", "profile")))
+    header, _, titles, rule, *rows = table.splitlines()
+    assert torch.__version__ in header and "d_model 16, 1 + 1 layers" in header and "1 threads" in header
+    assert all(row.count("|") == 5 for row in (titles, rule, *rows))
+    assert all(ratio > 0 for ratio in ratios(table)) and len(ratios(table)) == len(rows) - 1
+    assert "where the time goes" in rows[-1] and re.search(r"\b(mm|addmm) \d+%", rows[-1])
+
+
+def test_decoding_is_measured_against_three_others():
+    rows = list(decoding_rows(QUICK, CPU, n=2, length=5))
+    assert [row.against.split(":")[0] for row in rows[:2]] == ["recomputing every prefix", "one sentence at a time"]
+    assert rows[2].what.startswith("beam 4") and rows[2].against.startswith("greedy")
+
+
+def test_graphics_cards_are_measured_in_two_formats(monkeypatch: pytest.MonkeyPatch):
+    """Run on the CPU and without compiling; what is left to a GPU is only its speed."""
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    rows = list(gpu_rows(QUICK, CPU, {"tiny": (TINY, 2, 5)}))
+    assert [row.what for row in rows] == [
+        f"training, tiny, {precision}, 2 × 5 tokens" for precision in ("fp32", "bf16")
+    ]
+    assert all("% of the peak" in row.result for row in rows)
+
+
+def test_peak_is_that_of_a_matrix_product():
+    started = time.perf_counter()
+    matrix = torch.randn(512, 512)
+    for _ in range(20):
+        matrix @ matrix
+    rate = 2 * 512**3 * 20 / (time.perf_counter() - started)
+    assert rate / 10 < peak("fp32", CPU) < rate * 10
+
+
+def test_a_finished_run_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    corpus = load_corpus("embedded")
+    small = Corpus("multi30k", "en", "de", {"train": corpus["train"][:50], "test": corpus["test"][:5]})
+    monkeypatch.setattr(module, "load_corpus", lambda name: small)
+    tokenizer = make_tokenizer("words", small, 500)
+    model = Transformer(replace(TINY, vocab_size=len(tokenizer)))
+    examples = encode_pairs(tokenizer, small["train"])
+    run = Run(tmp_path / "run", tokenizer, {"corpus": "multi30k"})
+    config = TrainingConfig(steps=4, batch_size=8, warmup=2, validate_every=2)
+    records = train(model, examples, examples, config, run, progress=False, device="cpu")
+    assert sum(record["cpu_seconds"] for record in records) > 0
+    (row,) = run_rows(replace(QUICK, run=tmp_path / "run", average=2), CPU)
+    assert "4 updates in 0 CPU minutes, last 2 checkpoints" in row.what and "tok:13a" in row.what
+    assert row.result.startswith("beam 4 ") and row.against.startswith("greedy ")
+
+
+def test_table_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(module.PARTS, "training", lambda command, device: iter([module.Row("a", "b", "c", "2×")]))
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- bench cpu -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
+    for _ in range(2):  # writing again replaces, and adds nothing
+        table = bench(replace(QUICK, readme=readme))
+        text = readme.read_text(encoding="utf-8")
+        assert text == f"before\n<!-- bench cpu -->\n\n{table}\n\n<!-- end -->\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["nothing", "<!-- bench cpu --> without an end", "<!-- end --> <!-- bench cpu -->"])
+def test_a_file_without_the_marks_is_refused_before_the_work(text: str, tmp_path: Path):
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="has no line '<!-- bench cpu -->'"):
+        bench(replace(QUICK, corpus="nowhere", readme=readme))
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_gpu_part_needs_a_gpu():
+    with pytest.raises(ValueError, match="needs a CUDA device, and this is cpu"):
+        bench(replace(QUICK, parts=("gpu",)))
