@@ -249,7 +249,6 @@ def assert_explained(result: Result, *parts: str) -> None:
         (["train", "--corpus", "numbers", "--d-modell", "3"], "--d-model"),
         (["learn"], "train"),
         ([], "train"),
-        (["translate", "one"], "--model"),
         (["train", "--steps", "many"], "--steps"),
         (["train", "--steps", "0"], "steps is 0, expected at least 1"),
         (["train", "--norm", "mid"], "'post'"),

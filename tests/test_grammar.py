@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from transformer.corpora import EMBEDDED_SIZES
 from transformer.grammar import (
     ADJECTIVES,
     COMBINATIONS,
@@ -38,7 +39,7 @@ SPLITS = ("train", "val", "test", "comp")
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, list[Pair]]:
     """The corpus at its standard size and seed."""
-    return {split: generate(8_000 if split == "train" else 500, seed=0, split=split) for split in SPLITS}
+    return {split: generate(n, seed=0, split=split) for split, n in EMBEDDED_SIZES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -750,7 +751,8 @@ def test_a_tenth_is_held_out_of_adjectives_and_of_verbs():
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_every_word_of_the_other_splits_is_in_train(seed, corpus):
-    splits = corpus if seed == 0 else {"train": generate(8_000, seed), "comp": generate(500, seed, "comp")}
+    n = EMBEDDED_SIZES["train"]
+    splits = corpus if seed == 0 else {"train": generate(n, seed), "comp": generate(500, seed, "comp")}
     for side in ("source", "target"):
         words = {split: {word for pair in splits[split] for word in getattr(pair, side).split()} for split in splits}
         assert all(words[split] <= words["train"] for split in splits)

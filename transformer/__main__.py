@@ -12,7 +12,7 @@ import tyro
 
 from transformer import __version__, recipes
 from transformer.bench import BenchConfig, bench
-from transformer.checkpoints import CheckpointError, read_json, write_json
+from transformer.checkpoints import SHIPPED, CheckpointError, read_json, resolve, write_json
 from transformer.config import TransformerConfig
 from transformer.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.decoding import DecodingConfig, translate
@@ -66,8 +66,8 @@ class Translate:
 
     sentences: tyro.conf.Positional[tuple[str, ...]] = ()
     """what to translate; none: read the file or standard input"""
-    model: str = tyro.MISSING
-    """folder of a run or of a checkpoint"""
+    model: str = "multi30k-en-de"
+    """folder of a run or of a checkpoint, or a model that comes with the package: multi30k-en-de, embedded-en-de"""
     file: Path | None = None
     """text file with one sentence a line; an empty line stays empty"""
     average: int = 1
@@ -81,8 +81,8 @@ class Translate:
 class Evaluate:
     """Measure BLEU, exact match, token accuracy and perplexity on one split of a corpus."""
 
-    model: str = tyro.MISSING
-    """folder of a run or of a checkpoint"""
+    model: str = "multi30k-en-de"
+    """folder of a run or of a checkpoint, or a model that comes with the package: multi30k-en-de, embedded-en-de"""
     corpus: str | None = None
     """embedded, multi30k or a folder; None: the one that the run was trained on"""
     source: str = "en"
@@ -204,6 +204,8 @@ def corpus_of(command: Evaluate) -> Corpus:
     for folder in (Path(command.model), *Path(command.model).resolve().parents[:2]):
         if (folder / "config.json").is_file() and "corpus" in (stored := read_json(folder / "config.json")):
             return load_corpus(stored["corpus"], stored["source"], stored["target"])
+    if resolve(command.model).parent == SHIPPED:  # these are called CORPUS-SOURCE-TARGET
+        return load_corpus(*command.model.split("-"))
     raise ValueError(f"{command.model} does not say which corpus it was trained on; name one with --corpus")
 
 

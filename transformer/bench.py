@@ -49,8 +49,6 @@ class BenchConfig:
     """whose sentences are trained on: embedded or multi30k"""
     run: Path | None = None
     """a finished training on Multi30k, to be measured too"""
-    average: int = 10
-    """how many of its last checkpoints are averaged"""
     rounds: int = 5
     """times that each variant is measured, in turn with the others"""
     batches: int = 5
@@ -247,7 +245,7 @@ def embedded_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
 def run_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
     """BLEU of a finished training on Multi30k, and what it cost."""
     run = Run(command.run)
-    model, tokenizer = load(command.run, command.average, device)
+    model, tokenizer = load(command.run, device=device)
     test = load_corpus("multi30k")["test"]
     minutes = sum(record["cpu_seconds"] for record in run.metrics()) / 60
     step = int(saved_checkpoints(command.run)[-1].name.removeprefix("step-"))
@@ -258,7 +256,7 @@ def run_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
         seconds[name] = time.perf_counter() - started
         scores[name] = bleu(written, [pair.target for pair in test])
     yield Row(
-        f"Multi30k en→de, {step:,} updates in {minutes:.0f} CPU minutes, last {command.average} checkpoints averaged: "
+        f"Multi30k en→de, {step:,} updates in {minutes:.0f} CPU minutes: "
         f"sacreBLEU on test_2016_flickr ({scores['greedy'].signature})",
         f"beam 4 {scores['beam 4'].score:.1f} ({seconds['beam 4']:.1f} s)",
         f"greedy {scores['greedy'].score:.1f} ({seconds['greedy']:.1f} s)",

@@ -16,7 +16,7 @@ import pooch
 from transformer import grammar
 from transformer.pairs import Pair
 
-EMBEDDED_SIZES = {"train": 8_000, "val": 500, "test": 500, "comp": 500}
+EMBEDDED_SIZES = {"train": 16_000, "val": 500, "test": 500, "comp": 500}
 
 MULTI30K_URL = (
     "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"

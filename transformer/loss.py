@@ -28,6 +28,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, hidden: Tensor, matrix: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Sum up the loss, and keep its gradients by hidden and matrix where they are asked for."""
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         wide = torch.promote_types(hidden.dtype, torch.float32)  # where sums are formed
@@ -54,5 +55,6 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradients by that of the loss."""
         hidden_grad, matrix_grad = ctx.saved_tensors
         return hidden_grad * upstream, matrix_grad * upstream, None, None

@@ -123,6 +123,7 @@ class _Objective(torch.nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: Batch) -> Tensor:
+        """The summed loss of a batch."""
         return summed_loss(self.model, batch, self.label_smoothing)
 
 

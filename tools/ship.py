@@ -1,0 +1,99 @@
+"""Put a trained model into the package, so that `Transformer.from_pretrained(name)` finds it everywhere.
+
+    python tools/ship.py runs/multi30k-en-de multi30k-en-de
+
+Half precision, with its tokenizer and a model card that says what it is, how it was made and what it scores.
+"""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import tyro
+
+from transformer.checkpoints import SHIPPED, read_json, saved_checkpoints
+from transformer.corpora import load_corpus
+from transformer.decoding import DecodingConfig
+from transformer.evaluation import evaluate
+from transformer.model import Transformer
+from transformer.recipes import load
+
+TERMS = {
+    "multi30k": """29,000 English photo captions with German translations (Elliott et al. 2016,
+https://github.com/multi30k/dataset, task 1). Captions and translations derive from Flickr30k and are for research and
+education; these weights carry the same terms. The data set is not part of this package.""",
+    "embedded": """16,000 sentence pairs that `transformer/grammar.py` generates; under the licence of the package.""",
+}
+LIMITS = {
+    "multi30k": """It knows the language of photo captions: people, animals and things doing something, in the
+present tense. On anything else it writes fluent nonsense. It repeats the stereotypes of its captions, and chooses a
+gender where English leaves it open.""",
+    "embedded": """It knows a few hundred words and the sentences of one small grammar, and nothing of the world.""",
+}
+CARD = """# {name}
+
+A Transformer that translates {source} into {target}: {norm}-norm, {n_layers} + {n_layers} layers, d_model {d_model},
+{n_heads} heads, d_ff {d_ff}, dropout {dropout}, {parameters:,} parameters, {vocab_size:,} tokens, in half precision.
+
+**Data and terms.** {terms}
+
+**Recipe.** {steps:,} updates; {weights}. {batch}, Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of
+warm-up to {peak_rate}, label smoothing {label_smoothing}, seed {seed}. To make it again:
+
+```sh
+python -m transformer train --corpus {corpus}
+python tools/ship.py runs/{corpus}-{source}-{target} {name}
+```
+
+**Scores** on the test split ({n:,} sentences):
+
+| search | BLEU | exact match |
+|---|---|---|
+{scores}
+
+Signature: `{signature}`
+
+**Limits.** {limits}
+"""
+
+
+def main(run: Path, name: str, average: int = 1) -> None:
+    """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`."""
+    stored = read_json(run / "config.json")
+    settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
+    model, tokenizer = load(run, average, "cpu")
+    model.half().float()  # what is scored is what is stored
+    folder = SHIPPED / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder, dtype=torch.float16)
+    tokenizer.save(folder / "tokenizer.json")
+    shipped = Transformer.from_pretrained(name)
+    searches = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
+    results = {search: evaluate(shipped, tokenizer, corpus["test"], config) for search, config in searches.items()}
+    card = CARD.format(
+        **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
+        name=name, terms=TERMS[corpus.name], limits=LIMITS[corpus.name], n=len(corpus["test"]),
+        steps=int(saved_checkpoints(run)[-1].name.removeprefix("step-")),
+        parameters=sum(p.numel() for p in model.parameters()),
+        batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
+        else f"Batches of {settings['batch_tokens']:,} tokens by length",
+        weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
+        scores="\n".join(
+            f"| {search} | {result.bleu.score:.1f} | {result.exact_match:.3f} |" for search, result in results.items()
+        ),
+        signature=results["greedy"].bleu.signature,
+    )  # fmt: skip
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(f"{folder.name}: {size:.2f} MB\n{card}")
+
+
+def stored_names(stored: dict[str, str]) -> dict[str, str]:
+    """The corpus and the two languages of a run."""
+    return {key: stored[key] for key in ("corpus", "source", "target")}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
