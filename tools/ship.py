@@ -19,6 +19,7 @@ from transformer.evaluation import evaluate
 from transformer.model import Transformer
 from transformer.recipes import load
 
+LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
 TERMS = {
     "multi30k": """29,000 English photo captions with German translations (Elliott et al. 2016,
 https://github.com/multi30k/dataset, task 1). Captions and translations derive from Flickr30k and are for research and
@@ -33,13 +34,14 @@ gender where English leaves it open.""",
 }
 CARD = """# {name}
 
-A Transformer that translates {source} into {target}: {norm}-norm, {n_layers} + {n_layers} layers, d_model {d_model},
-{n_heads} heads, d_ff {d_ff}, dropout {dropout}, {parameters:,} parameters, {vocab_size:,} tokens, in half precision.
+A Transformer that translates {from_language} into {to_language}: {norm}-norm, {n_layers} + {n_layers} layers,
+d_model {d_model}, {n_heads} heads, d_ff {d_ff}, dropout {dropout}, {parameters:,} parameters, {vocab_size:,} tokens, in half precision.
 
 **Data and terms.** {terms}
 
-**Recipe.** {steps:,} updates; {weights}. {batch}, Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of
-warm-up to {peak_rate}, label smoothing {label_smoothing}, seed {seed}. To make it again:
+**Recipe.** {steps:,} updates; {weights}. {batch},
+Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of warm-up to {peak_rate}, label smoothing
+{label_smoothing}, seed {seed}. To make it again:
 
 ```sh
 python -m transformer train --corpus {corpus}
@@ -58,7 +60,7 @@ Signature: `{signature}`
 """
 
 
-def main(run: Path, name: str, average: int = 1) -> None:
+def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], average: int = 1) -> None:
     """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`."""
     stored = read_json(run / "config.json")
     settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
@@ -74,6 +76,7 @@ def main(run: Path, name: str, average: int = 1) -> None:
     results = {search: evaluate(shipped, tokenizer, corpus["test"], config) for search, config in searches.items()}
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
+        from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
         name=name, terms=TERMS[corpus.name], limits=LIMITS[corpus.name], n=len(corpus["test"]),
         steps=int(saved_checkpoints(run)[-1].name.removeprefix("step-")),
         parameters=sum(p.numel() for p in model.parameters()),
