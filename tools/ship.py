@@ -35,7 +35,8 @@ gender where English leaves it open.""",
 CARD = """# {name}
 
 A Transformer that translates {from_language} into {to_language}: {norm}-norm, {n_layers} + {n_layers} layers,
-d_model {d_model}, {n_heads} heads, d_ff {d_ff}, dropout {dropout}, {parameters:,} parameters, {vocab_size:,} tokens, in half precision.
+d_model {d_model}, {n_heads} heads, d_ff {d_ff}, dropout {dropout}, {parameters:,} parameters, {vocab_size:,} tokens,
+in half precision.
 
 **Data and terms.** {terms}
 
