@@ -26,7 +26,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
+SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages.py")
 PACKAGE_FILES = (".py", ".toml", ".json", ".safetensors")
 CELL_SECONDS = 1200  # generous: a cell may train a model, and the machine may be slow
 
@@ -115,6 +115,7 @@ def stage(root: Path, chapters: dict[Path, NotebookNode]) -> Path:
     staged.mkdir(parents=True)
     for name in SOURCES:
         copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
         copy(root / name, staged / name)
     for source, chapter in chapters.items():
         write(chapter, staged / source.relative_to(root))
