@@ -65,8 +65,9 @@ def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> s
     (folder / name).write_text(picture, encoding="utf-8")
     up = "../" * document.count("/") if app.builder.name != "singlehtml" else ""
     data = json.dumps(specification, separators=(",", ":")).replace("</", r"<\/")
+    address, alt = f"{up}_static/charts/{name}", html.escape(description)
     return (
-        f'<div class="chart"><img class="chart-picture" src="{up}_static/charts/{name}" alt="{html.escape(description)}">'
+        f'<div class="chart"><img class="chart-picture" src="{address}" alt="{alt}">'
         f'<div class="chart-live"></div><script type="application/json">{data}</script></div>'
     )
 
@@ -74,12 +75,12 @@ def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> s
 def name_claim(env: BuildEnvironment, document: str, claim: str, data: dict[str, Any]) -> None:
     """Give the first place that verifies a claim a name that links can lead to."""
     if claim not in claims(env):
-        claims(env)[claim] = document
+        claims(env)[claim] = document, "".join(data["text/plain"])
         data["text/html"] = re.sub("^<p ", f'<p id="claim-{claim}" ', "".join(data["text/html"]))
 
 
-def claims(env: BuildEnvironment) -> dict[str, str]:
-    """The documents that verify claims, by the claims' ids."""
+def claims(env: BuildEnvironment) -> dict[str, tuple[str, str]]:
+    """For each claim's id the document that verifies it, and what came of it, in a line."""
     if not hasattr(env, "book_claims"):
         env.book_claims = {}
     return env.book_claims
@@ -89,9 +90,8 @@ class ClaimRole(SphinxRole):
     """{claim}`MT-1`, a link to the verified claim."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        link = addnodes.pending_xref(
-            "", nodes.inline(text=self.text), refdomain="", reftype="claim", reftarget=self.text, refdoc=self.env.docname
-        )
+        target = {"refdomain": "", "reftype": "claim", "reftarget": self.text, "refdoc": self.env.docname}
+        link = addnodes.pending_xref("", nodes.inline(text=self.text), **target)
         self.set_source_info(link)
         return [link], []
 
@@ -100,10 +100,11 @@ def find_claim(
     app: Sphinx, env: BuildEnvironment, link: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.reference | None:
     """The link that a claim role stands for; None, and so a warning, where nothing verifies the claim."""
-    if link["reftype"] != "claim" or (document := claims(env).get(link["reftarget"])) is None:
+    if link["reftype"] != "claim" or link["reftarget"] not in claims(env):
         return None
+    document, outcome = claims(env)[link["reftarget"]]
     address = app.builder.get_relative_uri(link["refdoc"], document) + f"#claim-{link['reftarget']}"
-    return nodes.reference("", "", content, internal=True, refuri=address, classes=["claim-link"])
+    return nodes.reference("", "", content, internal=True, refuri=address, reftitle=outcome)
 
 
 def start_katex(app: Sphinx) -> None:
@@ -129,7 +130,7 @@ def check_images(app: Sphinx, document: nodes.document) -> None:
 
 
 def explain_terms(app: Sphinx, document: nodes.document, name: str) -> None:
-    """Put the definition of a term, or the place of a claim, into its links: browsers show it on hovering."""
+    """Put the definition of a term into its links: browsers show it on hovering."""
     terms = app.env.get_domain("std").get_objects()
     places = {anchor: (docname, title) for title, _, kind, docname, anchor, _ in terms if kind == "term"}
     for link in document.findall(nodes.reference):
@@ -169,7 +170,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 
 
 def mend(page: BeautifulSoup) -> None:
-    """Leave out what a page does not need, and give it the names that search engines and assistive technology expect."""
+    """Leave out what a page does not need, and add the names that search engines and assistive technology expect."""
     unused = ['script[src*="fontawesome.js"]', "#ethical-ad-placement"]
     if not page.find(id="search-results"):  # only the search page searches
         unused += [f'script[src*="{name}"]' for name in ("searchtools.js", "language_data.js", "searchindex.js")]

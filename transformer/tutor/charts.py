@@ -4,9 +4,9 @@
     charts.show(alt.Chart(data).mark_line().encode(x="d_k", y="entropy"), "How the entropy of softmax falls …")
 
 In JupyterLab, VS Code and Colab, Altair's own default renderer draws the chart; it fetches Vega from a public server.
-Where there is no network, set `TRANSFORMER_CHARTS=offline` before starting JupyterLab: every chart then brings Vega with
-it (about 1 MB a chart; this needs the package vl-convert-python). The pages of the book bring their own copy of Vega: they
-take the chart's specification from the output and draw it when the reader comes near.
+Where there is no network, set `TRANSFORMER_CHARTS=offline` before starting JupyterLab: every chart then brings Vega
+with it (about 1 MB a chart; this needs the package vl-convert-python). The pages of the book have their own copy of
+Vega: they take the chart's specification from the output, and draw it when the reader comes near.
 """
 
 import json
@@ -47,8 +47,8 @@ _STYLE: dict[str, Any] = {
 def show(chart: alt.TopLevelMixin, description: str) -> None:
     """Display a chart; `description` is what it shows, in a sentence or two, for those who cannot see it.
 
-    A chart without a width becomes as wide as the page. Raises ValueError where the description says nothing, and TypeError
-    for what is not an Altair chart.
+    A chart without a width becomes as wide as the page. Raises ValueError where the description says nothing, and
+    TypeError for what is not an Altair chart.
     """
     if not isinstance(chart, alt.TopLevelMixin):
         raise TypeError(f"got a {type(chart).__name__}, expected an Altair chart")
