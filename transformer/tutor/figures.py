@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 WIDTH = 6.0
-"""width of a figure in inches: nearly that of the text column, and small enough that a phone keeps its letters legible"""
+"""width of a figure in inches: near that of the text column, and small enough for a phone to keep letters legible"""
 
 PALETTE = ("#0173b2", "#d17f00", "#029e73", "#cc78bc", "#ad3c12")
 """blue, orange, green, pink, rust: apart for every kind of colour vision, and at least 3:1 against white and #121212"""
