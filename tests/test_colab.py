@@ -4,6 +4,7 @@ The environment is made of hard links to the packages of the project's own, so t
 copied, and whatever pip does to the links leaves the originals alone. The rest comes from the package index.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -144,6 +145,16 @@ def test_set_up_cell_installs_what_colab_lacks(colab: Path, wheel: Path, tmp_pat
     assert {name: answers[name].split("+")[0] for name in UNTOUCHED} == {
         name: distribution(name).version.split("+")[0] for name in UNTOUCHED
     }
+
+
+def test_all_that_the_chapters_import_is_there(colab: Path, wheel: Path, tmp_path: Path):
+    lines = {repository.set_up_source(repository.full_name(ROOT)): None}  # a dictionary keeps the order
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        nodes = [node for source in code for node in ast.walk(ast.parse(source))]
+        lines |= {ast.unparse(node): None for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(line) for line in lines])
+    execute(notebook, colab, tmp_path, TRANSFORMER_PACKAGE=str(wheel))
 
 
 def test_chapter_runs(colab: Path, wheel: Path, tmp_path: Path):

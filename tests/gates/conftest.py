@@ -48,6 +48,6 @@ def report(pytestconfig: pytest.Config) -> dict[str, str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what is measured but not judged."""
     if lines := config.stash.get(REPORT, {}):
-        terminalreporter.section("performance (Lighthouse, phone) and weight, reported only")
+        terminalreporter.section("Lighthouse performance on a phone, and compressed weight with charts")
         for page, line in sorted(lines.items()):
             terminalreporter.write_line(f"{line}  {page}")

@@ -119,6 +119,8 @@ def visit(browser: Browser, address: str, own: str, theme: Theme) -> Visit:
         notes.images = tab.evaluate(
             """[...document.querySelectorAll('img, svg[role=img], [role=img]')]
                .filter(image => !image.closest('[aria-hidden=true]'))
+               // in a link with words of its own, a description would only be read out twice
+               .filter(image => image.alt !== '' || !image.closest('a, button')?.textContent.trim())
                .map(image => [image.getAttribute('src') || image.outerHTML.slice(0, 80),
                               image.alt ?? image.getAttribute('aria-label')
                               ?? image.querySelector('title')?.textContent ?? ''])"""
@@ -323,6 +325,17 @@ def links(folder: Path, pages: list[str]) -> list[str]:
             elif file.suffix == ".html" and unquote(parts.fragment) not in anchors(file.resolve()):
                 findings.append(f"{page}: {link}: no such anchor")
     return findings
+
+
+def launch_links(page: str, text: str, repository: str) -> list[str]:
+    """A chapter's page, `text`, offers to open its notebook of the repository "owner/name" in Colab and in Binder."""
+    notebook = page.replace(".html", ".ipynb")
+    expected = [
+        f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}",
+        f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{notebook}",
+    ]
+    found = {link["href"] for link in BeautifulSoup(text, "html.parser").select("a[href]")}
+    return [f"{page}: no link to {address}" for address in expected if address not in found]
 
 
 def valid_html(folder: Path, pages: list[str]) -> list[str]:

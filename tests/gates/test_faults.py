@@ -2,6 +2,8 @@
 
 import base64
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +173,23 @@ def test_lighthouse_finds_a_fault(
 ):
     with site(tmp_path, planted(old, new)) as own:
         assert found_in(gates.lighthouse(own + "page.html", debugging_port)[1], expected)
+
+
+@pytest.mark.parametrize("service", ["colab.research.google.com/github", "mybinder.org/v2/gh"])
+def test_missing_launch_link_is_found(service: str):
+    links = (
+        '<a href="https://colab.research.google.com/github/a/b/blob/main/book/page.ipynb">Colab</a>'
+        '<a href="https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/book/page.ipynb">Binder</a>'
+    )
+    assert gates.launch_links("book/page.html", links, "a/b") == []
+    wrong = links.replace(f"{service}/a/", f"{service}/other/")
+    assert found_in(gates.launch_links("book/page.html", wrong, "a/b"), service)
+
+
+def test_spelling_mistake_is_found(tmp_path: Path):
+    for text, status in (("The model learns.", 0), ("T" + "eh model learns.", 65)):
+        (tmp_path / "text.md").write_text(text, encoding="utf-8")
+        assert subprocess.run([sys.executable, "-m", "codespell_lib", "text.md"], cwd=tmp_path).returncode == status
 
 
 def test_silent_search_is_found(browser: Browser, tmp_path: Path):

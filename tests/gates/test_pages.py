@@ -1,6 +1,7 @@
 """Every page of the book passes every gate: `make gates`. No network is needed."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.gates import gates
+from tools import repository
 
 pytestmark = pytest.mark.gates
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+CHAPTERS = [f"book/{chapter.stem}.html" for chapter in sorted((ROOT / "book").glob("*.ipynb"))]
 FILES = [file.relative_to(HTML) for file in HTML.rglob("*.html")]
 PAGES = sorted(file.as_posix() for file in FILES if "_static" not in file.parts)
 WITH_CHARTS = [page for page in PAGES if 'class="chart"' in (HTML / page).read_text(encoding="utf-8")]
@@ -60,6 +64,12 @@ def test_search(browser: Browser, address: str, own: str):
     assert gates.search(browser, own + "search.html", own, "attention") == []
 
 
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_launch_links(page: str):
+    running = os.environ.get("GITHUB_REPOSITORY", repository.full_name(ROOT))
+    assert gates.launch_links(page, (HTML / page).read_text(encoding="utf-8"), running) == []
+
+
 def test_links():
     assert gates.links(HTML, PAGES) == []
 
@@ -69,7 +79,14 @@ def test_html_is_valid():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_lighthouse(browser: Browser, debugging_port: int, address: str, page: str, report: dict[str, str]):
+def test_lighthouse(
+    visit: Callable[[str, gates.Theme], gates.Visit],
+    debugging_port: int,
+    address: str,
+    page: str,
+    report: dict[str, str],
+):
     scores, findings = gates.lighthouse(address + page, debugging_port)
-    report[page] = f"{scores.get('performance', 0):>3}"
+    size = sum(visit(page, "light").bytes.values()) / 1000
+    report[page] = f"{scores.get('performance', 0):>3}  {size:>5.0f} kB"
     assert findings == []
