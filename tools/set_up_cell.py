@@ -12,9 +12,9 @@ NEEDS = "accelerate altair matplotlib pooch sacrebleu safetensors seaborn tokeni
 if find_spec("google") and find_spec("google.colab"):
     package = os.environ.get("TRANSFORMER_PACKAGE", f"git+{REPOSITORY}")
     lacking = [name for name in NEEDS.split() if not find_spec(name)]
-    numpy = f"numpy=={version('numpy')}"  # as it is: Colab's torch and numpy are not touched
+    as_it_is = f"numpy=={version('numpy')}"  # with --no-deps below, Colab's torch and numpy are not touched
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "--no-deps", package], check=True)
     if lacking:
-        subprocess.run([*install, *lacking, numpy], check=True)
+        subprocess.run([*install, *lacking, as_it_is], check=True)
     importlib.invalidate_caches()
