@@ -1,7 +1,7 @@
 # The Executable Transformer. `make` lists what there is; every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick gates lint lab serve clean
+.PHONY: help book pdf test quick gates lint lab serve clean
 
 # The interpreter that makes the environment: PYTHON if given, else the first of these that runs and is supported
 # (run, not only found: a version manager's stand-in may exist and refuse).
@@ -20,6 +20,9 @@ help: ## list the targets
 
 book: $(INSTALLED) ## execute the chapters that need it and build the pages
 	@$(IN_VENV) -m tools.build_book
+
+pdf: book ## print the whole book to one PDF (Chromium or Chrome)
+	@$(IN_VENV) -m tools.print_book
 
 test: $(INSTALLED) ## run every test, every notebook included
 	$(IN_VENV) -m pytest tests book --nbmake --nbmake-timeout=1200 --cov --cov-report=term

