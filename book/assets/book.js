@@ -2,6 +2,9 @@
 (() => {
   const here = document.currentScript.src;
 
+  /* Search results quote the pages found, which browsers do not let a page opened from disk read. */
+  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
   /* Charts. The picture in the page gives way to the live chart when the reader comes near. Ink is `currentColor` and the
      ground transparent, so that a chart follows the light and dark switch without being drawn anew. */
   let vega;

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import seaborn as sns
-from IPython.display import HTML
+from IPython.core.formatters import format_display_data
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -64,3 +65,14 @@ def as_html(figure: Figure, alt: str) -> HTML:
     figure.savefig(drawing, format="svg", metadata={"Date": None})
     encoded = base64.b64encode(drawing.getvalue()).decode()
     return HTML(f'<img class="figure" alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{encoded}">')
+
+
+def glue(name: str, shown: HTML) -> None:
+    """Lend what a cell shows to other pages of the book, under a name, as {glue:}`name` takes it; here nothing appears.
+
+    The output is the one that `glue` of MyST-NB would leave, which readers who only run a chapter need not install.
+    """
+    bundle, metadata = format_display_data(shown)
+    hidden = "application/papermill.record/"  # no front end shows this media type
+    record = {"scrapbook": {"name": name, "mime_prefix": hidden}}
+    display({hidden + kind: data for kind, data in bundle.items()}, raw=True, metadata={**metadata, **record})
