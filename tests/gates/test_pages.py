@@ -1,92 +1,92 @@
-"""The built pages in a browser: `make gates`. No page needs another host for what is checked here."""
+"""Every page of the book passes every gate: `make gates`. No network is needed."""
 
 import functools
-import http.server
 import os
-import re
-import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser
+
+from tests.gates import gates
+from tools import repository
 
 pytestmark = pytest.mark.gates
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+CHAPTERS = [f"book/{chapter.stem}.html" for chapter in sorted((ROOT / "book").glob("*.ipynb"))]
 FILES = [file.relative_to(HTML) for file in HTML.rglob("*.html")]
 PAGES = sorted(file.as_posix() for file in FILES if "_static" not in file.parts)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ("gpu", "background-networking", "component-update", "sync")
-PATH = re.compile(r"\S*(/\S*|\.\w{3,4})")
-PHONE = {"width": 375, "height": 812}
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: the one that $CHROMIUM names, or the first that is installed."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.exit(
-            "The gates need Chromium or Chrome, and none was found. Install one (on Debian: "
-            "sudo apt install chromium) or name its program: CHROMIUM=/path/to/chrome make gates",
-            returncode=2,
-        )
-    arguments = ["--no-sandbox", *(f"--disable-{feature}" for feature in QUIET)]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield browser
-        browser.close()
+WITH_CHARTS = [page for page in PAGES if 'class="chart"' in (HTML / page).read_text(encoding="utf-8")]
 
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The book, served on this machine."""
-
-    class Silent(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Say nothing about requests."""
-
-    handler = functools.partial(Silent, directory=HTML)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with gates.served(HTML) as address:
+        yield address
 
 
-def only_from(address: str, route: Route) -> None:
-    """Refuse what other hosts would send, so that a gate gives the same answer with and without a network."""
-    if route.request.url.startswith((address, "data:", "blob:")):
-        route.continue_()
-    else:
-        route.abort()
-
-
-@pytest.fixture
-def tab(browser: Browser, address: str) -> Iterator[Page]:
-    """A new tab as wide as a phone."""
-    tab = browser.new_page(viewport=PHONE)
-    tab.route("**/*", functools.partial(only_from, address))
-    yield tab
-    tab.close()
+@pytest.fixture(scope="session")
+def visit(browser: Browser, address: str) -> Callable[[str, gates.Theme], gates.Visit]:
+    """Visits a page once in each theme, however many gates ask."""
+    return functools.cache(lambda page, theme: gates.visit(browser, address + page, address, theme))
 
 
 def test_the_book_is_built():
     assert "index.html" in PAGES, f"no pages in {HTML}: run `make book` first"
 
 
+# The page varies slowest, so that a page's visits are made together.
+@pytest.mark.parametrize("gate", gates.NOTED, ids=lambda gate: gate.__name__)
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
-def test_page(tab: Page, address: str, page: str):
-    script_errors: list[str] = []
-    tab.on("pageerror", lambda error: script_errors.append(str(error)))
-    tab.goto(address + page, wait_until="load")
+def test_visit(visit: Callable[[str, str], gates.Visit], page: str, theme: str, gate: Callable):
+    notes = visit(page, theme)
+    assert notes.theme == theme, "the page does not follow the system's choice of colours"
+    assert gate(notes) == []
 
-    assert script_errors == []
 
-    width = tab.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"], f"the page is {width} px wide on a screen of {PHONE['width']} px"
+@pytest.mark.parametrize("page", PAGES)
+def test_page_opened_from_disk(browser: Browser, page: str):
+    assert gates.from_disk(browser, HTML, page) == []
 
-    images = tab.eval_on_selector_all("img", "images => images.map(i => [i.getAttribute('src'), i.alt])")
-    unnamed = [source for source, alt in images if not alt.strip() or PATH.fullmatch(alt)]
-    assert unnamed == [], "images without a description, or described by their own path"
+
+@pytest.mark.parametrize("page", WITH_CHARTS)
+def test_charts(browser: Browser, address: str, page: str):
+    assert gates.charts(browser, address + page, address) == []
+
+
+@pytest.mark.parametrize("own", ["served", "disk"])
+def test_search(browser: Browser, address: str, own: str):
+    own = address if own == "served" else HTML.as_uri() + "/"
+    assert gates.search(browser, own + "search.html", own, "attention") == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_launch_links(page: str):
+    running = os.environ.get("GITHUB_REPOSITORY", repository.full_name(ROOT))
+    assert gates.launch_links(page, (HTML / page).read_text(encoding="utf-8"), running) == []
+
+
+def test_links():
+    assert gates.links(HTML, PAGES) == []
+
+
+def test_html_is_valid():
+    assert gates.valid_html(HTML, PAGES) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lighthouse(
+    visit: Callable[[str, gates.Theme], gates.Visit],
+    debugging_port: int,
+    address: str,
+    page: str,
+    report: dict[str, str],
+):
+    scores, findings = gates.lighthouse(address + page, debugging_port)
+    size = sum(visit(page, "light").bytes.values()) / 1000
+    report[page] = f"{scores.get('performance', 0):>3}  {size:>5.0f} kB"
+    assert findings == []

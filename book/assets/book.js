@@ -1,0 +1,102 @@
+/* The book's own behaviour. A classic script, so that pages opened from disk have it too; every page reads without it. */
+(() => {
+  const here = document.currentScript.src;
+
+  /* Search results quote the pages found, which browsers do not let a page opened from disk read. */
+  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+  /* Charts. The picture in the page gives way to the live chart when the reader comes near. Ink is `currentColor` and the
+     ground transparent, so that a chart follows the light and dark switch without being drawn anew. */
+  let vega;
+  const loadVega = () =>
+    (vega ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = new URL("vega.js", here).href;
+      script.onload = () => resolve(window.vegaEmbed);
+      script.onerror = () => reject(new Error(`${script.src} did not load`));
+      document.head.append(script);
+    }));
+
+  async function draw(chart) {
+    const specification = JSON.parse(chart.querySelector("script").textContent);
+    try {
+      const embed = await loadVega();
+      const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false };
+      chart.classList.add("is-live"); // first, since the chart is as wide as its place
+      await embed(chart.querySelector(".chart-live"), specification, options);
+    } catch (error) {
+      chart.classList.remove("is-live"); // the picture stays
+      console.error("A chart could not be drawn:", error);
+    }
+  }
+
+  function drawWhenNear(charts) {
+    const near = new IntersectionObserver(
+      (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          near.unobserve(target);
+          draw(target);
+        }
+      },
+      { rootMargin: "600px" },
+    );
+    charts.forEach((chart) => near.observe(chart));
+  }
+
+  /* What scrolls sideways inside its own box can be reached with the keyboard. */
+  function reachScrollBoxes() {
+    for (const box of document.querySelectorAll("div.math, .cell_output, .pst-scrollable-table-container, .chart")) {
+      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+
+  /* Hints: what a link's title says, shown to touch and keyboard too. Escape closes a hint. */
+  function showHints() {
+    const hint = Object.assign(document.createElement("div"), { id: "hint", className: "hint", hidden: true });
+    hint.setAttribute("role", "tooltip");
+    document.querySelector("main").append(hint);
+    const hide = () => (hint.hidden = true);
+    const show = (link) => {
+      hint.textContent = link.dataset.hint;
+      hint.hidden = false;
+      const at = link.getBoundingClientRect();
+      const left = Math.min(at.left, innerWidth - hint.offsetWidth - 12);
+      const above = at.bottom + hint.offsetHeight + 8 > innerHeight;
+      hint.style.left = `${Math.max(12, left) + scrollX}px`;
+      hint.style.top = `${(above ? at.top - hint.offsetHeight - 4 : at.bottom + 4) + scrollY}px`;
+    };
+    for (const link of document.querySelectorAll("article a.internal[title]")) {
+      link.dataset.hint = link.title;
+      link.removeAttribute("title"); // or the browser's own hint would cover ours
+      link.setAttribute("aria-describedby", hint.id);
+      let leaving;
+      link.addEventListener("pointerenter", () => show(link));
+      link.addEventListener("focus", () => show(link));
+      link.addEventListener("blur", hide);
+      link.addEventListener("pointerleave", () => (leaving = setTimeout(hide, 150)));
+      hint.addEventListener("pointerenter", () => clearTimeout(leaving)); // one may rest on the hint itself
+    }
+    hint.addEventListener("pointerleave", hide);
+    addEventListener("keydown", ({ key }) => key === "Escape" && hide());
+  }
+
+  /* On paper nothing can be unfolded. */
+  function unfoldForPrint() {
+    let closed = [];
+    addEventListener("beforeprint", () => {
+      closed = [...document.querySelectorAll("article details:not([open])")];
+      closed.forEach((details) => (details.open = true));
+    });
+    addEventListener("afterprint", () => closed.forEach((details) => (details.open = false)));
+  }
+
+  addEventListener("DOMContentLoaded", () => {
+    drawWhenNear(document.querySelectorAll(".chart"));
+    reachScrollBoxes();
+    addEventListener("resize", reachScrollBoxes);
+    showHints();
+    unfoldForPrint();
+  });
+})();

@@ -1,0 +1,54 @@
+"""A small book, built with the configuration of the real one, whose page holds a chart with a slider."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.gates import gates
+from tools import build_book
+
+pytestmark = pytest.mark.gates
+
+SOURCE = Path(__file__).with_name("fixture_book")
+SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages.py")
+PAGE = "book/chart.html"
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small book's pages."""
+    root = shutil.copytree(SOURCE, tmp_path_factory.mktemp("small") / "root")
+    for name in SHARED:
+        (root / name).parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if (build_book.ROOT / name).is_dir() else shutil.copy
+        copy(build_book.ROOT / name, root / name)
+    notebook = root / "book" / "chart.ipynb"
+    chapter = build_book.execute_copy(notebook, build_book.run_with_nbmake)
+    assert chapter is not None, "a cell failed"
+    assert build_book.build_html(root, build_book.stage(root, {notebook: chapter})), "the pages have warnings"
+    return root / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def address(html: Path) -> Iterator[str]:
+    """The small book, served on this machine."""
+    with gates.served(html) as address:
+        yield address
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_visit(browser: Browser, address: str, theme: gates.Theme):
+    notes = gates.visit(browser, address + PAGE, address, theme)
+    found: dict[Callable, list[str]] = {gate: gate(notes) for gate in gates.NOTED}
+    assert {gate.__name__: findings for gate, findings in found.items() if findings} == {}
+
+
+def test_chart(browser: Browser, address: str):
+    assert gates.charts(browser, address + PAGE, address) == []
+
+
+def test_opened_from_disk(browser: Browser, html: Path):
+    assert gates.from_disk(browser, html, PAGE) == []
