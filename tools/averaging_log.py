@@ -1,7 +1,8 @@
-"""Score checkpoints of trainings on Multi30k, alone and averaged, for the chart of chapter 10.
+r"""Score checkpoints of trainings on Multi30k, alone and averaged, for the chart of chapter 10.
 
     python -m transformer train
-    python -m transformer train --run runs/noam --schedule noam --warmup 2000 --peak-rate 5e-3 --steps 3000
+    python -m transformer train --run runs/noam --schedule noam --steps 3000 --warmup 2000 --peak-rate 5e-3 \
+        --batch-tokens 4096 --vocab-size 10000 --d-model 128 --n-layers 4 --d-ff 256 --dropout 0.3 --keep-last 12
     python tools/averaging_log.py runs/multi30k-en-de runs/noam
 """
 
