@@ -32,7 +32,7 @@ quick: $(INSTALLED) ## run the quick tests, under two minutes
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
 	$(IN_VENV) -m codespell_lib
-	$(IN_VENV) -m pytest -m gates tests/gates
+	$(IN_VENV) -m pytest -m gates -n 2 --dist loadfile tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
 	$(IN_VENV) -m ruff check

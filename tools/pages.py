@@ -26,10 +26,15 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
-from sphinxcontrib.katex import KaTeXServer
+from sphinxcontrib import katex
 
 logger = logging.getLogger(__name__)
 py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
+
+# The process that draws formulas starts slowly on a busy machine. Of the two ways to reach it that the library has, the
+# one meant for Windows waits until it listens; the other may fail, and leave the process behind.
+katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+katex.STARTUP_TIMEOUT = 60
 
 CHART = "application/vnd.vegalite.v6+json"  # transformer.tutor.charts.SPECIFICATION
 CLAIM = "executable-transformer-claim"  # transformer.tutor.claims.TRACE
@@ -108,17 +113,6 @@ def find_claim(
     document, outcome = claims(env)[link["reftarget"]]
     address = app.builder.get_relative_uri(link["refdoc"], document) + f"#claim-{link['reftarget']}"
     return nodes.reference("", "", content, internal=True, refuri=address, reftitle=outcome)
-
-
-def start_katex(app: Sphinx) -> None:
-    """Start the process that draws formulas; on a busy machine it may refuse the first call, just before it listens."""
-    for _ in range(5):
-        try:
-            KaTeXServer.get()
-        except ConnectionRefusedError:
-            continue
-        return
-    raise ConnectionRefusedError("KaTeX's server refused five times: is `node` on the PATH and in order?")
 
 
 # Checks and hints: what the pages hold once all references are known
@@ -214,6 +208,8 @@ def keep_used_icons(out: Path) -> None:
     sheet = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     icon = r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}'
     sheet.write_text(re.sub(icon, keep, sheet.read_text(encoding="utf-8")), encoding="utf-8")
+    for rules in out.glob("_static/styles/*.css"):  # the theme draws some icons without naming them
+        codes.update(int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', rules.read_text(encoding="utf-8")))
     options = subset.Options(flavor="woff2", notdef_outline=True)
     for file in (out / "_static" / "vendor" / "fontawesome" / "webfonts").glob("*.woff2"):
         font = subset.load_font(str(file), options)
@@ -226,7 +222,6 @@ def keep_used_icons(out: Path) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", ClaimRole())
-    app.connect("builder-inited", start_katex)
     app.connect("source-read", read_notebook)
     app.connect("missing-reference", find_claim)
     app.connect("doctree-read", check_images)

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.gates import gates
+from tests.gates.book import HTML
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("gpu", "background-networking", "component-update", "sync")
-REPORT = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture(scope="session")
@@ -40,14 +42,16 @@ def browser(debugging_port: int) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> dict[str, str]:
-    """Lines to print at the end, one for each page."""
-    return pytestconfig.stash.setdefault(REPORT, {})
+def address() -> Iterator[str]:
+    """The book, served on this machine."""
+    with gates.served(HTML) as address:
+        yield address
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what is measured but not judged."""
-    if lines := config.stash.get(REPORT, {}):
-        terminalreporter.section("Lighthouse performance on a phone, and compressed weight with charts")
-        for page, line in sorted(lines.items()):
-            terminalreporter.write_line(f"{line}  {page}")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded as "measured": it is reported, not judged."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [line for report in reports for name, line in report.user_properties if name == "measured"]
+    if lines:
+        terminalreporter.section("measured, not judged")
+        terminalreporter.write_line("\n".join(sorted(lines)))

@@ -200,12 +200,16 @@ def descriptions(notes: Visit) -> list[str]:
 
 def weight(notes: Visit) -> list[str]:
     """The page is light before its charts are drawn."""
-    parts = {url: size for url, size in notes.bytes.items() if not CHART_LIBRARY.search(url)}
-    total = sum(parts.values())
+    total = size_without_charts(notes)
     if total <= HEAVIEST:
         return []
-    largest = sorted(parts.items(), key=lambda part: -part[1])[:10]
+    largest = sorted(notes.bytes.items(), key=lambda part: -part[1])[:10]
     return [f"{total:,} bytes, at most {HEAVIEST:,} expected", *(f"{size:>9,} {url}" for url, size in largest)]
+
+
+def size_without_charts(notes: Visit) -> int:
+    """The compressed size, in bytes, of all that a page loads, except for what draws charts."""
+    return sum(size for url, size in notes.bytes.items() if not CHART_LIBRARY.search(url))
 
 
 NOTED = (accessibility, console, other_hosts, overflow, descriptions, weight)

@@ -2,30 +2,16 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.gates import gates
+from tests.gates.book import CHAPTERS, HTML, PAGES, ROOT, WITH_CHARTS
 from tools import repository
 
 pytestmark = pytest.mark.gates
-
-ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build" / "html"
-CHAPTERS = [f"book/{chapter.stem}.html" for chapter in sorted((ROOT / "book").glob("*.ipynb"))]
-FILES = [file.relative_to(HTML) for file in HTML.rglob("*.html")]
-PAGES = sorted(file.as_posix() for file in FILES if "_static" not in file.parts)
-WITH_CHARTS = [page for page in PAGES if 'class="chart"' in (HTML / page).read_text(encoding="utf-8")]
-
-
-@pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    """The book, served on this machine."""
-    with gates.served(HTML) as address:
-        yield address
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +32,15 @@ def test_visit(visit: Callable[[str, str], gates.Visit], page: str, theme: str, 
     notes = visit(page, theme)
     assert notes.theme == theme, "the page does not follow the system's choice of colours"
     assert gate(notes) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_weight_is_noted(
+    visit: Callable[[str, str], gates.Visit], page: str, record_property: Callable[[str, str], None]
+):
+    size = gates.size_without_charts(visit(page, "light"))
+    assert size > 0
+    record_property("measured", f"{page:<40} {size / 1000:>6.0f} kB compressed, before charts")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -76,17 +71,3 @@ def test_links():
 
 def test_html_is_valid():
     assert gates.valid_html(HTML, PAGES) == []
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_lighthouse(
-    visit: Callable[[str, gates.Theme], gates.Visit],
-    debugging_port: int,
-    address: str,
-    page: str,
-    report: dict[str, str],
-):
-    scores, findings = gates.lighthouse(address + page, debugging_port)
-    size = sum(visit(page, "light").bytes.values()) / 1000
-    report[page] = f"{scores.get('performance', 0):>3}  {size:>5.0f} kB"
-    assert findings == []

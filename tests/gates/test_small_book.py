@@ -32,8 +32,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "_build" / "html"
 
 
-@pytest.fixture(scope="module")
-def address(html: Path) -> Iterator[str]:
+@pytest.fixture(scope="module", name="address")
+def small_address(html: Path) -> Iterator[str]:
     """The small book, served on this machine."""
     with gates.served(html) as address:
         yield address
