@@ -83,10 +83,11 @@ def test_table_has_a_row_for_each_measurement():
     assert "where the time goes" in rows[-1] and re.search(r"\b(mm|addmm) \d+%", rows[-1])
 
 
-def test_decoding_is_measured_against_three_others():
-    rows = list(decoding_rows(QUICK, CPU, n=2, length=5))
-    assert [row.against.split(":")[0] for row in rows[:2]] == ["recomputing every prefix", "one sentence at a time"]
-    assert rows[2].what.startswith("beam 4") and rows[2].against.startswith("greedy")
+def test_decoding_is_measured_against_four_others():
+    rows = list(decoding_rows(QUICK, CPU, long=(2, 5), short=(3, 4)))
+    rivals = ["recomputing every prefix", "one sentence at a time", "greedy", "greedy"]
+    assert [row.against.split(":")[0] for row in rows] == rivals
+    assert [row.what[:24] for row in rows[2:]] == ["beam 4, 3 sentences of 4", "beam 4, 2 sentences of 5"]
 
 
 def test_graphics_cards_are_measured_in_two_formats(monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -43,8 +44,8 @@ BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
 class BenchConfig:
     """Measure speed and quality on this machine, and print a table."""
 
-    parts: tuple[Part, ...] = ("training", "decoding", "embedded", "profile")
-    """training and decoding: speed; embedded: a training on one thread; profile: where the time goes; gpu"""
+    parts: tuple[Part, ...] = ("embedded", "training", "decoding", "profile")
+    """embedded: a training on one thread; training, decoding and gpu: speed; profile: where the time goes"""
     corpus: str = "embedded"
     """whose sentences are trained on: embedded or multi30k"""
     run: Path | None = None
@@ -182,27 +183,40 @@ def greedy_without_cache(model: Transformer, source: Tensor, length: int) -> Ten
     return tokens
 
 
-def decoding_rows(command: BenchConfig, device: torch.device, n: int = 16, length: int = 160) -> Iterator[Row]:
-    """Seconds to write n translations of `length` tokens, with and without what makes it fast."""
+def decoding_rows(
+    command: BenchConfig, device: torch.device, long: tuple[int, int] = (32, 160), short: tuple[int, int] = (64, 20)
+) -> Iterator[Row]:
+    """Seconds to write translations, with and without what makes it fast; sizes are (sentences, tokens)."""
     model = Transformer(command.model).eval()
     model.output = NeverEnding(command.model.d_model, command.model.vocab_size, bias=False)
     model.to(device)
-    source = torch.randint(4, command.model.vocab_size, (n, 20), device=device)
-    source[:, -1] = EOS
+
+    def sources(n: int) -> Tensor:
+        source = torch.randint(4, command.model.vocab_size, (n, 20), device=device)
+        source[:, -1] = EOS
+        return source
+
+    n, length = long
+    source = sources(n)
     variants = {
         "greedy": lambda: greedy(model, source, length),
         "recomputing every prefix": lambda: greedy_without_cache(model, source, length),
         "one sentence at a time": lambda: [greedy(model, row[None], length) for row in source],
-        "beam": lambda: beam_search(model, source, 4, max_length=length),
     }
     seconds = interleaved(variants, command.rounds, device)
-    ours, beam = seconds.pop("greedy"), seconds.pop("beam")
+    ours = seconds.pop("greedy")
     what = f"greedy, {n} sentences of {length} tokens, cached, batched"
     for name, slower in seconds.items():
         yield Row(what, f"{ours:.2f} s", f"{name}: {slower:.2f} s", f"{slower / ours:.1f}×")
-    yield Row(
-        f"beam 4, {n} sentences of {length} tokens", f"{beam:.2f} s", f"greedy {ours:.2f} s", f"{beam / ours:.1f}×"
-    )
+    for n, length in (short, long):
+        source = sources(n)
+        variants = {
+            "greedy": partial(greedy, model, source, length),
+            "beam": partial(beam_search, model, source, 4, max_length=length),
+        }
+        one, four = interleaved(variants, command.rounds, device).values()
+        what = f"beam 4, {n} sentences of {length} tokens, cached, batched"
+        yield Row(what, f"{four:.2f} s", f"greedy: {one:.2f} s", f"{four / one:.1f}×")
 
 
 class NeverEnding(nn.Linear):
@@ -234,7 +248,7 @@ def embedded_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
         return sum(text == pair.translations[0] for text, pair in zip(written, pairs, strict=True)) / len(pairs)
 
     greedily, by_beam = DecodingConfig("greedy"), DecodingConfig("beam", beam=4)
-    what = f"embedded corpus, {seconds:.0f} CPU seconds of training on one thread"
+    what = f"embedded corpus, {seconds:.1f} CPU seconds of training on one thread"
     yield Row(f"{what}: exact match on new combinations of words", f"greedy {share(False, greedily):.3f}")
     yield Row(
         f"{what}: likeliest translation found where there are several",

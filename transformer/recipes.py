@@ -48,7 +48,7 @@ EMBEDDED = Recipe(
     tokenizer="words",
     model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=2, n_heads=2, d_ff=128, dropout=0.0),
     training=TrainingConfig(
-        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, precision="fp32", validate_every=300
+        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, precision="fp32", validate_every=500
     ),
 )
 
