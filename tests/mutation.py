@@ -37,6 +37,7 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to 
 }
 SWAPS = [
     *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Pow, ast.Mult), (ast.FloorDiv, ast.Mod), (ast.BitAnd, ast.BitOr)],
+    (ast.MatMult, ast.Mult),
     *[(ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)],
     *[(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE)],
 ]
@@ -72,6 +73,8 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
                     yield ast.Compare(node.left, [*operators[:i], other, *operators[i + 1 :]], node.comparators)
         case ast.UnaryOp(operand=operand):
             yield operand
+        case ast.Attribute(value=value, attr="mT"):
+            yield value
         case ast.IfExp(test=ast.Name() | ast.Attribute()):
             yield ast.IfExp(node.test, node.orelse, node.body)
         case ast.If(test=ast.Name() | ast.Attribute() | ast.Call()):

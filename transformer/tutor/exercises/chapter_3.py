@@ -245,10 +245,14 @@ def _running_sum(x):
     return x.cumsum(0)
 
 
+def _running_features(x):
+    return x.cumsum(-1)
+
+
 def orders(draw: Draw) -> Iterator[Arguments]:
-    """A function that is equivariant and one that is not, with orders that are not their own inverse."""
+    """Functions that are equivariant and one that is not, with orders that are not their own inverse."""
     for n, perm in ((3, [1, 2, 0]), (5, [3, 0, 4, 2, 1])):
-        for function in (_self_attention, _running_sum):
+        for function in (_self_attention, _running_sum, _running_features):
             yield function, draw.normal(n, n), torch.tensor(perm)
 
 
