@@ -37,6 +37,7 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to 
 }
 SWAPS = [
     *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Pow, ast.Mult), (ast.FloorDiv, ast.Mod), (ast.BitAnd, ast.BitOr)],
+    (ast.MatMult, ast.Mult),
     *[(ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)],
     *[(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE)],
 ]
@@ -72,6 +73,8 @@ def alternatives(node: ast.AST) -> Iterator[ast.AST]:
                     yield ast.Compare(node.left, [*operators[:i], other, *operators[i + 1 :]], node.comparators)
         case ast.UnaryOp(operand=operand):
             yield operand
+        case ast.Attribute(value=value, attr="mT"):
+            yield value
         case ast.IfExp(test=ast.Name() | ast.Attribute()):
             yield ast.IfExp(node.test, node.orelse, node.body)
         case ast.If(test=ast.Name() | ast.Attribute() | ast.Call()):
@@ -100,18 +103,24 @@ def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int, ast.AST]]:
                 yield from places(child)
 
 
-def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
-    """All mutants of a module, or of some of its functions."""
-    tree = ast.parse((ROOT / "transformer" / f"{module}.py").read_text(encoding="utf-8"))
-    scopes = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in functions] if functions else [tree]
+def changes(tree: ast.AST, scopes: list[ast.AST]) -> Iterator[tuple[int, str, str]]:
+    """Every change in some parts of a syntax tree: the line, what was changed, and the whole source after it."""
     for parent, field, i, node in [place for scope in scopes for place in places(scope)]:
         original = getattr(parent, field)
         for changed in alternatives(node):
             several = isinstance(original, list)
             setattr(parent, field, [*original[:i], changed, *original[i + 1 :]] if several else changed)
             before, after = (ast.unparse(version).splitlines()[0] for version in (node, changed))
-            yield Mutant(module, f"{module}.py:{node.lineno}: {before}  →  {after}", ast.unparse(tree))
+            yield node.lineno, f"{before}  →  {after}", ast.unparse(tree)
         setattr(parent, field, original)
+
+
+def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
+    """All mutants of a module, or of some of its functions."""
+    tree = ast.parse((ROOT / "transformer" / f"{module}.py").read_text(encoding="utf-8"))
+    scopes = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in functions] if functions else [tree]
+    for line, change, source in changes(tree, scopes):
+        yield Mutant(module, f"{module}.py:{line}: {change}", source)
 
 
 def load_libraries() -> None:

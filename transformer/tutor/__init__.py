@@ -1,5 +1,6 @@
-"""What the chapters teach with: claims that are verified, and figures in one style."""
+"""What the chapters teach with: claims that are verified, exercises that answer back, and figures in one style."""
 
 from transformer.tutor.claims import verify
+from transformer.tutor.exercises import check, hint, progress
 
-__all__ = ["verify"]
+__all__ = ["check", "hint", "progress", "verify"]

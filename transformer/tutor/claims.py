@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from transformer.tutor.show import show
+
 TRACE = "executable-transformer-claim"
 """key in the metadata of a cell's output under which an executed notebook keeps the outcome, to list all claims"""
 
@@ -82,7 +84,7 @@ def verify(claim: str, condition: bool | None, evidence: str) -> None:
         raise ValueError(f"{claim} came without evidence, expected what was measured, such as 'largest error 3e-08'")
     status = "not run" if condition is None else "holds" if _truth(claim, condition) else "fails"
     outcome = Outcome(claims()[claim], status, evidence)
-    _show(outcome)
+    show(outcome)
     if status == "fails":
         raise ClaimError(str(outcome))
     if status == "not run" and os.environ.get("CI", "").lower() not in ("", "0", "false"):
@@ -98,18 +100,3 @@ def _truth(claim: str, condition: Any) -> bool:
         f"the condition of {claim} is {condition!r}, expected True, False or None: "
         "compare what was measured with a bound"
     )
-
-
-def _show(outcome: Outcome) -> None:
-    """Display the outcome in a notebook, print it elsewhere."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        in_notebook = False
-    else:
-        in_notebook = get_ipython() is not None
-    if in_notebook:
-        display(outcome)
-    else:
-        print(outcome)

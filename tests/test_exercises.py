@@ -1,0 +1,448 @@
+"""The exercises: right answers pass, each mistake is told its own text, and whatever a learner does is survived."""
+
+import ast
+import inspect
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import DisplayFormatter
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from transformer.tutor import check, hint, progress
+from transformer.tutor.exercises import grading, learner
+from transformer.tutor.exercises.exercise import Exercise, Mistake
+from transformer.tutor.exercises.learner import UnknownExercise, exercises
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "book").glob("*.ipynb"))
+EVERY = pytest.mark.parametrize("exercise", exercises().values(), ids=exercises().keys())
+CENTRAL = ("softmax", "attention_weights", "padding_mask", "causal_mask", "masked_softmax", "sinusoids", "split_heads")
+PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
+EQUIVALENT = {
+    ("cosine_neighbours", "-1  →  1"): "the table has two axes, so the last is number 1",
+    ("position_dot", "(k * frequency).cos().sum().item()  →  (k * frequency).cos().sum()"): "a tensor of one number",
+    ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
+        "a tensor of one number is taken for the number"
+    ),
+}
+"""the mutants that are right answers, and why"""
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A progress folder for every test, and a session that begins."""
+    monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / "solved"))
+    for memory in (learner._solved, learner._failures, learner._hints):
+        memory.clear()
+    return tmp_path / "solved"
+
+
+@pytest.fixture
+def verdict(capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
+    """Grades an answer as attention_weights and gives back what the learner reads."""
+
+    def read(answer: Any, number: str = "3.2") -> str:
+        check(number)(answer)
+        return capsys.readouterr().out
+
+    return read
+
+
+def defined(source: str, exercise: Exercise) -> Any:
+    names: dict[str, Any] = dict(exercise.reference.__globals__)
+    exec(source, names)
+    return names[exercise.name]
+
+
+def right_weights(q, k):
+    return (q @ k.mT / q.size(-1) ** 0.5).softmax(-1)
+
+
+# What every exercise must keep
+
+
+@EVERY
+def test_book_s_answer_is_right_and_fast(exercise: Exercise):
+    begin = time.perf_counter()
+    assert grading.grade(exercise, exercise.reference).status == "right"
+    assert time.perf_counter() - begin < 1
+
+
+@EVERY
+def test_stub_is_to_do_and_gives_the_book_s_answer(exercise: Exercise, capsys: pytest.CaptureFixture[str]):
+    names: dict[str, Any] = {"check": check, "torch": torch}
+    exec(exercise.stub, names)
+    assert names[exercise.name] is exercise.reference
+    assert capsys.readouterr().out.startswith(f"○ {exercise.number} {exercise.name}: your turn\n")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@EVERY
+def test_each_mistake_is_told_its_own_text(exercise: Exercise, seed: int):
+    for mistake in exercise.single:
+        found = grading.grade(exercise, mistake.function, seed)
+        assert (found.status, found.text) == ("wrong", mistake.text)
+
+
+@EVERY
+def test_two_mistakes_at_once_are_both_named_or_are_one(exercise: Exercise):
+    """A pair may be no more than one of its mistakes (no scale at all, and the wrong one), and even right again."""
+    texts = {mistake.text for mistake in exercise.single}
+    for pair in exercise.pairs:
+        found = grading.grade(exercise, pair.function)
+        assert (
+            found.status == "right"
+            or found.text in texts | {p.text for p in exercise.pairs}
+            or all(run.error for run in (grading.run(pair.function, case) for case in exercise.cases()))
+        ), pair.text
+
+
+def test_two_mistakes_at_once_are_both_named(verdict: Callable[[Any], str]):
+    out = verdict(lambda q, k: (q @ k.mT).softmax(-2))
+    assert "Two things at once." in out and "over the queries" in out and "not scaled" in out
+
+
+@EVERY
+def test_other_right_answers_pass(exercise: Exercise):
+    assert exercise.right
+    for answer in exercise.right:
+        for seed in range(3):
+            assert grading.grade(exercise, answer, seed) == grading.Finding("right")
+
+
+@EVERY
+def test_mutants_of_the_answer_are_rejected(exercise: Exercise, monkeypatch: pytest.MonkeyPatch):
+    mutation = pytest.importorskip("mutation")  # it limits processes as Windows cannot
+    monkeypatch.setattr(grading, "TIME_LIMIT", 1.0)
+    tree = ast.parse(exercise.solution)
+    tried = [(change, defined(source, exercise)) for _, change, source in mutation.changes(tree, tree.body)]
+    survivors = {change for change, mutant in tried if grading.grade(exercise, mutant).status != "wrong"}
+    assert tried and survivors == {change for name, change in EQUIVALENT if name == exercise.name}
+
+
+@EVERY
+def test_stub_solution_and_answer_agree(exercise: Exercise):
+    signature = inspect.signature(exercise.reference)
+    for source in (exercise.stub, exercise.solution):
+        assert inspect.signature(defined("check = lambda f: f\n" + source, exercise)) == signature
+    assert grading.grade(exercise, defined(exercise.solution, exercise)).status == "right"
+    assert exercise.reference.__doc__ and len(exercise.stub.splitlines()) <= 25
+
+
+@EVERY
+def test_there_is_enough_help(exercise: Exercise):
+    assert len(exercise.single) >= (5 if exercise.name in CENTRAL else 3)
+    assert len(exercise.hints) >= 2
+    texts = [mistake.text for mistake in exercise.single]
+    assert len(set(texts)) == len(texts) and all(text.endswith(".") for text in texts)
+
+
+def test_numbers_leave_no_gap():
+    by_chapter: dict[int, list[str]] = {}
+    for exercise in exercises().values():
+        by_chapter.setdefault(exercise.chapter, []).append(exercise.number)
+    assert list(by_chapter) == list(range(1, len(by_chapter) + 1))
+    for chapter, numbers in by_chapter.items():
+        assert numbers == [f"{chapter}.{i}" for i in range(1, len(numbers) + 1)]
+
+
+# Notebooks
+
+
+def exercise_cells(notebook: NotebookNode) -> list[tuple[NotebookNode, Exercise]]:
+    found = []
+    for cell in notebook.cells:
+        name = re.match(r"@check\ndef (\w+)", cell.source)
+        if cell.cell_type == "code" and name:
+            found.append((cell, learner.find(name[1])))
+    return found
+
+
+def disagreements(notebook: NotebookNode) -> list[str]:
+    """Exercise cells that are not the stub, or whose folded solution, in the next cell, is not the book's."""
+    faults = []
+    for cell, exercise in exercise_cells(notebook):
+        following = notebook.cells[notebook.cells.index(cell) + 1].source
+        folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
+        if cell.source != exercise.stub:
+            faults.append(f"{exercise.name}: the stub")
+        if folded not in following:
+            faults.append(f"{exercise.name}: the solution")
+    return faults
+
+
+def notebook_of(sources: list[str]) -> NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [PREAMBLE, *sources]])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_hold_the_exercises_as_declared(path: Path):
+    assert disagreements(nbformat.read(path, as_version=4)) == []
+
+
+def test_what_a_notebook_gets_wrong_is_noticed():
+    exercise = exercises()["mix_values"]
+    notebook = notebook_of([exercise.stub])
+    folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(folded))
+    assert disagreements(notebook) == []
+    notebook.cells[1].source = exercise.stub.replace("(w, v)", "(v, w)")
+    notebook.cells[2].source = folded.replace("w @ v", "v @ w")
+    assert disagreements(notebook) == ["mix_values: the stub", "mix_values: the solution"]
+
+
+def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
+    i = exercise.single.index(mistake)
+    return (
+        "from transformer.tutor.exercises.learner import find\n"
+        f"check({exercise.name!r})(lambda *args: find({exercise.name!r}).single[{i}].function(*args))"
+    )
+
+
+@pytest.mark.slow
+def test_notebooks_run_unsolved_solved_and_full_of_mistakes():
+    every = list(exercises().values())
+    fillings = {
+        "unsolved": [(one.stub, f"○ {one.number} ") for one in every],
+        "solved": [("@check\n" + one.solution, f"✔ {one.number} ") for one in every],
+        "mistaken": [(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],
+    }
+    cells = [filling for some in fillings.values() for filling in some]
+    notebook = notebook_of([source for source, _ in cells])
+    NotebookClient(notebook, timeout=60).execute()
+    for cell, (_, expected) in zip(notebook.cells[1:], cells, strict=True):
+        assert expected in cell.outputs[0].data["text/plain"], cell.source
+
+
+# What learners do
+
+
+def test_loop_that_never_ends_is_stopped(verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grading, "TIME_LIMIT", 0.2)
+
+    def endless(q, k):
+        while True:
+            try:
+                q = q * 1
+            except Exception:
+                continue
+
+    out = verdict(endless)
+    assert "No answer after 0.2 s" in out and "At line" in out
+
+
+def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grading, "TIME_LIMIT", 0.2)
+
+    def stubborn(q, k):
+        for _ in range(2):
+            try:
+                while True:
+                    q = q * 1
+            except:  # noqa: E722
+                continue
+        while True:
+            q = q * 1
+
+    assert "No answer after 0.2 s" in verdict(stubborn)
+
+
+def test_prints_are_shown_with_the_failing_case_and_nowhere_else(verdict: Callable[[Any], str]):
+    def printing(q, k):
+        print("scores", q.shape)
+        return right_weights(q, k)
+
+    assert "scores" not in verdict(printing)
+    out = verdict(lambda q, k: print("look here"))
+    assert "returns None" in out and "printing is not returning" in out and "it printed: look here" in out
+
+
+def test_changed_inputs_are_named(verdict: Callable[[Any], str]):
+    def careless(q, k):
+        q /= q.size(-1) ** 0.5
+        return (q @ k.mT).softmax(-1)
+
+    assert "changes q in place" in verdict(careless)
+    assert "✔" in verdict(lambda q, k: (q.clone().div_(q.size(-1) ** 0.5) @ k.mT).softmax(-1))
+
+
+def test_arrays_lists_and_other_dtypes_are_named(verdict: Callable[[Any], str]):
+    assert "you return a ndarray, expected a tensor" in verdict(lambda q, k: right_weights(q, k).numpy())
+    assert "you return a list, expected a tensor" in verdict(lambda q, k: right_weights(q, k).tolist())
+    assert "the dtype is torch.float64, expected torch.float32" in verdict(
+        lambda q, k: right_weights(q.double(), k.double())
+    )
+    assert "a mask is boolean" in verdict(lambda n: torch.ones(1, 1, n, n).tril(), "4.2")
+    assert "✔" in verdict(lambda k, d: np.float64(exercises()["position_dot"].reference(k, d)), "2.3")
+
+
+def test_result_that_carries_a_gradient_is_right(verdict: Callable[[Any], str]):
+    assert "✔" in verdict(lambda q, k: right_weights(q.requires_grad_(), k))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_result_on_a_gpu_is_right(verdict: Callable[[Any], str]):
+    assert "✔" in verdict(lambda q, k: right_weights(q.to("cuda"), k.to("cuda")))
+
+
+def test_wrong_signature_is_named(verdict: Callable[[Any], str]):
+    assert "Your function takes (q), expected (q, k)" in verdict(lambda q: q)
+
+
+def test_error_comes_with_the_learner_s_line(verdict: Callable[[Any], str]):
+    def broken(q, k):
+        scores = q @ k
+        return scores.softmax(-1)
+
+    out = verdict(broken)
+    assert "RuntimeError" in out and "scores = q @ k" in out
+    assert "SystemExit" in verdict(lambda q, k: exit())
+    assert "RecursionError" in verdict(lambda q, k: endless_recursion(q))
+
+
+def endless_recursion(q):
+    return endless_recursion(q)
+
+
+def test_randomness_is_named(verdict: Callable[[Any], str]):
+    assert "Two runs on the same input differ" in verdict(
+        lambda q, k: torch.nn.functional.dropout(right_weights(q, k), 0.5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda q, k: right_weights(q, k)[..., :1], "has shape (2, 1), expected (2, 3)"),
+        (lambda q, k: right_weights(q, k).mT, "axes are swapped"),
+        (lambda q, k: right_weights(q, k) * float("nan"), "contains NaN"),
+        (lambda q, k: right_weights(q, k) * 3, "the expected one times 3 in every"),
+        (lambda q, k: right_weights(q, k) + 1, "the expected one plus 1 in every"),
+        (lambda q, k: right_weights(q, k) * k.size(-2), "times a number that depends on the case: 3"),
+        (lambda q, k: right_weights(q, k) ** 2, "The numbers are not the expected ones."),
+    ],
+)
+def test_what_nobody_foresaw_is_described(answer: Any, said: str, verdict: Callable[[Any], str]):
+    assert said in verdict(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(lambda x: (x > 0).mT, "transpose of the expected"), (lambda x: ~(x > 0), "mask is inverted")]
+)
+def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
+    exercise = Exercise("9.9", lambda x: x > 0, lambda draw: iter([(draw.normal(n, n),) for n in (3, 5)]), [])
+    assert said in grading.grade(exercise, answer).text
+
+
+def test_result_that_is_no_tensor_at_all_is_no_accident(verdict: Callable[[Any], str]):
+    assert "The result is not the expected one." in verdict(lambda q, k: {"weights": right_weights(q, k)})
+
+
+def test_single_numbers_are_compared_over_the_cases(verdict: Callable[[Any], str]):
+    scale = exercises()["score_scale"].reference
+    assert "the expected one times 3 in every failing case" in verdict(lambda d, a, b: 3 * scale(d, a, b), "3.5")
+    assert "The numbers are not the expected ones." in verdict(lambda d, a, b: 0.0, "3.5")
+
+
+def test_verdict_shows_the_smallest_case_and_both_results(verdict: Callable[[Any], str]):
+    out = verdict(lambda q, k: (q @ k.mT / q.size(-1)).softmax(-1))
+    assert out.startswith("✘ 3.2 attention_weights: not yet\nYou divide by d_k, expected √d_k.\n")
+    assert "Smallest failing case:\n  q = [[" in out and "\n  expected = [[" in out and "\n  yours = [[" in out
+
+
+def test_wrong_answer_stays_the_learner_s_and_right_one_too():
+    wrong = lambda q, k: q  # noqa: E731
+    assert check("3.2")(wrong) is wrong and check("attention_weights")(right_weights) is right_weights
+
+
+def test_check_works_as_a_plain_call(capsys: pytest.CaptureFixture[str]):
+    check(exercises()["attention_weights"].reference)
+    assert capsys.readouterr().out.startswith("✔ 3.2 attention_weights: right\nChapter 3: 1 of 7 solved ■□□□□□□")
+
+
+def test_unknown_names_list_the_near_ones():
+    with pytest.raises(UnknownExercise, match="'atention_weights'; did you mean attention_weights"):
+        check("atention_weights")
+    with pytest.raises(UnknownExercise, match=r"'9\.77'"):
+        hint("9.77")
+    with pytest.raises(UnknownExercise, match="'right_weights'"):
+        check(right_weights)
+    with pytest.raises(TypeError, match="expected a function"):
+        check(torch.zeros(2))
+
+
+def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: Callable[[Any], str]):
+    state = torch.get_rng_state()
+    answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
+    assert verdict(answer) == verdict(answer).replace('\nhint("attention_weights") gives you a hint.', "")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("body", ["...", "pass", "'''Task.'''", "raise NotImplementedError", "x = ...\n    return x"])
+def test_unfinished_bodies_are_to_do(body: str):
+    names: dict[str, Any] = {}
+    exec(f"def f(q, k):\n    {body}", names)
+    assert grading.is_stub(names["f"])
+
+
+@pytest.mark.parametrize("body", ["return q[..., 0]", "return q[...]", "return 5", "return k", "q[...] = 0", "print()"])
+def test_ellipsis_in_an_index_is_no_hole(body: str):
+    names: dict[str, Any] = {}
+    exec(f"def f(q, k):\n    {body}", names)
+    assert not grading.is_stub(names["f"])
+
+
+# Hints and progress
+
+
+def test_hint_is_offered_after_two_failures_and_given_one_at_a_time(
+    verdict: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
+):
+    offer = 'hint("attention_weights") gives you a hint.'
+    assert offer not in verdict(lambda q, k: q) and offer in verdict(lambda q, k: q)
+    for asked in ("attention_weights", "3.2"):
+        hint(asked)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "hint 1 of 2" in first and "hint 2 of 2" in second and "solution is folded" in second
+
+
+def test_success_stays_after_a_redefinition_and_a_restart(verdict: Callable[[Any], str]):
+    verdict(right_weights)
+    assert "solved it before" in verdict(lambda q, k: q)
+    learner._solved.clear()
+    assert learner.solved() == {"attention_weights"}
+
+
+def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path):
+    check("3.2")(right_weights)
+    learner._solved.clear()  # another kernel, which has read nothing of the first
+    check("3.3")(lambda w, v: w @ v)
+    learner._solved.clear()
+    assert learner.solved() == {"attention_weights", "mix_values"}
+
+
+def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: Path, verdict: Callable[[Any], str]):
+    own_progress.write_text("a file where the folder should be")
+    assert "Chapter 3: 1 of 7 solved" in verdict(right_weights)
+    assert learner.solved() == {"attention_weights"}
+
+
+def test_progress_lists_every_chapter(capsys: pytest.CaptureFixture[str]):
+    progress()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Chapter 1: 0 of 3 solved □□□" and len(lines) == len(learner.CHAPTERS)
+
+
+def test_verdict_is_read_without_colour_and_runs_nothing():
+    finding = grading.Finding("wrong", "<script>1</script>", ("yours: <b>",))
+    shown = learner.Verdict(exercises()["softmax"], finding)
+    page = DisplayFormatter().format(shown)[0]["text/html"]
+    assert '<span aria-hidden="true">✘</span> 3.1 softmax: not yet' in page and 'data-status="wrong"' in page
+    assert "<script>" not in page and "<b>" not in page

@@ -1,0 +1,202 @@
+"""Exercises of chapter 4, masking. True means everywhere: may be attended to."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
+
+
+def padded(draw: Draw) -> Iterator[Arguments]:
+    """Sentences with padding at the end; its id is not always 0."""
+    yield torch.tensor([[5, 6, 0]]), 0
+    yield torch.tensor([[5, 0, 7, 1], [4, 1, 1, 1]]), 1
+    yield torch.tensor([[3, 9, 4, 0], [8, 2, 0, 0], [7, 5, 6, 2], [4, 0, 0, 0]]), 0
+
+
+@exercise(
+    "4.1",
+    padded,
+    hints=["A word may be attended to where ids != pad.", "mask[:, None, None, :] adds axes for heads and queries."],
+)
+def padding_mask(ids, pad):
+    """The mask of ids (B, S) that hides padding from every head and query: (B, 1, 1, S), True at real words."""
+    return (ids != pad)[:, None, None, :]
+
+
+def _padding(ids, pad, inverted=False, queries=False, zero=False):
+    real = ids != (0 if zero else pad)
+    real = ~real if inverted else real
+    return real[:, None, :, None] if queries else real[:, None, None, :]
+
+
+padding_mask.knobs(
+    _padding,
+    inverted="The mask is inverted: True means 'may be attended to'.",
+    queries="Your shape is (B, 1, S, 1): that masks queries, not keys. Keys are the last axis.",
+    zero="You compare with 0, whatever pad is.",
+)
+padding_mask.mistakes(
+    {
+        "The axes for heads and queries are missing: (B, S) would be laid against (T, S).": lambda ids, pad: ids != pad,
+        "One axis is missing: (B, 1, S) lays the sentences against the heads.": lambda ids, pad: (ids != pad)[:, None],
+        "This is the mask to add to the scores, expected booleans.": lambda ids, pad: torch.zeros(
+            ids.shape
+        ).masked_fill(ids == pad, -math.inf)[:, None, None, :],
+    }
+)
+padding_mask.also_right(
+    lambda ids, pad: ids.ne(pad).view(ids.size(0), 1, 1, -1),
+    lambda ids, pad: ~(ids == pad).unsqueeze(1).unsqueeze(1),
+)
+
+
+def lengths(draw: Draw) -> Iterator[Arguments]:
+    """Lengths of sentences."""
+    yield from ((n,) for n in (2, 1, 3, 6))
+
+
+@exercise(
+    "4.2",
+    lengths,
+    hints=[
+        "torch.ones(n, n, dtype=torch.bool) lets everything through.",
+        "tril keeps what is on and below the diagonal.",
+    ],
+)
+def causal_mask(n):
+    """The mask (1, 1, n, n) that hides the future: True where the key is no later than the query."""
+    return torch.ones(n, n, dtype=torch.bool).tril()[None, None]
+
+
+def _causal(n, future=False, strict=False, ahead=False, flat=False):
+    mask = torch.ones(n, n, dtype=torch.bool).tril(-1 if strict else 1 if ahead else 0)
+    mask = mask.mT if future else mask
+    return mask if flat else mask[None, None]
+
+
+causal_mask.knobs(
+    _causal,
+    future="Your words see the future and not the past: the upper triangle is on.",
+    strict="No word sees itself, and the first sees nothing: its row would become NaN. Keep the diagonal.",
+    ahead="Every word sees one word ahead, the very one it must predict.",
+    flat="The axes for batch and heads are missing: (1, 1, n, n).",
+)
+causal_mask.mistakes(
+    {
+        "This marks what is hidden: the mask is inverted, True means 'may be attended to'.": lambda n: torch.ones(
+            n, n, dtype=torch.bool
+        ).triu(1)[None, None],
+        "This is the mask to add to the scores, expected booleans.": lambda n: torch.full((n, n), -math.inf).triu(1)[
+            None, None
+        ],
+        "Nothing is hidden.": lambda n: torch.ones(1, 1, n, n, dtype=torch.bool),
+    }
+)
+causal_mask.also_right(
+    lambda n: (torch.arange(n)[:, None] >= torch.arange(n))[None, None],
+    lambda n: torch.tensor([[[[key <= query for key in range(n)] for query in range(n)]]]),
+)
+
+
+def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
+    """Scores with masks, among them rows in which everything is hidden, and square ones."""
+    yield draw.normal(2, 3), torch.tensor([[True, False, True], [True, True, False]])
+    yield draw.normal(3, 3), torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+    yield draw.normal(2, 2, 4, 4), torch.ones(4, 4, dtype=torch.bool).tril()
+    yield draw.normal(2, 1, 2, 3), torch.tensor([[[[True, True, False]]], [[[False, True, True]]]])
+
+
+@exercise(
+    "4.3",
+    scores_and_masks,
+    hints=[
+        "What is hidden must have weight 0 after the softmax. Which score has exponential 0?",
+        "A row in which all scores are −∞ becomes NaN: fill the hidden places with 0 once more, after the softmax.",
+    ],
+    given="""
+        scores = ...  # hidden places can no longer win anything
+        weights = scores.softmax(-1)
+        return ...  # rows in which everything is hidden: all zeros
+    """,
+)
+def masked_softmax(scores, mask):
+    """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros."""
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+def _masked(scores, mask, inverted=False, zeros=False, axis=False):
+    mask = ~mask if inverted else mask
+    weights = scores.masked_fill(~mask, 0.0 if zeros else -math.inf).softmax(-2 if axis else -1)
+    return weights if zeros else weights.masked_fill(~mask, 0.0)
+
+
+masked_softmax.knobs(
+    _masked,
+    inverted="You hide what should be seen: True means 'may be attended to'.",
+    zeros="Hidden scores are set to 0, but e⁰ = 1: they still get weight. Use −∞.",
+    axis="Your softmax runs over the queries: the keys are the last axis.",
+)
+masked_softmax.mistakes(
+    {
+        "You mask after the softmax: what is left no longer sums to 1. Mask the scores.": lambda scores, mask: (
+            scores.softmax(-1) * mask
+        ),
+        "A row in which everything is hidden is 0/0 = NaN: it should be zeros.": lambda scores, mask: (
+            scores.masked_fill(~mask, -math.inf).softmax(-1)
+        ),
+        "With −1e9 a row in which everything is hidden shares its weight out evenly: it should be zeros.": (
+            lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-1)
+        ),
+        "The mask is multiplied in before the softmax: a score of 0 still has e⁰ = 1, and gets weight all the same. "
+        "Then you mask again, so rows no longer sum to 1.": lambda scores, mask: (scores * mask).softmax(-1) * mask,
+        "The mask is not used.": lambda scores, mask: scores.softmax(-1),
+    }
+)
+masked_softmax.also_right(
+    lambda scores, mask: torch.where(mask, scores, -math.inf).softmax(-1).nan_to_num(0.0),
+    lambda scores, mask: torch.where(mask, scores, -1e9).softmax(-1) * mask,
+)
+
+
+@exercise(
+    "4.4",
+    padded,
+    hints=["A key must be real *and* not in the future.", "(B, 1, 1, T) and (1, 1, T, T) broadcast to (B, 1, T, T)."],
+)
+def decoder_mask(ids, pad):
+    """The decoder's mask for ids (B, T), neither padding nor future: (B, 1, T, T)."""
+    n = ids.size(1)
+    causal = torch.ones(n, n, dtype=torch.bool).tril()
+    return (ids != pad)[:, None, None, :] & causal
+
+
+def _decoder(ids, pad, either=False, inverted=False, future=False, queries=False):
+    n, real = ids.size(1), (ids == pad) if inverted else (ids != pad)
+    real = real[:, None, :, None] if queries else real[:, None, None, :]
+    causal = torch.ones(n, n, dtype=torch.bool).tril()
+    causal = causal.mT if future else causal
+    return real | causal if either else real & causal
+
+
+decoder_mask.knobs(
+    _decoder,
+    either="You join the masks with *or*: a key must pass both, so *and*.",
+    inverted="The padding mask is inverted: only padding can be seen.",
+    future="The causal mask is the wrong way round: words see the future and not the past.",
+    queries="Padding is hidden as a query, not as a key: keys are the last axis.",
+)
+decoder_mask.mistakes(
+    {
+        "Padding is not hidden.": lambda ids, pad: (
+            torch.ones(ids.size(1), ids.size(1), dtype=torch.bool).tril().expand(len(ids), 1, -1, -1)
+        ),
+        "The future is not hidden.": lambda ids, pad: (ids != pad)[:, None, None, :].expand(-1, 1, ids.size(1), -1),
+    }
+)
+decoder_mask.also_right(
+    lambda ids, pad: padding_mask.reference(ids, pad) * causal_mask.reference(ids.size(1)),
+    lambda ids, pad: torch.stack([(row != pad).expand(len(row), -1).tril()[None] for row in ids]),
+)

@@ -1,0 +1,122 @@
+"""What an exercise is: the book's answer, inputs to try it on, hints, and the mistakes that people make.
+
+    @exercise("3.2", cases, hints=["…", "…"])
+    def attention_weights(q, k):                     # the book's answer; its docstring is the task
+        return (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1)
+
+    attention_weights.mistakes({"what to say": lambda q, k: …})
+    attention_weights.knobs(wrong, axis="what to say", unscaled="what to say")
+    attention_weights.also_right(lambda q, k: …)
+
+The answers have no annotations, so that a stub made from one runs in a notebook that has imported nothing.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Function = Callable[..., Any]
+Arguments = tuple[Any, ...]
+
+
+class Draw:
+    """Draws the inputs of the cases: the same seed and dtype give the same inputs."""
+
+    def __init__(self, seed: int, dtype: torch.dtype) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.dtype = dtype
+
+    def normal(self, *shape: int) -> Tensor:
+        """Numbers of mean 0 and variance 1, the same ones in every dtype up to rounding."""
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.dtype)
+
+    def ids(self, n: int, *shape: int) -> Tensor:
+        """Token ids from 0 to n − 1."""
+        return torch.randint(n, shape, generator=self.generator)
+
+    def weights(self, *shape: int) -> Tensor:
+        """Positive numbers that sum to 1 over the last axis."""
+        return self.normal(*shape).softmax(-1)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer, and what to say to whoever gives it."""
+
+    text: str
+    function: Function
+
+
+@dataclass(eq=False)
+class Exercise:
+    """One exercise; see the module's docstring."""
+
+    number: str
+    reference: Function
+    draw_cases: Callable[[Draw], Iterator[Arguments]]
+    hints: Sequence[str]
+    given: str = ""
+    """the body of the stub where part of it is given: `name = ...` and `return ...` are the holes to fill"""
+    single: list[Mistake] = field(default_factory=list)
+    pairs: list[Mistake] = field(default_factory=list)
+    right: list[Function] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of the function to write."""
+        return self.reference.__name__
+
+    @property
+    def chapter(self) -> int:
+        """The number of the chapter."""
+        return int(self.number.partition(".")[0])
+
+    def cases(self, seed: int = 0) -> list[Arguments]:
+        """The inputs, each in float32 and in float64, smallest first."""
+        drawn = [case for dtype in (torch.float32, torch.float64) for case in self.draw_cases(Draw(seed, dtype))]
+        return sorted(drawn, key=lambda case: sum(a.numel() for a in case if isinstance(a, Tensor)))
+
+    def mistakes(self, texts: dict[str, Function]) -> None:
+        """Declare mistakes that stand alone: what to say → the wrong function."""
+        self.single += [Mistake(text, function) for text, function in texts.items()]
+
+    def knobs(self, function: Function, **texts: str) -> None:
+        """Declare mistakes that can be made together: a function with one boolean keyword for each of them."""
+        self.single += [Mistake(text, partial(function, **{knob: True})) for knob, text in texts.items()]
+        for (one, first), (other, second) in combinations(texts.items(), 2):
+            both = partial(function, **{one: True, other: True})
+            self.pairs.append(Mistake(f"Two things at once. First: {first} Second: {second}", both))
+
+    def also_right(self, *functions: Function) -> None:
+        """Declare other right answers, which grading must accept."""
+        self.right += functions
+
+    @property
+    def stub(self) -> str:
+        """The cell that the learner finds: signature, task, and what is given."""
+        body = textwrap.indent(self.given or "...", "    ")
+        task = textwrap.indent(f'"""{inspect.getdoc(self.reference)}"""', "    ", lambda line: bool(line.strip()))
+        return f"@check\ndef {self.name}{inspect.signature(self.reference)}:\n{task}\n{body}"
+
+    @property
+    def solution(self) -> str:
+        """The source of the book's answer, without its declaration and without the task."""
+        source = textwrap.dedent(inspect.getsource(self.reference))
+        function = ast.parse(source).body[0]
+        first = function.body[1].lineno - 1
+        return "\n".join([f"def {self.name}{inspect.signature(self.reference)}:", *source.splitlines()[first:]])
+
+
+def exercise(
+    number: str, cases: Callable[[Draw], Iterator[Arguments]], hints: Sequence[str], given: str = ""
+) -> Callable[[Function], Exercise]:
+    """Make an exercise of the book's answer to it."""
+    return lambda reference: Exercise(number, reference, cases, hints, textwrap.dedent(given).strip())

@@ -1,0 +1,388 @@
+"""Run an answer on every case, and find out what is wrong with it."""
+
+import contextlib
+import copy
+import dis
+import inspect
+import io
+import linecache
+import math
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer.tutor.exercises.exercise import Arguments, Exercise, Function
+
+TIME_LIMIT = 5.0
+"""seconds for one case. Kept by a signal, so on Linux and macOS, in a notebook's main thread; elsewhere (Windows) a
+loop that never ends must be interrupted by hand: the stop button, or Kernel → Interrupt"""
+
+SMALL = 12
+"""numbers; an input of no more is shown"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What grading found: "todo", "right" or "wrong", the diagnosis, and lines that show the case."""
+
+    status: str
+    text: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one call: a value, or the kind of error and what to say of it."""
+
+    value: Any = None
+    error: str = ""
+    story: str = ""
+    printed: str = ""
+    changed: tuple[int, ...] = ()
+    """which arguments are no longer what they were"""
+
+
+class TooSlow(BaseException):
+    """Raised inside an answer that takes too long; no Exception, so that `except Exception` does not stop it."""
+
+
+def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
+    """Compare an answer with the book's: the seed chooses the cases."""
+    if is_stub(answer):
+        return Finding("todo")
+    if problem := wrong_signature(exercise, answer):
+        return Finding("wrong", problem)
+    cases, expected = exercise.cases(seed), reference_runs(exercise, seed)
+    runs: list[Run] = []
+    for case in cases:
+        runs.append(run(answer, case))
+        if runs[-1].error == TooSlow.__name__:  # the next case would not end either
+            return Finding("wrong", runs[-1].story, label(exercise, case))
+    failing = [i for i, case in enumerate(cases) if not is_right(runs[i], expected[i], case)]
+    if not failing:
+        return Finding("right")
+    i = failing[0]
+    text = known_mistake(exercise, runs, seed)
+    if not text and any(runs[j].error for j in failing):
+        i = next(j for j in failing if runs[j].error)
+        text = runs[i].story
+    if not text and is_random(answer, cases[i]):
+        text = "Two runs on the same input differ: something in your function is random (dropout left on?)."
+    if not text:
+        text = generic(exercise, [(cases[j], runs[j], expected[j].value) for j in failing])
+    return Finding("wrong", text, details(exercise, cases[i], runs[i], expected[i].value))
+
+
+# An answer that is not there, or cannot be called
+
+
+def is_stub(function: Function) -> bool:
+    """Whether the body is empty, or a hole (`name = ...`, `return ...`) is still open."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return isinstance(code, CodeType) and (_has_hole(code) or _is_empty(code))
+
+
+def _has_hole(code: CodeType) -> bool:
+    steps = list(dis.get_instructions(code))
+    followers = [step.opname for step in steps[1:]] + [""]
+    holes = [(step.opname, after) for step, after in zip(steps, followers, strict=True) if step.argval is Ellipsis]
+    return any(
+        name == "RETURN_CONST" or after.startswith(("STORE_FAST", "STORE_DEREF", "RETURN")) for name, after in holes
+    )
+
+
+def _is_empty(code: CodeType) -> bool:
+    allowed = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "LOAD_GLOBAL", "RAISE_VARARGS"}
+    values = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+    named = {argument for name, argument in values if name == "LOAD_GLOBAL"}
+    constants = [argument for name, argument in values if name.endswith("_CONST")]
+    return (
+        {name for name, _ in values} <= allowed
+        and named <= {"NotImplementedError"}
+        and all(constant is None for constant in constants)
+    )
+
+
+def wrong_signature(exercise: Exercise, answer: Function) -> str:
+    """What is wrong with the answer's parameters, or nothing."""
+    try:
+        inspect.signature(answer).bind(*exercise.cases()[0])
+    except TypeError as error:
+        expected = inspect.signature(exercise.reference)
+        return f"Your function takes {inspect.signature(answer)}, expected {expected}: {error}."
+    except ValueError:  # built-in functions have no signature to compare
+        return ""
+    return ""
+
+
+# Running
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the block after so many seconds, where the platform can."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        # Only inside the answer: raised on the way out, it could leave the timer running for ever.
+        called = None
+        while frame is not None and frame.f_code is not run.__code__:
+            called, frame = frame, frame.f_back
+        if called is not None and called.f_code.co_filename not in (__file__, contextlib.__file__):
+            raise TooSlow
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    # again every tenth of a second, for a bare `except:` in a loop swallows the first
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def run(function: Function, case: Arguments, seed: int = 0) -> Run:
+    """Call a function on a copy of a case; its prints are caught, and the notebook's random state is untouched."""
+    arguments, printed = copy.deepcopy(case), io.StringIO()
+    try:
+        with torch.random.fork_rng(devices=[]), redirect_stdout(printed), time_limit(TIME_LIMIT):
+            torch.manual_seed(seed)
+            value = function(*arguments)
+    except TooSlow as error:
+        where = learner_line(function, error)
+        return Run(None, "TooSlow", f"No answer after {TIME_LIMIT:g} s: is there a loop that never ends?{where}")
+    except (Exception, SystemExit) as error:
+        story = f"Your function raised {type(error).__name__}: {error}.{learner_line(function, error)}"
+        return Run(None, type(error).__name__, story, printed.getvalue())
+    changed = tuple(i for i, (a, b) in enumerate(zip(arguments, case, strict=True)) if not unchanged(a, b))
+    return Run(value, printed=printed.getvalue(), changed=changed)
+
+
+def learner_line(function: Function, error: BaseException) -> str:
+    """The last line of the learner's own file, or cell, on the way to the error."""
+    home = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == home]
+    if not frames:
+        return ""
+    number = frames[-1].lineno or 0
+    source = linecache.getline(frames[-1].filename, number).strip()
+    return f" At line {number}: {source}" if source else f" At line {number}."
+
+
+@cache
+def reference_runs(exercise: Exercise, seed: int) -> list[Run]:
+    """What the book's answer gives on every case."""
+    return [run(exercise.reference, case) for case in exercise.cases(seed)]
+
+
+@cache
+def mistake_runs(exercise: Exercise, seed: int) -> list[tuple[str, list[Run]]]:
+    """What every known mistake, then every pair, gives on every case."""
+    cases = exercise.cases(seed)
+    known = [*exercise.single, *exercise.pairs]
+    return [(mistake.text, [run(mistake.function, case) for case in cases]) for mistake in known]
+
+
+# Comparing
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """A number, a list or an array as a tensor on the CPU; None for what is none of these."""
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return tensor.detach().cpu()
+
+
+def close(actual: Any, expected: Any) -> bool:
+    """Whether two values are the same up to rounding, whatever their dtype; NaN equals NaN."""
+    if isinstance(expected, tuple | list):
+        is_row = isinstance(actual, tuple | list) and len(actual) == len(expected)
+        return is_row and all(close(a, b) for a, b in zip(actual, expected, strict=True))
+    a, b = as_tensor(actual), as_tensor(expected)
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    is_single = torch.float64 not in (a.dtype, b.dtype) or torch.float32 in (a.dtype, b.dtype)
+    rtol, atol = (1e-4, 1e-5) if is_single else (1e-9, 1e-10)
+    return torch.allclose(a.to(torch.float64), b.to(torch.float64), rtol, atol, equal_nan=True)
+
+
+def unchanged(after: Any, before: Any) -> bool:
+    """Whether an argument is what it was."""
+    if isinstance(before, dict):
+        return after.keys() == before.keys() and all(unchanged(after[key], before[key]) for key in before)
+    return torch.equal(after, before) if isinstance(before, Tensor) else after == before
+
+
+def same(one: Run, other: Run) -> bool:
+    """Whether two runs came to the same."""
+    if one.error or other.error:
+        return one.error == other.error
+    return close(one.value, other.value)
+
+
+def is_random(answer: Function, case: Arguments) -> bool:
+    """Whether two runs from different random states give different numbers."""
+    one, other = (run(answer, case, seed).value for seed in (1, 2))
+    return as_tensor(one) is not None and not close(one, other)
+
+
+def right_type(actual: Any, expected: Any, case: Arguments) -> bool:
+    """Whether a value of the right numbers is also of the right kind."""
+    if not isinstance(expected, Tensor):
+        return True
+    if not isinstance(actual, Tensor):
+        return False
+    has_float = any(isinstance(argument, Tensor) and argument.is_floating_point() for argument in case)
+    both_float = actual.is_floating_point() and expected.is_floating_point()
+    return actual.dtype == expected.dtype or (both_float and not has_float)
+
+
+def is_right(actual: Run, expected: Run, case: Arguments) -> bool:
+    """Whether a run did what the book's answer does."""
+    done = not actual.error and not actual.changed
+    return done and close(actual.value, expected.value) and right_type(actual.value, expected.value, case)
+
+
+def known_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
+    """The text of the mistake that agrees with the answer on every case and is not just an error, or nothing."""
+    expected = reference_runs(exercise, seed)
+    if all(same(a, b) for a, b in zip(runs, expected, strict=True)) or all(r.error for r in runs):
+        return ""
+    known = mistake_runs(exercise, seed)
+    return next((text for text, wrong in known if all(same(a, b) for a, b in zip(runs, wrong, strict=True))), "")
+
+
+# What can be said of any wrong answer
+
+Failure = tuple[Arguments, Run, Any]
+
+
+def generic(exercise: Exercise, failures: list[Failure]) -> str:
+    """Say how the numbers are wrong where nobody foresaw why; failures begin with the smallest."""
+    case, actual, expected = failures[0]
+    if actual.value is None:
+        hint = " It printed something: printing is not returning." if actual.printed else ""
+        return f"Your function returns None: is a return missing?{hint}"
+    value, target = as_tensor(actual.value), as_tensor(expected)
+    if value is None or target is None:
+        return "The result is not the expected one."
+    if value.shape != target.shape:
+        return _shape(value, target)
+    if close(actual.value, expected):
+        if not right_type(actual.value, expected, case):
+            return _kind(actual.value, target)
+        names = list(inspect.signature(exercise.reference).parameters)
+        changed = ", ".join(names[i] for i in actual.changed)
+        return f"The result is right, but your function changes {changed} in place: the caller still needs it."
+    if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
+        kind = "NaN: 0/0, ∞ − ∞ or ∞/∞ happened" if value.isnan().any() else "inf: an overflow, or a division by 0"
+        return f"Your result contains {kind} on the way, where every number should be finite."
+    return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
+
+
+def _shape(value: Tensor, target: Tensor) -> str:
+    text = f"Your result has shape {tuple(value.shape)}, expected {tuple(target.shape)}."
+    if value.dim() == target.dim() <= 4:
+        for axes in permutations(range(target.dim())):
+            if close(value, target.permute(axes)):
+                return f"{text} The numbers are right, but axes are swapped: yours is expected.permute{axes}."
+    if value.numel() == target.numel() and close(value.flatten(), target.flatten()):
+        return f"{text} The numbers are right, only the shape is not."
+    return text
+
+
+def _kind(value: Any, target: Tensor) -> str:
+    if not isinstance(value, Tensor):
+        return f"The numbers are right, but you return a {type(value).__name__}, expected a tensor."
+    dtypes = f"the dtype is {value.dtype}, expected {target.dtype}"
+    return f"The numbers are right, but {dtypes}{': a mask is boolean' if target.dtype == torch.bool else ''}."
+
+
+def _relation(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
+    """A rule that turns the expected result into the given one, in every failing case of several numbers."""
+    known = [(a.double(), b.double()) for a, b in pairs if a is not None and b is not None and a.shape == b.shape]
+    known = [(a, b) for a, b in known if a.numel() > 1] or known
+    same_dims = all(a.dim() >= 2 and a.size(-1) == a.size(-2) for a, _ in known)
+    if same_dims and all(close(a, b.mT) for a, b in known):
+        return "Your result is the transpose of the expected one: rows and columns have changed places."
+    if pairs[0][1] is not None and pairs[0][1].dtype == torch.bool and all(close(a, 1 - b) for a, b in known):
+        return "Your mask is inverted: True means 'may be attended to'."
+    for word, found in (("times", _factor), ("plus", _offset)):
+        rules = [found(a, b) for a, b in known]
+        if None not in rules and len(rules) > 1 and math.isclose(min(rules), max(rules), rel_tol=1e-3, abs_tol=1e-4):
+            return f"Your result is the expected one {word} {rules[0]:.4g} in every failing case."
+        if None not in rules and all(a.numel() > 1 for a, _ in known):  # a single number always has such a rule
+            numbers = ", ".join(f"{rule:.4g}" for rule in dict.fromkeys(rules))
+            return f"Your result is the expected one {word} a number that depends on the case: {numbers}."
+    return "The numbers are not the expected ones."
+
+
+def _factor(a: Tensor, b: Tensor) -> float | None:
+    i = b.abs().argmax()
+    factor = float(a.flatten()[i] / b.flatten()[i]) if b.flatten()[i] != 0 else 0.0
+    return factor if factor != 0 and torch.allclose(a, factor * b, 1e-4, 1e-5) else None
+
+
+def _offset(a: Tensor, b: Tensor) -> float | None:
+    offset = float((a - b).flatten()[0])
+    return offset if torch.allclose(a, b + offset, 1e-4, 1e-5) else None
+
+
+# Showing a case
+
+
+def shown(value: Any) -> str:
+    """A value in a line or a few; the middle of large tensors is left out."""
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu()
+        plain = plain.double() if plain.is_floating_point() else plain
+        return np.array2string(plain.numpy(), precision=4, threshold=24, edgeitems=2, separator=", ")
+    if callable(value):
+        return getattr(value, "__name__", repr(value))
+    text = f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def label(exercise: Exercise, case: Arguments) -> tuple[str, ...]:
+    """The lines that show a case, large inputs by their shapes only."""
+    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
+    return ("Smallest failing case:", *(_line(name, _input(value)) for name, value in named))
+
+
+def _input(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"matrices {', '.join(value)}"
+    if isinstance(value, Tensor) and value.numel() > SMALL:
+        return f"numbers of shape {tuple(value.shape)}, {value.dtype}"
+    return shown(value)
+
+
+def _line(name: str, text: str) -> str:
+    start = f"  {name} = "
+    return start + text.replace("\n", "\n" + " " * len(start))
+
+
+def details(exercise: Exercise, case: Arguments, actual: Run, expected: Any) -> tuple[str, ...]:
+    """The case, what was expected, what was given and what was printed."""
+    lines = [*label(exercise, case), _line("expected", shown(expected))]
+    if not actual.error:
+        lines.append(_line("yours", shown(actual.value)))
+    if actual.printed:
+        lines.append(f"it printed: {actual.printed.strip()[:300]}")
+    return tuple(lines)
