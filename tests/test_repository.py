@@ -184,9 +184,7 @@ def test_prose_is_renewed_without_execution(small_book: Path):
 
 
 @pytest.mark.parametrize("changed", ["code", "package", "new weights", "pins", "setting"])
-def test_what_a_chapter_depends_on_makes_it_run_again(
-    small_book: Path, changed: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_a_chapter_depends_on_makes_it_run_again(small_book: Path, changed: str, monkeypatch: pytest.MonkeyPatch):
     root, executor = small_book.parents[1], Executor()
     build(small_book, executor)
     match changed:
