@@ -126,9 +126,10 @@ def test_a_finished_run_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_table_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(module.PARTS, "training", lambda command, device: iter([module.Row("a", "b", "c", "2×")]))
+    monkeypatch.setitem(module.PARTS, "training", lambda command, device: iter([module.Row("a|a", "b", "c", "2×")]))
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- bench cpu -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
+    assert bench(replace(QUICK)).endswith("\n| a\\|a | b | c | 2× |"), "a bar in a cell would end it"
     for _ in range(2):  # writing again replaces, and adds nothing
         table = bench(replace(QUICK, readme=readme))
         text = readme.read_text(encoding="utf-8")

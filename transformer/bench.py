@@ -391,7 +391,9 @@ def as_table(rows: Sequence[Row], command: BenchConfig, device: torch.device) ->
         f"{model.d_ff}; batches from {command.corpus}; medians of {command.rounds} interleaved rounds."
     )
     lines = ["| what | measured | against | ratio |", "|---|---|---|---|"]
-    lines += [f"| {row.what} | {row.result} | {row.against} | {row.ratio} |" for row in rows]
+    for row in rows:
+        cells = (cell.replace("|", "\\|") for cell in (row.what, row.result, row.against, row.ratio))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([header, "", *lines])
 
 
