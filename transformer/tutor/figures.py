@@ -33,6 +33,7 @@ def use_style() -> None:
             "axes.titlelocation": "left",
             "legend.frameon": False,
             "svg.hashsalt": "book",  # the same figure is the same file in every build
+            "svg.fonttype": "none",  # letters as text: drawn as outlines they are most of a figure's weight
         }
     )
     try:
