@@ -198,7 +198,7 @@ def test_vocabulary_comes_from_the_training_split_alone():
         ("train", [Train, TransformerConfig, TrainingConfig]),
         ("translate", [Translate, DecodingConfig]),
         ("evaluate", [Evaluate, DecodingConfig]),
-        ("bench", [BenchConfig]),
+        ("bench", [BenchConfig, TransformerConfig]),
     ],
 )
 def test_help_explains_every_setting(command: Command, name: str, configs: list[type]):
