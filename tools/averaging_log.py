@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import tyro
 
-from transformer.checkpoints import SHIPPED, average, read_json, saved_checkpoints
+from transformer.checkpoints import SHIPPED, average, read_json, saved_checkpoints, step_of
 from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import bleu, encode_pairs, teacher_forced
@@ -32,7 +32,7 @@ def scores(run: Path, n: int, every: int) -> list[dict[str, float]]:
     saved = saved_checkpoints(run)
     records = []
     for last in range(len(saved), n - 1, -every):
-        step = int(saved[last - 1].name.removeprefix("step-"))
+        step = step_of(saved[last - 1])
         record = {"step": step, "learning_rate": learning_rate(step, config, model.config.d_model)}
         for name, first in {"single": last - 1, "mean": last - n}.items():
             model.load_weights(average(saved[first:last]))

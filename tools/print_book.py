@@ -19,6 +19,11 @@ FOOTER = '<div style="font-size: 8px; width: 100%; text-align: center"><span cla
 MEGABYTES = 20  # no larger, so that it can be sent by mail
 
 
+def find_browser() -> str | None:
+    """The browser that $CHROMIUM names, or the first that is installed; None where there is none."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def print_pages(browser: str, page: Path, pdf: Path) -> None:
     """Print one HTML page to a PDF with bookmarks and numbered pages."""
     with sync_playwright() as playwright:
@@ -38,7 +43,7 @@ def print_pages(browser: str, page: Path, pdf: Path) -> None:
 def main() -> int:
     """Print the book; the exit status is 0 only if the PDF is there and small enough."""
     staged, pdf = ROOT / "_build" / "book-source", ROOT / "_build" / "executable-transformer.pdf"
-    browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         print("Printing needs Chromium or Chrome, and none was found. Install one, or name it:", file=sys.stderr)
         print("  CHROMIUM=/path/to/chrome make pdf", file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from transformer.checkpoints import SHIPPED, read_json, saved_checkpoints
+from transformer.checkpoints import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig
 from transformer.evaluation import evaluate
@@ -66,20 +66,19 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
     stored = read_json(run / "config.json")
     settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
     model, tokenizer = load(run, average, "cpu")
-    model.half().float()  # what is scored is what is stored
     folder = SHIPPED / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model.save_pretrained(folder, dtype=torch.float16)
     tokenizer.save(folder / "tokenizer.json")
-    shipped = Transformer.from_pretrained(name)
+    shipped = Transformer.from_pretrained(name)  # what is scored is what is stored
     searches = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
     results = {search: evaluate(shipped, tokenizer, corpus["test"], config) for search, config in searches.items()}
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
         name=name, terms=TERMS[corpus.name], limits=LIMITS[corpus.name], n=len(corpus["test"]),
-        steps=int(saved_checkpoints(run)[-1].name.removeprefix("step-")),
+        steps=step_of(saved_checkpoints(run)[-1]),
         parameters=sum(p.numel() for p in model.parameters()),
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
         else f"Batches of {settings['batch_tokens']:,} tokens by length",

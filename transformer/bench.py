@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from transformer.batches import Batch, collate, plain_batches, token_batches
-from transformer.checkpoints import replace_text, saved_checkpoints
+from transformer.checkpoints import replace_text, saved_checkpoints, step_of
 from transformer.config import TransformerConfig
 from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig, beam_search, greedy, translate
@@ -262,7 +262,7 @@ def run_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
     model, tokenizer = load(command.run, device=device)
     test = load_corpus("multi30k")["test"]
     minutes = sum(record["cpu_seconds"] for record in run.metrics()) / 60
-    step = int(saved_checkpoints(command.run)[-1].name.removeprefix("step-"))
+    step = step_of(saved_checkpoints(command.run)[-1])
     seconds, scores = {}, {}
     for name, search in {"greedy": DecodingConfig("greedy"), "beam 4": BEAM}.items():
         started = time.perf_counter()

@@ -115,6 +115,11 @@ def checkpoint_folder(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
+def step_of(checkpoint: Path) -> int:
+    """The update after which a run wrote this checkpoint: `checkpoint_folder` read backwards."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def saved_checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted((run / "checkpoints").glob("step-" + "[0-9]" * 8))

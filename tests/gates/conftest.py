@@ -1,7 +1,5 @@
 """The browser that the gates use, and the report they end with."""
 
-import os
-import shutil
 import socket
 from collections.abc import Iterator
 
@@ -10,8 +8,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.gates import gates
 from tests.gates.book import HTML
+from tools.print_book import find_browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("gpu", "background-networking", "component-update", "sync")
 
 
@@ -26,7 +24,7 @@ def debugging_port() -> int:
 @pytest.fixture(scope="session")
 def browser(debugging_port: int) -> Iterator[Browser]:
     """Headless Chromium: the one that $CHROMIUM names, or the first that is installed."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = find_browser()
     if found is None:
         pytest.exit(
             "The gates need Chromium or Chrome, and none was found. Install one (on Debian: "
