@@ -2,5 +2,6 @@
 
 from transformer.tutor.claims import verify
 from transformer.tutor.exercises import check, hint, progress
+from transformer.tutor.show import show_source
 
-__all__ = ["check", "hint", "progress", "verify"]
+__all__ = ["check", "hint", "progress", "show_source", "verify"]

@@ -1,5 +1,7 @@
 """The way to the reader's eyes: a notebook, or a terminal."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 
@@ -16,3 +18,10 @@ def show(outcome: Any) -> None:
         display(outcome)
     else:
         print(outcome)
+
+
+def show_source(subject: Callable[..., Any]) -> None:
+    """Display the source of a function or class of the package, as it is in the installed file."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(f"```python\n{inspect.getsource(subject)}```"))

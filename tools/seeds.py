@@ -1,0 +1,69 @@
+"""Run a chapter with other seeds than its own, to see whether its claims hold by luck.
+
+    python -m tools.seeds book/03_attention.ipynb              # twenty seeds that the chapter does not use
+    python -m tools.seeds book/03_attention.ipynb --seeds 100
+
+A chapter names its seeds in one line, `SEEDS = range(5)`. Here the line is replaced, the chapter executed, and so on
+until all seeds have been used; every claim is counted, and those that failed are listed with what was measured.
+"""
+
+import argparse
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from transformer.tutor.claims import TRACE
+
+SEEDS = re.compile(r"^SEEDS = range\((\d+)\)$", re.MULTILINE)
+
+
+def outcomes(notebook: NotebookNode) -> list[dict[str, str]]:
+    """What the executed notebook's claims came to, in order."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.metadata[TRACE] for output in outputs if TRACE in output.get("metadata", {})]
+
+
+def with_seeds(chapter: NotebookNode, first: int) -> tuple[NotebookNode, int]:
+    """A copy of the chapter whose seeds begin with `first`, and how many it uses.
+
+    Raises ValueError for a chapter that does not name its seeds.
+    """
+    copy = nbformat.from_dict(chapter)
+    for cell in copy.cells:
+        if cell.cell_type == "code" and (found := SEEDS.search(cell.source)):
+            n = int(found[1])
+            cell.source = SEEDS.sub(f"SEEDS = range({first}, {first + n})", cell.source)
+            return copy, n
+    raise ValueError("the chapter has no line 'SEEDS = range(…)', expected it in the first cell")
+
+
+def main() -> int:
+    """The command line; the exit status is 0 only if no claim failed."""
+    parser = argparse.ArgumentParser(description="Run a chapter with other seeds than its own.")
+    parser.add_argument("chapter", type=Path)
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds to try")
+    options = parser.parse_args()
+    chapter = nbformat.read(options.chapter, as_version=4)
+    _, first = with_seeds(chapter, 0)
+    end, tried, failed = first + options.seeds, Counter[str](), []
+    while first < end:
+        copy, n = with_seeds(chapter, first)
+        # A claim that fails stops its cell; the cells below must run all the same.
+        NotebookClient(copy, timeout=1200, allow_errors=True, resources={"metadata": {"path": "book"}}).execute()
+        for outcome in outcomes(copy):
+            tried[outcome["claim"]] += 1
+            if outcome["status"] == "fails":
+                failed.append(f"seeds {first} to {first + n - 1}: {outcome['claim']} fails: {outcome['evidence']}")
+        first += n
+    print("\n".join([f"{claim}: {times} times" for claim, times in tried.items()]))
+    print("\n".join([*failed, f"{len(failed)} failures with {options.seeds} seeds"]))
+    return int(bool(failed) or not tried)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

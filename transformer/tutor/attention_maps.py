@@ -1,0 +1,161 @@
+"""An interactive map of every attention of a model for one sentence, with the arithmetic of each cell."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+import torch
+from torch import Tensor, nn
+
+from transformer.attention import MultiHeadAttention, split_heads
+from transformer.batches import collate
+from transformer.evaluation import encode_pairs
+from transformer.model import Transformer
+from transformer.pairs import Pair
+from transformer.tokenizer import Tokenizer
+from transformer.tutor import charts
+from transformer.tutor.figures import PALETTE
+
+Kind = Literal["encoder", "decoder", "cross"]
+NAMES: dict[Kind, str] = {
+    "encoder": "encoder: source at source",
+    "decoder": "decoder: target at earlier target",
+    "cross": "decoder: target at source",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One kind of attention in one pass, through all layers and heads."""
+
+    queries: list[str]
+    keys: list[str]
+    products: Tensor
+    """the raw dot products q · k, (L, H, T, S)"""
+    weights: Tensor
+    """what the mask and the softmax make of them, (L, H, T, S)"""
+
+
+def looks(model: Transformer, tokenizer: Tokenizer, pair: Pair) -> dict[Kind, Look]:
+    """Every attention of the model while it reads a source and is shown its target, without dropout.
+
+    A row of the decoder belongs to the token that is being chosen there, not to the one that was put in.
+    """
+    batch = collate(encode_pairs(tokenizer, [pair])).to(model.device)
+    with _recorded_products(model) as products:
+        maps = model.attention_maps(batch.source, batch.target_in)
+    source, written, shown = (
+        tokenizer.tokens(ids[0].tolist()) for ids in (batch.source, batch.target_out, batch.target_in)
+    )
+
+    def stack(side: str, attention: str) -> Tensor:
+        names = [f"{side}.layers.{i}.{attention}" for i in range(model.config.n_layers)]
+        return torch.stack([products[name] for name in names])
+
+    return {
+        "encoder": Look(source, source, stack("encoder", "self_attention"), maps.encoder[:, 0].cpu()),
+        "decoder": Look(written, shown, stack("decoder", "self_attention"), maps.decoder[:, 0].cpu()),
+        "cross": Look(written, source, stack("decoder", "cross_attention"), maps.cross[:, 0].cpu()),
+    }
+
+
+@contextmanager
+def _recorded_products(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Collect q · k (H, T, S) of the first sentence for every attention, by name, while the block runs."""
+    projected: dict[str, list[Tensor]] = {}
+    attentions = {name: module for name, module in model.named_modules() if isinstance(module, MultiHeadAttention)}
+    hooks = [
+        layer.register_forward_hook(lambda _, __, out, name=name: projected.setdefault(name, []).append(out))
+        for name, attention in attentions.items()
+        for layer in (attention.query, attention.key)
+    ]
+    products: dict[str, Tensor] = {}
+    try:
+        yield products
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, both in projected.items():
+        q, k = (split_heads(x.detach(), attentions[name].n_heads)[0] for x in both)  # (H, T, K), (H, S, K)
+        products[name] = (q @ k.mT).cpu()
+
+
+def show_attention(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    pair: Pair,
+    kinds: Sequence[Kind] = ("cross", "encoder", "decoder"),
+    cell: tuple[int, int] = (0, 0),
+) -> None:
+    """Display the maps of one sentence pair: menus choose the kind, the layer and the head.
+
+    A cell is chosen by pointing or with two sliders, which the keyboard moves too; its q · k, the scaled score and
+    its share of the row stand above the map. `cell` is the (row, column) that is chosen at the start.
+    """
+    found = looks(model, tokenizer, pair)
+    chosen = {NAMES[kind]: found[kind] for kind in kinds}
+    root = math.sqrt(model.config.d_k or model.config.d_model // model.config.n_heads)
+    rows = max(len(look.queries) for look in chosen.values())
+    columns = max(len(look.keys) for look in chosen.values())
+    menus = {
+        "kind": list(chosen),
+        "layer": list(range(1, model.config.n_layers + 1)),
+        "head": list(range(1, model.config.n_heads + 1)),
+    }
+    parameters = [
+        alt.param(name, value=options[0], bind=alt.binding_select(options=options, name=f"{name} "))
+        for name, options in menus.items()
+    ]
+    sliders = {
+        name: alt.binding_range(min=0, max=size - 1, step=1, name=f"{name} ")
+        for name, size in (("row", rows), ("column", columns))
+    }
+    at = alt.selection_point(
+        "cell",
+        fields=["row", "column"],
+        bind=sliders,
+        value=[{"row": cell[0], "column": cell[1]}],
+        on="pointerover",
+        clear=False,
+    )
+    shown = alt.Chart(alt.Data(values=[row for name, look in chosen.items() for row in _cells(name, look)]))
+    shown = shown.transform_filter("datum.kind == kind && datum.layer == layer && datum.head == head")
+    heat = shown.mark_rect(fill=PALETTE[0]).encode(
+        x=alt.X("column:O", title="keys", axis=_words({name: look.keys for name, look in chosen.items()}, -60)),
+        y=alt.Y("row:O", title="queries", axis=_words({name: look.queries for name, look in chosen.items()}, 0)),
+        # Ink grows with the weight, so that the map is right on a white ground and on a black one.
+        fillOpacity=alt.FillOpacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=None),
+        stroke=alt.condition(at, alt.value(PALETTE[1]), alt.value(None)),
+        strokeWidth=alt.value(3),
+    )
+    arithmetic = shown.transform_filter(at).transform_calculate(
+        line=f"'q·k = ' + datum.product + ',  ÷ {root:.4g} = ' + format(datum.product / {root}, '.2f')"
+        " + ',  share of the row ' + datum.weight"
+    )
+    line = arithmetic.mark_text(align="left").encode(x=alt.value(0), y=alt.value(-12), text="line:N")
+    charts.show(
+        heat.add_params(*parameters, at) + line,
+        f"Heat map of attention weights for “{pair.source}” and “{pair.target}”. Menus choose the kind of attention, "
+        "the layer and the head; two sliders choose a cell, whose arithmetic is written above the map.",
+    )
+
+
+def _cells(kind: str, look: Look) -> Iterator[dict[str, Any]]:
+    for layer, head, row, column in torch.ones_like(look.weights).nonzero().tolist():
+        yield {
+            "kind": kind,
+            "layer": layer + 1,
+            "head": head + 1,
+            "row": row,
+            "column": column,
+            "product": round(look.products[layer, head, row, column].item(), 2),
+            "weight": round(look.weights[layer, head, row, column].item(), 3),
+        }
+
+
+def _words(tokens: dict[str, list[str]], angle: int) -> alt.Axis:
+    """An axis that writes, for each kind of attention, its tokens instead of their numbers."""
+    return alt.Axis(labelExpr=f"({tokens})[kind][datum.value]", labelAngle=angle, labelLimit=90)
