@@ -102,7 +102,7 @@ def show_attention(
     columns = max(len(look.keys) for look in chosen.values())
     menus = {
         "kind": list(chosen),
-        "layer": list(range(1, model.config.n_layers + 1)),
+        "layer": list(range(model.config.n_layers, 0, -1)),  # the last first: it is the easiest to read
         "head": list(range(1, model.config.n_heads + 1)),
     }
     parameters = [
