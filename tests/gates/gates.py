@@ -59,6 +59,7 @@ class Visit:
     axe: list[str] = field(default_factory=list)
     phone_width: int = 0
     too_wide: list[str] = field(default_factory=list)
+    cut_off: list[str] = field(default_factory=list)
     images: list[tuple[str, str]] = field(default_factory=list)  # source, description
     hints: list[str] = field(default_factory=list)  # hosts that the page has the browser connect to in advance
 
@@ -152,6 +153,7 @@ def visit(browser: Browser, address: str, own: str, theme: Theme) -> Visit:
         tab.wait_for_timeout(300)
         notes.phone_width = tab.evaluate("document.documentElement.scrollWidth")
         notes.too_wide = tab.evaluate(TOO_WIDE, PHONE["width"]) if notes.phone_width > PHONE["width"] else []
+        notes.cut_off = tab.evaluate(CUT_OFF)
         notes.axe += [finding for finding in axe(tab) if finding not in notes.axe]
         notes.bytes = {response.url: size(response) for response in notes.responses if response.ok}
     return notes
@@ -163,6 +165,15 @@ TOO_WIDE = """width => [...document.querySelectorAll('body *')]
   .filter(element => { for (let box = element; box; box = box.parentElement)
       if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(box).overflowX)) return false;
     return true })
+  .slice(0, 5).map(element => element.outerHTML.slice(0, 120))"""
+
+CUT_OFF = """() => [...document.querySelectorAll('body *')]
+  .filter(element => { const { left, right, width } = element.getBoundingClientRect();
+    if (width < 2 || right < 0) return false;
+    for (let box = element.parentElement; box; box = box.parentElement)
+      if (['auto', 'scroll'].includes(getComputedStyle(box).overflowX))
+        return left + box.scrollLeft < box.getBoundingClientRect().left - 1;
+    return left < -1 })
   .slice(0, 5).map(element => element.outerHTML.slice(0, 120))"""
 
 
@@ -201,10 +212,11 @@ def other_hosts(notes: Visit) -> list[str]:
 
 
 def overflow(notes: Visit) -> list[str]:
-    """Nothing is wider than the screen of a phone."""
+    """Nothing is wider than the screen of a phone, or begins to the left of where scrolling reaches."""
+    lost = [f"cut off at the left: {element}" for element in notes.cut_off]
     if notes.phone_width <= PHONE["width"]:
-        return []
-    return [f"the page is {notes.phone_width} px wide on a screen of {PHONE['width']} px", *notes.too_wide]
+        return lost
+    return [f"the page is {notes.phone_width} px wide on a screen of {PHONE['width']} px", *notes.too_wide, *lost]
 
 
 def descriptions(notes: Visit) -> list[str]:

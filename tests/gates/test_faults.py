@@ -65,6 +65,7 @@ FAULTS: dict[str, tuple[Callable, str, str, str]] = {
     "connection to another host": (
         gates.other_hosts, "https://example.org/", "<style>", '<link rel="preconnect" href="https://example.org/"><style>'
     ),
+    "cut off at the left": (gates.overflow, "cut off at the left", "<main>", '<main><p style="margin-left: -40px">'),
     "too wide for a phone": (gates.overflow, "screen of 375 px", 'width="9" height="9">', 'width="400" height="9">'),
     "no description": (gates.descriptions, "''", "a picture of one point", ""),
     "file name as description": (gates.descriptions, "plot.png", "a picture of one point", "_images/plot.png"),

@@ -3,6 +3,7 @@
 import difflib
 import html
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,7 @@ def claims() -> dict[str, Claim]:
     return {id: Claim(id, **fields) for id, fields in content.items()}
 
 
+CODE, EMPHASIS = re.compile(r"`([^`]+)`"), re.compile(r"\*([^*]+)\*")
 MARKS = {"holds": "✓", "fails": "✗", "not run": "○"}
 
 
@@ -57,6 +59,7 @@ class Outcome:
         identity, status, text, evidence = (
             html.escape(part) for part in (self.claim.id, self.status, self.claim.text, self.evidence)
         )
+        text = EMPHASIS.sub(r"<em>\1</em>", CODE.sub(r"<code>\1</code>", text))
         line = {
             "text/plain": str(self),
             "text/html": (
