@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from transformer.tutor import check, hint, progress
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
@@ -156,46 +156,65 @@ def test_numbers_leave_no_gap():
 # Notebooks
 
 
-def exercise_cells(notebook: NotebookNode) -> list[tuple[NotebookNode, Exercise]]:
-    found = []
-    for cell in notebook.cells:
-        name = re.match(r"@check\ndef (\w+)", cell.source)
-        if cell.cell_type == "code" and name:
-            found.append((cell, learner.find(name[1])))
-    return found
-
-
-def disagreements(notebook: NotebookNode) -> list[str]:
-    """Exercise cells that are not the stub, or whose folded solution, in the next cell, is not the book's."""
-    faults = []
-    for cell, exercise in exercise_cells(notebook):
-        following = notebook.cells[notebook.cells.index(cell) + 1].source
-        folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
-        if cell.source != exercise.stub:
-            faults.append(f"{exercise.name}: the stub")
-        if folded not in following:
-            faults.append(f"{exercise.name}: the solution")
-    return faults
-
-
 def notebook_of(sources: list[str]) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [PREAMBLE, *sources]])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_the_exercises_as_declared(path: Path):
-    assert disagreements(nbformat.read(path, as_version=4)) == []
+    """Every exercise of the chapter is there, as it is declared; `python -m tools.exercises` makes it so."""
+    assert renew(nbformat.read(path, as_version=4), chapter_of(path)) == []
+
+
+def written_by_hand() -> NotebookNode:
+    """A chapter 3 with text around its exercises, one of them out of step, and a cell after them."""
+    cells = [nbformat.v4.new_markdown_cell("Before.", id="before")]
+    for name in ("mix_values", "softmax"):
+        one = exercises()[name]
+        cells.append(nbformat.v4.new_code_cell(one.stub.replace(", v", ", values"), id=f"own-{name}"))
+        cells.append(nbformat.v4.new_markdown_cell(f"Try first.\n\n{fold(one)}\n\nThen go on.".replace("w @ v", "v")))
+    cells.append(nbformat.v4.new_markdown_cell("After.", id="after", metadata={"tags": [END]}))
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_notebook_is_brought_into_step_where_it_stands():
+    notebook = written_by_hand()
+    ids = [cell.id for cell in notebook.cells]
+    absent = [f"3.{i}: it is not there" for i in (2, 4, 5, 6, 7)]
+    assert renew(notebook, 3) == sorted([*absent, "3.3: the solution", "3.3: the stub"])
+    assert [cell.id for cell in notebook.cells if cell.id in ids] == ids and notebook.cells[-1].id == "after"
+    assert [one.number for _, one in exercise_cells(notebook)] == ["3.3", "3.1", "3.2", "3.4", "3.5", "3.6", "3.7"]
+    assert notebook.cells[1].source == exercises()["mix_values"].stub
+    assert notebook.cells[2].source == f"Try first.\n\n{fold(exercises()['mix_values'])}\n\nThen go on."
+    nbformat.validate(notebook)
+    assert renew(notebook, 3) == []
 
 
 def test_what_a_notebook_gets_wrong_is_noticed():
-    exercise = exercises()["mix_values"]
-    notebook = notebook_of([exercise.stub])
-    folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
-    notebook.cells.append(nbformat.v4.new_markdown_cell(folded))
-    assert disagreements(notebook) == []
-    notebook.cells[1].source = exercise.stub.replace("(w, v)", "(v, w)")
-    notebook.cells[2].source = folded.replace("w @ v", "v @ w")
-    assert disagreements(notebook) == ["mix_values: the stub", "mix_values: the solution"]
+    notebook = written_by_hand()
+    renew(notebook, 3)
+    assert notebook.cells.pop(2).cell_type == "markdown"
+    assert renew(notebook, 3) == ["3.3: the solution is not there"]
+    notebook.cells.append(nbformat.v4.new_code_cell(exercises()["softmax"].stub))
+    assert "3.1: it is there twice" in renew(notebook, 3)
+    notebook.cells[1].source = "@check\ndef mix_value(w, v):\n    ..."
+    with pytest.raises(UnknownExercise, match="did you mean mix_values"):
+        renew(notebook, 3)
+
+
+def test_command_writes_once_and_check_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "03_attention.ipynb"
+    nbformat.write(written_by_hand(), path)
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["exercises", "--check", str(path)])
+    assert main() == 1 and path.read_bytes() == before
+    assert "03_attention.ipynb: 3.3: the stub" in capsys.readouterr().out.splitlines()
+    monkeypatch.setattr("sys.argv", ["exercises", str(path)])
+    assert main() == 0 and path.read_bytes() != before
+    after = path.read_bytes()
+    assert main() == 0 and path.read_bytes() == after
 
 
 def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
