@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import platformdirs  # comes with pooch
+import platformdirs
 
 from transformer.tutor.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5
 from transformer.tutor.exercises.exercise import Exercise, Function
