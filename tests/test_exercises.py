@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
+from tools.repository import CELL_ID
 from transformer.tutor import check, hint, progress
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
@@ -156,10 +159,6 @@ def test_numbers_leave_no_gap():
 # Notebooks
 
 
-def notebook_of(sources: list[str]) -> NotebookNode:
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [PREAMBLE, *sources]])
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_the_exercises_as_declared(path: Path):
     """Every exercise of the chapter is there, as it is declared; `python -m tools.exercises` makes it so."""
@@ -225,18 +224,39 @@ def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
     )
 
 
+def notebook_of(chapter: int) -> NotebookNode:
+    """A chapter's notebook; while it is not written, one with nothing but its exercises."""
+    written = [path for path in NOTEBOOKS if chapter_of(path) == chapter]
+    if written:
+        return nbformat.read(written[0], as_version=4)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PREAMBLE)])
+    renew(notebook, chapter)
+    return notebook
+
+
+def imports_before(notebook: NotebookNode, i: int) -> str:
+    """What a notebook imports in the cells before number i, which is what the answers there may use."""
+    code = [cell for cell in notebook.cells[:i] if cell.cell_type == "code" and cell.get("id") != CELL_ID]
+    statements = [statement for cell in code for statement in ast.parse(cell.source).body]
+    return "\n".join(ast.unparse(one) for one in statements if isinstance(one, ast.Import | ast.ImportFrom))
+
+
 @pytest.mark.slow
-def test_notebooks_run_unsolved_solved_and_full_of_mistakes():
-    every = list(exercises().values())
-    fillings = {
-        "unsolved": [(one.stub, f"○ {one.number} ") for one in every],
-        "solved": [("@check\n" + one.solution, f"✔ {one.number} ") for one in every],
-        "mistaken": [(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],
-    }
-    cells = [filling for some in fillings.values() for filling in some]
-    notebook = notebook_of([source for source, _ in cells])
-    NotebookClient(notebook, timeout=60).execute()
-    for cell, (_, expected) in zip(notebook.cells[1:], cells, strict=True):
+@pytest.mark.parametrize("chapter", sorted({exercise.chapter for exercise in exercises().values()}))
+def test_notebooks_run_unsolved_solved_and_full_of_mistakes(chapter: int):
+    """The exercise cells only, in the notebook's order and after its own imports; one kernel for all fillings."""
+    notebook = notebook_of(chapter)
+    places = exercise_cells(notebook)
+    every = [one for _, one in places]
+    cells = [
+        *[(notebook.cells[i].source, f"○ {one.number} {one.name}: ") for i, one in places],
+        *[("@check\n" + one.solution, f"✔ {one.number} {one.name}: ") for one in every],
+        *[(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],
+    ]
+    sources = [imports_before(notebook, places[0][0]), *[source for source, _ in cells]]
+    filled = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(filled, timeout=60).execute()
+    for cell, (_, expected) in zip(filled.cells[1:], cells, strict=True):
         assert expected in cell.outputs[0].data["text/plain"], cell.source
 
 
@@ -445,6 +465,32 @@ def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path
     check("3.3")(lambda w, v: w @ v)
     learner._solved.clear()
     assert learner.solved() == {"attention_weights", "mix_values"}
+
+
+ROUNDS = 40
+
+
+def solve_in_step(number: str, folder: Path, both: Any) -> None:
+    """In another process: solve an exercise again and again, each time in a new folder, as soon as both are ready."""
+    for i in range(ROUNDS):
+        os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
+        learner._solved.clear()
+        both.wait(timeout=60)
+        check(number)(learner.find(number).reference)
+
+
+def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spawn = multiprocessing.get_context("spawn")
+    both = spawn.Barrier(2)
+    kernels = [spawn.Process(target=solve_in_step, args=(number, tmp_path, both)) for number in ("3.3", "3.5")]
+    for kernel in kernels:
+        kernel.start()
+    for kernel in kernels:
+        kernel.join()
+        assert kernel.exitcode == 0
+    for i in range(ROUNDS):
+        monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / str(i)))
+        assert learner.solved() == {"mix_values", "score_scale"}
 
 
 def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: Path, verdict: Callable[[Any], str]):
