@@ -380,8 +380,43 @@ def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
     assert said in grading.grade(exercise, answer).text
 
 
-def test_result_that_is_no_tensor_at_all_is_no_accident(verdict: Callable[[Any], str]):
-    assert "The result is not the expected one." in verdict(lambda q, k: {"weights": right_weights(q, k)})
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda q, k: {"weights": right_weights(q, k)}, "You return a dict, expected a tensor."),
+        (lambda q, k: (right_weights(q, k), q), "You return a tuple, expected a tensor."),
+        (lambda q, k: (row for row in right_weights(q, k)), "You return a generator, expected a tensor."),
+        (lambda q, k: lambda: right_weights(q, k), "You return a function, expected a tensor."),
+        (lambda q, k: (yield right_weights(q, k)), "You return a generator, expected a tensor."),
+        (lambda q, k: right_weights(q, k).to("meta"), "The result is not the expected one."),
+        (lambda q, k: right_weights(q, k).to(torch.complex64), "the dtype is torch.complex64"),
+        (lambda q, k: right_weights(q, k).to(torch.complex64) * 1j, "Your numbers are complex"),
+        (lambda q, k: right_weights(q, k).to_sparse(), "✔"),
+    ],
+)
+def test_result_that_is_no_plain_tensor_is_no_accident(answer: Any, said: str, verdict: Callable[[Any], str]):
+    assert said in verdict(answer)
+
+
+def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
+    shapes = exercises()["cross_shapes"].reference
+    assert "You return 3 values, expected 4." in verdict(lambda *sizes: shapes(*sizes)[:3], "5.4")
+    out = verdict(lambda B, T, S, d, h: (*shapes(B, T, S, d, h)[:3], (B, T, h)), "5.4")
+    assert "Value 4 of 4 is (2, 3, 4), expected (2, 3, 8)." in out
+    assert "You return an int, expected a tuple." in verdict(lambda B, T, S, d, h: 3, "5.4")
+    assert "You return a str, expected a number." in verdict(lambda d, h, bias: "many", "5.5")
+    assert "The result is not the expected one." in verdict(lambda d, h, bias: 10**30, "5.5")
+
+
+def test_errors_are_told_in_short(verdict: Callable[[Any], str]):
+    def silent(q, k):
+        raise AssertionError
+
+    def talkative(q, k):
+        raise ValueError("x" * 5000)
+
+    assert "Your function raised AssertionError. At line" in verdict(silent)
+    assert len(verdict(talkative).splitlines()[1]) < 400
 
 
 def test_single_numbers_are_compared_over_the_cases(verdict: Callable[[Any], str]):

@@ -152,6 +152,9 @@ masked_softmax.mistakes(
         ),
         "The mask is multiplied in before the softmax: a score of 0 still has e⁰ = 1, and gets weight all the same. "
         "Then you mask again, so rows no longer sum to 1.": lambda scores, mask: (scores * mask).softmax(-1) * mask,
+        "You add the mask to the scores, but True counts as 1 there: give hidden places −∞ instead.": (
+            lambda scores, mask: (scores + mask).softmax(-1)
+        ),
         "The mask is not used.": lambda scores, mask: scores.softmax(-1),
     }
 )

@@ -47,7 +47,8 @@ def find(name: str) -> Exercise:
     if name in numbers or name in exercises():
         return numbers.get(name) or exercises()[name]
     near = difflib.get_close_matches(name, [*exercises(), *numbers], n=3, cutoff=0.5)
-    offer = f"did you mean {', '.join(near)}?" if near else f"they run from {min(numbers)} to {max(numbers)}"
+    first, *_, last = numbers
+    offer = f"did you mean {', '.join(near)}?" if near else f"they run from {first} to {last}"
     raise UnknownExercise(f"there is no exercise {name!r}; {offer}")
 
 
