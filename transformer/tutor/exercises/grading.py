@@ -70,7 +70,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
     for case in cases:
         runs.append(run(answer, case))
         if runs[-1].error == TooSlow.__name__:  # the next case would not end either
-            return Finding("wrong", runs[-1].story, label(exercise, case))
+            return Finding("wrong", runs[-1].story, details(exercise, case, runs[-1], expected[len(runs) - 1].value))
     failing = [i for i, case in enumerate(cases) if not is_right(runs[i], expected[i], case)]
     if not failing:
         return Finding("right")
@@ -121,8 +121,7 @@ def wrong_signature(exercise: Exercise, answer: Function) -> str:
     try:
         inspect.signature(answer).bind(*exercise.cases()[0])
     except TypeError:
-        expected = inspect.signature(exercise.reference)
-        return f"Your function takes {inspect.signature(answer)}, expected {expected}."
+        return f"Your function takes {inspect.signature(answer)}, expected {inspect.signature(exercise.reference)}."
     except ValueError:  # built-in functions have no signature to compare
         return ""
     return ""
@@ -282,17 +281,17 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
     if actual.value is None:
         hint = " It printed something: printing is not returning." if actual.printed else ""
         return f"Your function returns None: is a return missing?{hint}"
-    value, target = as_tensor(actual.value), as_tensor(expected)
-    if target is None or value is None:
-        return _no_tensor(actual.value, expected, target)
-    if value.shape != target.shape:
-        return _shape(value, target)
     if close(actual.value, expected):
         if not right_type(actual.value, expected, case):
-            return _kind(actual.value, target)
+            return _kind(actual.value, expected)
         names = list(inspect.signature(exercise.reference).parameters)
         changed = ", ".join(names[i] for i in actual.changed)
         return f"The result is right, but your function changes {changed} in place: the caller still needs it."
+    value, target = as_tensor(actual.value), as_tensor(expected)
+    if value is None or target is None:
+        return _no_tensor(actual.value, expected)
+    if value.shape != target.shape:
+        return _shape(value, target)
     if value.is_complex():
         return "Your numbers are complex, expected real ones."
     if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
@@ -301,19 +300,17 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
     return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
 
 
-def _no_tensor(value: Any, expected: Any, target: Tensor | None) -> str:
-    if (
-        isinstance(value, int | float | Tensor) and target is not None
-    ):  # so large, or so strange, that it has no numbers
-        return "The result is not the expected one."
+def _no_tensor(value: Any, expected: Any) -> str:
     if isinstance(value, tuple | list) and isinstance(expected, tuple):
         if len(value) != len(expected):
             return f"You return {len(value)} values, expected {len(expected)}."
         wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
         return f"Value {wrong + 1} of {len(value)} is {shown(value[wrong])}, expected {shown(expected[wrong])}."
-    kind = "tensor" if isinstance(expected, Tensor) else "tuple" if target is None else "number"
-    article = "an" if type(value).__name__[0] in "aeiou" else "a"
-    return f"You return {article} {type(value).__name__}, expected a {kind}."
+    wanted = "tuple" if isinstance(expected, tuple) else "tensor" if isinstance(expected, Tensor) else "number"
+    if isinstance(value, int | float | Tensor) and wanted != "tuple":  # too large a number, or a tensor without any
+        return "The result is not the expected one."
+    given = type(value).__name__
+    return f"You return {'an' if given[0] in 'aeiou' else 'a'} {given}, expected a {wanted}."
 
 
 def _shape(value: Tensor, target: Tensor) -> str:
@@ -379,12 +376,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
-def label(exercise: Exercise, case: Arguments) -> tuple[str, ...]:
-    """The lines that show a case, large inputs by their shapes only."""
-    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
-    return ("Smallest failing case:", *(_line(name, _input(value)) for name, value in named))
-
-
 def _input(value: Any) -> str:
     if isinstance(value, dict):
         return f"matrices {', '.join(value)}"
@@ -399,8 +390,10 @@ def _line(name: str, text: str) -> str:
 
 
 def details(exercise: Exercise, case: Arguments, actual: Run, expected: Any) -> tuple[str, ...]:
-    """The case, what was expected, what was given and what was printed."""
-    lines = [*label(exercise, case), _line("expected", shown(expected))]
+    """The case, large inputs by their shapes only; what was expected, what was given and what was printed."""
+    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
+    lines = ["Smallest failing case:", *(_line(name, _input(value)) for name, value in named)]
+    lines.append(_line("expected", shown(expected)))
     if not actual.error:
         lines.append(_line("yours", shown(actual.value)))
     if actual.printed:
