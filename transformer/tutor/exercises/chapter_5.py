@@ -246,7 +246,7 @@ def _parameters(d, h, bias, heads=False, output=False, forgotten=False, divided=
 attention_parameters.knobs(
     _parameters,
     heads="You multiply by the number of heads, but each is h times smaller: that cancels.",
-    output="The output matrix W_O is forgotten.",
+    output="The output matrix W_O is forgotten: there are four matrices, not three.",
     forgotten="The biases are forgotten: d for each matrix where bias is True.",
     divided="You divide by the number of heads: that is one head alone, and there are h of them.",
 )
