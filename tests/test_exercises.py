@@ -2,7 +2,8 @@
 
 import ast
 import inspect
-import re
+import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
+from tools.repository import CELL_ID
 from transformer.tutor import check, hint, progress
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
@@ -156,46 +159,61 @@ def test_numbers_leave_no_gap():
 # Notebooks
 
 
-def exercise_cells(notebook: NotebookNode) -> list[tuple[NotebookNode, Exercise]]:
-    found = []
-    for cell in notebook.cells:
-        name = re.match(r"@check\ndef (\w+)", cell.source)
-        if cell.cell_type == "code" and name:
-            found.append((cell, learner.find(name[1])))
-    return found
-
-
-def disagreements(notebook: NotebookNode) -> list[str]:
-    """Exercise cells that are not the stub, or whose folded solution, in the next cell, is not the book's."""
-    faults = []
-    for cell, exercise in exercise_cells(notebook):
-        following = notebook.cells[notebook.cells.index(cell) + 1].source
-        folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
-        if cell.source != exercise.stub:
-            faults.append(f"{exercise.name}: the stub")
-        if folded not in following:
-            faults.append(f"{exercise.name}: the solution")
-    return faults
-
-
-def notebook_of(sources: list[str]) -> NotebookNode:
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [PREAMBLE, *sources]])
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_hold_the_exercises_as_declared(path: Path):
-    assert disagreements(nbformat.read(path, as_version=4)) == []
+    """Every exercise of the chapter is there, as it is declared; `python -m tools.exercises` makes it so."""
+    assert renew(nbformat.read(path, as_version=4), chapter_of(path)) == []
+
+
+def written_by_hand() -> NotebookNode:
+    """A chapter 3 with text around its exercises, one of them out of step, and a cell after them."""
+    cells = [nbformat.v4.new_markdown_cell("Before.", id="before")]
+    for name in ("mix_values", "softmax"):
+        one = exercises()[name]
+        cells.append(nbformat.v4.new_code_cell(one.stub.replace(", v", ", values"), id=f"own-{name}"))
+        cells.append(nbformat.v4.new_markdown_cell(f"Try first.\n\n{fold(one)}\n\nThen go on.".replace("w @ v", "v")))
+    cells.append(nbformat.v4.new_markdown_cell("After.", id="after", metadata={"tags": [END]}))
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_notebook_is_brought_into_step_where_it_stands():
+    notebook = written_by_hand()
+    ids = [cell.id for cell in notebook.cells]
+    absent = [f"3.{i}: it is not there" for i in (2, 4, 5, 6, 7)]
+    assert renew(notebook, 3) == sorted([*absent, "3.3: the solution", "3.3: the stub"])
+    assert [cell.id for cell in notebook.cells if cell.id in ids] == ids and notebook.cells[-1].id == "after"
+    assert [one.number for _, one in exercise_cells(notebook)] == ["3.3", "3.1", "3.2", "3.4", "3.5", "3.6", "3.7"]
+    assert notebook.cells[1].source == exercises()["mix_values"].stub
+    assert notebook.cells[2].source == f"Try first.\n\n{fold(exercises()['mix_values'])}\n\nThen go on."
+    nbformat.validate(notebook)
+    assert renew(notebook, 3) == []
 
 
 def test_what_a_notebook_gets_wrong_is_noticed():
-    exercise = exercises()["mix_values"]
-    notebook = notebook_of([exercise.stub])
-    folded = f"<details><summary>Solution</summary>\n\n```python\n{exercise.solution}\n```\n\n</details>"
-    notebook.cells.append(nbformat.v4.new_markdown_cell(folded))
-    assert disagreements(notebook) == []
-    notebook.cells[1].source = exercise.stub.replace("(w, v)", "(v, w)")
-    notebook.cells[2].source = folded.replace("w @ v", "v @ w")
-    assert disagreements(notebook) == ["mix_values: the stub", "mix_values: the solution"]
+    notebook = written_by_hand()
+    renew(notebook, 3)
+    assert notebook.cells.pop(2).cell_type == "markdown"
+    assert renew(notebook, 3) == ["3.3: the solution is not there"]
+    notebook.cells.append(nbformat.v4.new_code_cell(exercises()["softmax"].stub))
+    assert "3.1: it is there twice" in renew(notebook, 3)
+    notebook.cells[1].source = "@check\ndef mix_value(w, v):\n    ..."
+    with pytest.raises(UnknownExercise, match="did you mean mix_values"):
+        renew(notebook, 3)
+
+
+def test_command_writes_once_and_check_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "03_attention.ipynb"
+    nbformat.write(written_by_hand(), path)
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["exercises", "--check", str(path)])
+    assert main() == 1 and path.read_bytes() == before
+    assert "03_attention.ipynb: 3.3: the stub" in capsys.readouterr().out.splitlines()
+    monkeypatch.setattr("sys.argv", ["exercises", str(path)])
+    assert main() == 0 and path.read_bytes() != before
+    after = path.read_bytes()
+    assert main() == 0 and path.read_bytes() == after
 
 
 def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
@@ -206,18 +224,39 @@ def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
     )
 
 
+def notebook_of(chapter: int) -> NotebookNode:
+    """A chapter's notebook; while it is not written, one with nothing but its exercises."""
+    written = [path for path in NOTEBOOKS if chapter_of(path) == chapter]
+    if written:
+        return nbformat.read(written[0], as_version=4)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PREAMBLE)])
+    renew(notebook, chapter)
+    return notebook
+
+
+def imports_before(notebook: NotebookNode, i: int) -> str:
+    """What a notebook imports in the cells before number i, which is what the answers there may use."""
+    code = [cell for cell in notebook.cells[:i] if cell.cell_type == "code" and cell.get("id") != CELL_ID]
+    statements = [statement for cell in code for statement in ast.parse(cell.source).body]
+    return "\n".join(ast.unparse(one) for one in statements if isinstance(one, ast.Import | ast.ImportFrom))
+
+
 @pytest.mark.slow
-def test_notebooks_run_unsolved_solved_and_full_of_mistakes():
-    every = list(exercises().values())
-    fillings = {
-        "unsolved": [(one.stub, f"○ {one.number} ") for one in every],
-        "solved": [("@check\n" + one.solution, f"✔ {one.number} ") for one in every],
-        "mistaken": [(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],
-    }
-    cells = [filling for some in fillings.values() for filling in some]
-    notebook = notebook_of([source for source, _ in cells])
-    NotebookClient(notebook, timeout=60).execute()
-    for cell, (_, expected) in zip(notebook.cells[1:], cells, strict=True):
+@pytest.mark.parametrize("chapter", sorted({exercise.chapter for exercise in exercises().values()}))
+def test_notebooks_run_unsolved_solved_and_full_of_mistakes(chapter: int):
+    """The exercise cells only, in the notebook's order and after its own imports; one kernel for all fillings."""
+    notebook = notebook_of(chapter)
+    places = exercise_cells(notebook)
+    every = [one for _, one in places]
+    cells = [
+        *[(notebook.cells[i].source, f"○ {one.number} {one.name}: ") for i, one in places],
+        *[("@check\n" + one.solution, f"✔ {one.number} {one.name}: ") for one in every],
+        *[(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],
+    ]
+    sources = [imports_before(notebook, places[0][0]), *[source for source, _ in cells]]
+    filled = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(filled, timeout=60).execute()
+    for cell, (_, expected) in zip(filled.cells[1:], cells, strict=True):
         assert expected in cell.outputs[0].data["text/plain"], cell.source
 
 
@@ -341,8 +380,43 @@ def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
     assert said in grading.grade(exercise, answer).text
 
 
-def test_result_that_is_no_tensor_at_all_is_no_accident(verdict: Callable[[Any], str]):
-    assert "The result is not the expected one." in verdict(lambda q, k: {"weights": right_weights(q, k)})
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda q, k: {"weights": right_weights(q, k)}, "You return a dict, expected a tensor."),
+        (lambda q, k: (right_weights(q, k), q), "You return a tuple, expected a tensor."),
+        (lambda q, k: (row for row in right_weights(q, k)), "You return a generator, expected a tensor."),
+        (lambda q, k: lambda: right_weights(q, k), "You return a function, expected a tensor."),
+        (lambda q, k: (yield right_weights(q, k)), "You return a generator, expected a tensor."),
+        (lambda q, k: right_weights(q, k).to("meta"), "The result is not the expected one."),
+        (lambda q, k: right_weights(q, k).to(torch.complex64), "the dtype is torch.complex64"),
+        (lambda q, k: right_weights(q, k).to(torch.complex64) * 1j, "Your numbers are complex"),
+        (lambda q, k: right_weights(q, k).to_sparse(), "✔"),
+    ],
+)
+def test_result_that_is_no_plain_tensor_is_no_accident(answer: Any, said: str, verdict: Callable[[Any], str]):
+    assert said in verdict(answer)
+
+
+def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
+    shapes = exercises()["cross_shapes"].reference
+    assert "You return 3 values, expected 4." in verdict(lambda *sizes: shapes(*sizes)[:3], "5.4")
+    out = verdict(lambda B, T, S, d, h: (*shapes(B, T, S, d, h)[:3], (B, T, h)), "5.4")
+    assert "Value 4 of 4 is (2, 3, 4), expected (2, 3, 8)." in out
+    assert "You return an int, expected a tuple." in verdict(lambda B, T, S, d, h: 3, "5.4")
+    assert "You return a str, expected a number." in verdict(lambda d, h, bias: "many", "5.5")
+    assert "The result is not the expected one." in verdict(lambda d, h, bias: 10**30, "5.5")
+
+
+def test_errors_are_told_in_short(verdict: Callable[[Any], str]):
+    def silent(q, k):
+        raise AssertionError
+
+    def talkative(q, k):
+        raise ValueError("x" * 5000)
+
+    assert "Your function raised AssertionError. At line" in verdict(silent)
+    assert len(verdict(talkative).splitlines()[1]) < 400
 
 
 def test_single_numbers_are_compared_over_the_cases(verdict: Callable[[Any], str]):
@@ -426,6 +500,32 @@ def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path
     check("3.3")(lambda w, v: w @ v)
     learner._solved.clear()
     assert learner.solved() == {"attention_weights", "mix_values"}
+
+
+ROUNDS = 40
+
+
+def solve_in_step(number: str, folder: Path, both: Any) -> None:
+    """In another process: solve an exercise again and again, each time in a new folder, as soon as both are ready."""
+    for i in range(ROUNDS):
+        os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
+        learner._solved.clear()
+        both.wait(timeout=60)
+        check(number)(learner.find(number).reference)
+
+
+def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spawn = multiprocessing.get_context("spawn")
+    both = spawn.Barrier(2)
+    kernels = [spawn.Process(target=solve_in_step, args=(number, tmp_path, both)) for number in ("3.3", "3.5")]
+    for kernel in kernels:
+        kernel.start()
+    for kernel in kernels:
+        kernel.join()
+        assert kernel.exitcode == 0
+    for i in range(ROUNDS):
+        monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / str(i)))
+        assert learner.solved() == {"mix_values", "score_scale"}
 
 
 def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: Path, verdict: Callable[[Any], str]):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 REPOSITORY = "https://github.com/OWNER/NAME"
-NEEDS = "accelerate altair matplotlib pooch sacrebleu safetensors seaborn tokenizers tqdm tyro"
+NEEDS = "accelerate altair matplotlib platformdirs pooch sacrebleu safetensors seaborn tokenizers tqdm tyro"
 
 if find_spec("google") and find_spec("google.colab"):
     package = os.environ.get("TRANSFORMER_PACKAGE", f"git+{REPOSITORY}")

@@ -1,10 +1,11 @@
-"""A small book, built with the configuration of the real one, whose page holds a chart with a slider."""
+"""A small book, built with the configuration of the real one: a chart with a slider, and a verdict of each kind."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
 from tests.gates import gates
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.gates
 SOURCE = Path(__file__).with_name("fixture_book")
 SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages.py")
 PAGE = "book/chart.html"
+VERDICTS = "book/exercises.html"
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,13 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (build_book.ROOT / name).is_dir() else shutil.copy
         copy(build_book.ROOT / name, root / name)
-    notebook = root / "book" / "chart.ipynb"
-    chapter = build_book.execute_copy(notebook, build_book.run_with_nbmake)
-    assert chapter is not None, "a cell failed"
-    assert build_book.build_html(root, build_book.stage(root, {notebook: chapter})), "the pages have warnings"
+    chapters = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFORMER_PROGRESS", str(root / "solved"))  # nobody has solved anything yet
+        for notebook in sorted((root / "book").glob("*.ipynb")):
+            chapters[notebook] = build_book.execute_copy(notebook, build_book.run_with_nbmake)
+            assert chapters[notebook] is not None, "a cell failed"
+    assert build_book.build_html(root, build_book.stage(root, chapters)), "the pages have warnings"
     return root / "_build" / "html"
 
 
@@ -40,10 +45,17 @@ def small_address(html: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_visit(browser: Browser, address: str, theme: gates.Theme):
-    notes = gates.visit(browser, address + PAGE, address, theme)
+@pytest.mark.parametrize("page", [PAGE, VERDICTS])
+def test_visit(browser: Browser, address: str, page: str, theme: gates.Theme):
+    notes = gates.visit(browser, address + page, address, theme)
     found: dict[Callable, list[str]] = {gate: gate(notes) for gate in gates.NOTED}
     assert {gate.__name__: findings for gate, findings in found.items() if findings} == {}
+
+
+def test_each_kind_of_verdict_is_on_the_page(html: Path):
+    page = BeautifulSoup((html / VERDICTS).read_text(encoding="utf-8"), "html.parser")
+    kinds = [verdict["data-status"] for verdict in page.select(".verdict:has(strong)")]
+    assert kinds == ["todo", "wrong", "wrong", "right"]
 
 
 def test_chart(browser: Browser, address: str):

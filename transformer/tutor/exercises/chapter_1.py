@@ -49,7 +49,7 @@ one_hot_lookup.mistakes(
         ),
         "You have added up the words of a sentence: each word keeps its own vector.": _counts,
         "Each id takes the row before its own: ids count from 0.": lambda ids, table: table[ids - 1],
-        "You have multiplied by the transposed result: the last axis must be the features.": (
+        "Your result is transposed: the last axis must be the features.": (
             lambda ids, table: (F.one_hot(ids, table.size(0)).to(table.dtype) @ table).mT
         ),
     }
@@ -131,8 +131,8 @@ def _nearest_points(table, id, k):
 cosine_neighbours.knobs(
     _neighbours,
     dot="You compare dot products, not cosines: long vectors win. Divide by the lengths.",
-    itself="The word itself is among its neighbours.",
-    farthest="These are the words that are most unlike: you sort from the smallest cosine.",
+    itself="The word itself is among its neighbours: leave it out.",
+    farthest="These are the words that are most unlike: take the largest cosines, not the smallest.",
 )
 cosine_neighbours.mistakes(
     {

@@ -48,7 +48,7 @@ softmax.mistakes(
         "The exponential is missing: numbers divided by their sum can be negative.": (
             lambda x, dim: x / x.sum(dim, keepdim=True)
         ),
-        "This is the logarithm of the softmax.": lambda x, dim: x.log_softmax(dim),
+        "This is the logarithm of the softmax: leave the logarithm out.": lambda x, dim: x.log_softmax(dim),
     }
 )
 softmax.also_right(
@@ -202,7 +202,7 @@ def score_scale(d, std_q, std_k):
 score_scale.mistakes(
     {
         "That is the variance: take the root.": lambda d, std_q, std_k: d * std_q**2 * std_k**2,
-        "√d is right only where both deviations are 1.": lambda d, std_q, std_k: math.sqrt(d),
+        "√d is right only where both deviations are 1: multiply it by them.": lambda d, std_q, std_k: math.sqrt(d),
         "The deviation of the sum grows with √d, not with d.": lambda d, std_q, std_k: d * std_q * std_k,
         "You return the factor, expected the divisor.": lambda d, std_q, std_k: 1 / (math.sqrt(d) * std_q * std_k),
     }
@@ -228,7 +228,7 @@ with_temperature.mistakes(
         "You divide after the softmax: the result no longer sums to 1.": lambda x, T: x.softmax(-1) / T,
         "Two softmaxes: the first has already made the logits small.": lambda x, T: (x.softmax(-1) / T).softmax(-1),
         "The softmax is on the first axis, expected the last.": lambda x, T: (x / T).softmax(0),
-        "The temperature is not used.": lambda x, T: x.softmax(-1),
+        "The temperature is not used: divide the logits by T.": lambda x, T: x.softmax(-1),
     }
 )
 with_temperature.also_right(
@@ -274,7 +274,7 @@ equivariance_gap.mistakes(
         "You permute the outputs the opposite way: use the same order for x and for f(x).": lambda f, x, perm: (
             (f(x[perm]) - f(x)[perm.argsort()]).abs().max().item()
         ),
-        "The largest difference without its sign: take the absolute value first.": lambda f, x, perm: (
+        "Differences of both signs count: take the absolute value before the maximum.": lambda f, x, perm: (
             (f(x[perm]) - f(x)[perm]).max().item()
         ),
         "You take the mean: one wrong entry must count.": lambda f, x, perm: (

@@ -35,7 +35,7 @@ padding_mask.knobs(
     _padding,
     inverted="The mask is inverted: True means 'may be attended to'.",
     queries="Your shape is (B, 1, S, 1): that masks queries, not keys. Keys are the last axis.",
-    zero="You compare with 0, whatever pad is.",
+    zero="You compare with 0, whatever pad is: compare with pad.",
 )
 padding_mask.mistakes(
     {
@@ -80,7 +80,7 @@ causal_mask.knobs(
     _causal,
     future="Your words see the future and not the past: the upper triangle is on.",
     strict="No word sees itself, and the first sees nothing: its row would become NaN. Keep the diagonal.",
-    ahead="Every word sees one word ahead, the very one it must predict.",
+    ahead="Every word sees one word ahead, the very one it must predict: stop at the diagonal.",
     flat="The axes for batch and heads are missing: (1, 1, n, n).",
 )
 causal_mask.mistakes(
@@ -91,7 +91,9 @@ causal_mask.mistakes(
         "This is the mask to add to the scores, expected booleans.": lambda n: torch.full((n, n), -math.inf).triu(1)[
             None, None
         ],
-        "Nothing is hidden.": lambda n: torch.ones(1, 1, n, n, dtype=torch.bool),
+        "Nothing is hidden: let only the diagonal and what is below it through.": lambda n: torch.ones(
+            1, 1, n, n, dtype=torch.bool
+        ),
     }
 )
 causal_mask.also_right(
@@ -152,7 +154,10 @@ masked_softmax.mistakes(
         ),
         "The mask is multiplied in before the softmax: a score of 0 still has e⁰ = 1, and gets weight all the same. "
         "Then you mask again, so rows no longer sum to 1.": lambda scores, mask: (scores * mask).softmax(-1) * mask,
-        "The mask is not used.": lambda scores, mask: scores.softmax(-1),
+        "You add the mask to the scores, but True counts as 1 there: give hidden places −∞ instead.": (
+            lambda scores, mask: (scores + mask).softmax(-1)
+        ),
+        "The mask is not used: set hidden scores to −∞ before the softmax.": lambda scores, mask: scores.softmax(-1),
     }
 )
 masked_softmax.also_right(
@@ -190,10 +195,12 @@ decoder_mask.knobs(
 )
 decoder_mask.mistakes(
     {
-        "Padding is not hidden.": lambda ids, pad: (
+        "Padding is not hidden: join the causal mask with that of the padding.": lambda ids, pad: (
             torch.ones(ids.size(1), ids.size(1), dtype=torch.bool).tril().expand(len(ids), 1, -1, -1)
         ),
-        "The future is not hidden.": lambda ids, pad: (ids != pad)[:, None, None, :].expand(-1, 1, ids.size(1), -1),
+        "The future is not hidden: join the mask of the padding with the causal one.": lambda ids, pad: (ids != pad)[
+            :, None, None, :
+        ].expand(-1, 1, ids.size(1), -1),
     }
 )
 decoder_mask.also_right(

@@ -200,8 +200,9 @@ def cross_shapes(B, T, S, d, h):
     return (B, h, T, d // h), (B, h, S, d // h), (B, h, T, S), (B, T, d)
 
 
-def _shapes(B, T, S, d, h, turned=False, whole=False, source=False, no_heads=False):
-    q, k = ((B, h, n, d if whole else d // h) for n in (T, S))
+def _shapes(B, T, S, d, h, turned=False, whole=False, source=False, no_heads=False, behind=False):
+    size = d if whole else d // h
+    q, k = ((B, n, h, size) if behind else (B, h, n, size) for n in (T, S))
     rows, columns = (S, T) if turned else (T, S)
     scores = (B, rows, columns) if no_heads else (B, h, rows, columns)
     return q, k, scores, (B, S if source else T, d)
@@ -212,6 +213,7 @@ cross_shapes.knobs(
     turned="Your scores are S × T: rows are queries, columns are keys.",
     whole="Your heads have all d features: each has d/h.",
     source="The output has one row for each word of the source, expected one for each query.",
+    behind="The heads of q and k stand behind the words: transpose, so that they come second.",
     no_heads="The scores lack the axis of the heads: each head has its own.",
 )
 cross_shapes.also_right(lambda B, T, S, d, h: [[B, h, T, d // h], [B, h, S, d // h], [B, h, T, S], [B, T, d]])
@@ -244,7 +246,7 @@ def _parameters(d, h, bias, heads=False, output=False, forgotten=False, divided=
 attention_parameters.knobs(
     _parameters,
     heads="You multiply by the number of heads, but each is h times smaller: that cancels.",
-    output="The output matrix W_O is forgotten.",
+    output="The output matrix W_O is forgotten: there are four matrices, not three.",
     forgotten="The biases are forgotten: d for each matrix where bias is True.",
     divided="You divide by the number of heads: that is one head alone, and there are h of them.",
 )

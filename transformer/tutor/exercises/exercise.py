@@ -25,6 +25,7 @@ from torch import Tensor
 
 Function = Callable[..., Any]
 Arguments = tuple[Any, ...]
+COLUMNS = 74  # of a cell, on a page
 
 
 class Draw:
@@ -101,9 +102,9 @@ class Exercise:
 
     @property
     def stub(self) -> str:
-        """The cell that the learner finds: signature, task, and what is given."""
+        """The cell that the learner finds: signature, task in lines that fit the page, and what is given."""
         body = textwrap.indent(self.given or "...", "    ")
-        task = textwrap.indent(f'"""{inspect.getdoc(self.reference)}"""', "    ", lambda line: bool(line.strip()))
+        task = textwrap.indent(textwrap.fill(f'"""{inspect.getdoc(self.reference)}"""', COLUMNS - 4), "    ")
         return f"@check\ndef {self.name}{inspect.signature(self.reference)}:\n{task}\n{body}"
 
     @property

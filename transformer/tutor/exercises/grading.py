@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,8 @@ loop that never ends must be interrupted by hand: the stop button, or Kernel →
 
 SMALL = 12
 """numbers; an input of no more is shown"""
+LONGEST = 300
+"""letters of what a function printed or raised, or of another long value, that are shown"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
     for case in cases:
         runs.append(run(answer, case))
         if runs[-1].error == TooSlow.__name__:  # the next case would not end either
-            return Finding("wrong", runs[-1].story, label(exercise, case))
+            return Finding("wrong", runs[-1].story, details(exercise, case, runs[-1], expected[len(runs) - 1].value))
     failing = [i for i, case in enumerate(cases) if not is_right(runs[i], expected[i], case)]
     if not failing:
         return Finding("right")
@@ -78,7 +80,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
         i = next(j for j in failing if runs[j].error)
         text = runs[i].story
     if not text and is_random(answer, cases[i]):
-        text = "Two runs on the same input differ: something in your function is random (dropout left on?)."
+        text = "Two runs on the same input differ: is something random (dropout left on), or kept from an earlier run?"
     if not text:
         text = generic(exercise, [(cases[j], runs[j], expected[j].value) for j in failing])
     return Finding("wrong", text, details(exercise, cases[i], runs[i], expected[i].value))
@@ -118,9 +120,8 @@ def wrong_signature(exercise: Exercise, answer: Function) -> str:
     """What is wrong with the answer's parameters, or nothing."""
     try:
         inspect.signature(answer).bind(*exercise.cases()[0])
-    except TypeError as error:
-        expected = inspect.signature(exercise.reference)
-        return f"Your function takes {inspect.signature(answer)}, expected {expected}: {error}."
+    except TypeError:
+        return f"Your function takes {inspect.signature(answer)}, expected {inspect.signature(exercise.reference)}."
     except ValueError:  # built-in functions have no signature to compare
         return ""
     return ""
@@ -166,7 +167,8 @@ def run(function: Function, case: Arguments, seed: int = 0) -> Run:
         where = learner_line(function, error)
         return Run(None, "TooSlow", f"No answer after {TIME_LIMIT:g} s: is there a loop that never ends?{where}")
     except (Exception, SystemExit) as error:
-        story = f"Your function raised {type(error).__name__}: {error}.{learner_line(function, error)}"
+        said = f": {str(error).rstrip('.')[:LONGEST]}" if str(error) else ""
+        story = f"Your function raised {type(error).__name__}{said}.{learner_line(function, error)}"
         return Run(None, type(error).__name__, story, printed.getvalue())
     changed = tuple(i for i, (a, b) in enumerate(zip(arguments, case, strict=True)) if not unchanged(a, b))
     return Run(value, printed=printed.getvalue(), changed=changed)
@@ -203,10 +205,9 @@ def mistake_runs(exercise: Exercise, seed: int) -> list[tuple[str, list[Run]]]:
 def as_tensor(value: Any) -> Tensor | None:
     """A number, a list or an array as a tensor on the CPU; None for what is none of these."""
     try:
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        return torch.as_tensor(value).detach().cpu().to_dense()
     except (TypeError, ValueError, RuntimeError):
         return None
-    return tensor.detach().cpu()
 
 
 def close(actual: Any, expected: Any) -> bool:
@@ -219,7 +220,8 @@ def close(actual: Any, expected: Any) -> bool:
         return False
     is_single = torch.float64 not in (a.dtype, b.dtype) or torch.float32 in (a.dtype, b.dtype)
     rtol, atol = (1e-4, 1e-5) if is_single else (1e-9, 1e-10)
-    return torch.allclose(a.to(torch.float64), b.to(torch.float64), rtol, atol, equal_nan=True)
+    widest = torch.complex128 if a.is_complex() else torch.float64
+    return torch.allclose(a.to(widest), b.to(widest), rtol, atol, equal_nan=True)
 
 
 def unchanged(after: Any, before: Any) -> bool:
@@ -279,21 +281,36 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
     if actual.value is None:
         hint = " It printed something: printing is not returning." if actual.printed else ""
         return f"Your function returns None: is a return missing?{hint}"
-    value, target = as_tensor(actual.value), as_tensor(expected)
-    if value is None or target is None:
-        return "The result is not the expected one."
-    if value.shape != target.shape:
-        return _shape(value, target)
     if close(actual.value, expected):
         if not right_type(actual.value, expected, case):
-            return _kind(actual.value, target)
+            return _kind(actual.value, expected)
         names = list(inspect.signature(exercise.reference).parameters)
         changed = ", ".join(names[i] for i in actual.changed)
         return f"The result is right, but your function changes {changed} in place: the caller still needs it."
+    value, target = as_tensor(actual.value), as_tensor(expected)
+    if value is None or target is None:
+        return _no_tensor(actual.value, expected)
+    if value.shape != target.shape:
+        return _shape(value, target)
+    if value.is_complex():
+        return "Your numbers are complex, expected real ones."
     if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
         kind = "NaN: 0/0, ∞ − ∞ or ∞/∞ happened" if value.isnan().any() else "inf: an overflow, or a division by 0"
         return f"Your result contains {kind} on the way, where every number should be finite."
     return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
+
+
+def _no_tensor(value: Any, expected: Any) -> str:
+    if isinstance(value, tuple | list) and isinstance(expected, tuple):
+        if len(value) != len(expected):
+            return f"You return {len(value)} values, expected {len(expected)}."
+        wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
+        return f"Value {wrong + 1} of {len(value)} is {shown(value[wrong])}, expected {shown(expected[wrong])}."
+    wanted = "tuple" if isinstance(expected, tuple) else "tensor" if isinstance(expected, Tensor) else "number"
+    if isinstance(value, int | float | Tensor) and wanted != "tuple":  # too large a number, or a tensor without any
+        return "The result is not the expected one."
+    given = type(value).__name__
+    return f"You return {'an' if given[0] in 'aeiou' else 'a'} {given}, expected a {wanted}."
 
 
 def _shape(value: Tensor, target: Tensor) -> str:
@@ -323,25 +340,24 @@ def _relation(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
         return "Your result is the transpose of the expected one: rows and columns have changed places."
     if pairs[0][1] is not None and pairs[0][1].dtype == torch.bool and all(close(a, 1 - b) for a, b in known):
         return "Your mask is inverted: True means 'may be attended to'."
-    for word, found in (("times", _factor), ("plus", _offset)):
-        rules = [found(a, b) for a, b in known]
-        if None not in rules and len(rules) > 1 and math.isclose(min(rules), max(rules), rel_tol=1e-3, abs_tol=1e-4):
-            return f"Your result is the expected one {word} {rules[0]:.4g} in every failing case."
-        if None not in rules and all(a.numel() > 1 for a, _ in known):  # a single number always has such a rule
-            numbers = ", ".join(f"{rule:.4g}" for rule in dict.fromkeys(rules))
-            return f"Your result is the expected one {word} a number that depends on the case: {numbers}."
+    for word, rule in (("times", torch.div), ("plus", torch.sub)):
+        numbers = [_constant(a, b, rule) for a, b in known]
+        if None in numbers:
+            continue
+        if len(numbers) > 1 and math.isclose(min(numbers), max(numbers), rel_tol=1e-3, abs_tol=1e-4):
+            return f"Your result is the expected one {word} {numbers[0]:.4g} in every failing case."
+        if all(a.numel() > 1 for a, _ in known):  # a single number always has such a rule
+            different = ", ".join(dict.fromkeys(f"{number:.4g}" for number in numbers))
+            return f"Your result is the expected one {word} a number that depends on the case: {different}."
     return "The numbers are not the expected ones."
 
 
-def _factor(a: Tensor, b: Tensor) -> float | None:
-    i = b.abs().argmax()
-    factor = float(a.flatten()[i] / b.flatten()[i]) if b.flatten()[i] != 0 else 0.0
-    return factor if factor != 0 and torch.allclose(a, factor * b, 1e-4, 1e-5) else None
-
-
-def _offset(a: Tensor, b: Tensor) -> float | None:
-    offset = float((a - b).flatten()[0])
-    return offset if torch.allclose(a, b + offset, 1e-4, 1e-5) else None
+def _constant(a: Tensor, b: Tensor, rule: Callable[[Tensor, Tensor], Tensor]) -> float | None:
+    """The number that makes a of b by multiplication (rule: torch.div) or addition (torch.sub), if there is one."""
+    largest = b.abs().argmax()
+    number = float(rule(a.flatten()[largest], b.flatten()[largest]))
+    made = b * number if rule is torch.div else b + number
+    return number if number and math.isfinite(number) and torch.allclose(a, made, 1e-4, 1e-5) else None
 
 
 # Showing a case
@@ -349,20 +365,15 @@ def _offset(a: Tensor, b: Tensor) -> float | None:
 
 def shown(value: Any) -> str:
     """A value in a line or a few; the middle of large tensors is left out."""
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu()
+    plain = as_tensor(value) if isinstance(value, Tensor) else None
+    if plain is not None:
         plain = plain.double() if plain.is_floating_point() else plain
-        return np.array2string(plain.numpy(), precision=4, threshold=24, edgeitems=2, separator=", ")
+        text = np.array2string(plain.numpy(), precision=4, threshold=24, edgeitems=2, separator=", ")
+        return "\n".join(line for line in text.splitlines() if line.strip())
     if callable(value):
         return getattr(value, "__name__", repr(value))
     text = f"{value:.6g}" if isinstance(value, float) else repr(value)
-    return text if len(text) <= 300 else f"{text[:300]} …"
-
-
-def label(exercise: Exercise, case: Arguments) -> tuple[str, ...]:
-    """The lines that show a case, large inputs by their shapes only."""
-    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
-    return ("Smallest failing case:", *(_line(name, _input(value)) for name, value in named))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _input(value: Any) -> str:
@@ -379,10 +390,12 @@ def _line(name: str, text: str) -> str:
 
 
 def details(exercise: Exercise, case: Arguments, actual: Run, expected: Any) -> tuple[str, ...]:
-    """The case, what was expected, what was given and what was printed."""
-    lines = [*label(exercise, case), _line("expected", shown(expected))]
+    """The case, large inputs by their shapes only; what was expected, what was given and what was printed."""
+    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
+    lines = ["Smallest failing case:", *(_line(name, _input(value)) for name, value in named)]
+    lines.append(_line("expected", shown(expected)))
     if not actual.error:
         lines.append(_line("yours", shown(actual.value)))
     if actual.printed:
-        lines.append(f"it printed: {actual.printed.strip()[:300]}")
+        lines.append(f"it printed: {actual.printed.strip()[:LONGEST]}")
     return tuple(lines)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import platformdirs  # comes with pooch
+import platformdirs
 
 from transformer.tutor.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5
 from transformer.tutor.exercises.exercise import Exercise, Function
@@ -47,7 +47,8 @@ def find(name: str) -> Exercise:
     if name in numbers or name in exercises():
         return numbers.get(name) or exercises()[name]
     near = difflib.get_close_matches(name, [*exercises(), *numbers], n=3, cutoff=0.5)
-    offer = f"did you mean {', '.join(near)}?" if near else f"they run from {min(numbers)} to {max(numbers)}"
+    first, *_, last = numbers
+    offer = f"did you mean {', '.join(near)}?" if near else f"they run from {first} to {last}"
     raise UnknownExercise(f"there is no exercise {name!r}; {offer}")
 
 
