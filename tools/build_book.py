@@ -56,7 +56,9 @@ def run_with_nbmake(notebook: Path) -> bool:
     """Execute a notebook in place; on failure show the cell and its traceback, and return False."""
     options = ["--nbmake", "--overwrite", f"--nbmake-timeout={CELL_SECONDS}", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, f"--rootdir={notebook.parent}", str(notebook)]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+    # The pages are for a reader who has solved nothing yet, whoever builds them.
+    nobody = {"TRANSFORMER_PROGRESS": str(notebook.parent / "solved")}
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT), **nobody}).returncode == 0
 
 
 def execute_copy(source: Path, run: Callable[[Path], bool]) -> NotebookNode | None:

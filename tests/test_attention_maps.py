@@ -1,0 +1,57 @@
+"""The interactive map shows what the model computed."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from transformer.config import TransformerConfig
+from transformer.model import Transformer
+from transformer.pairs import Pair
+from transformer.tokenizer import Tokenizer
+from transformer.tutor import attention_maps, charts
+
+PAIR = Pair("the dog sleeps .", "der Hund schläft .")
+
+
+@pytest.fixture
+def reader() -> tuple[Transformer, Tokenizer]:
+    tokenizer = Tokenizer.words([PAIR.source, PAIR.target])
+    torch.manual_seed(0)
+    config = TransformerConfig(vocab_size=len(tokenizer), d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.5)
+    return Transformer(config), tokenizer
+
+
+def test_weights_are_the_softmax_of_the_scaled_products(reader: tuple[Transformer, Tokenizer]):
+    found = attention_maps.looks(*reader, PAIR)
+    for kind, look in found.items():
+        assert look.products.shape == look.weights.shape == (2, 2, len(look.queries), len(look.keys))
+        scores = look.products / math.sqrt(8)
+        if kind == "decoder":
+            scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -math.inf)
+        torch.testing.assert_close(scores.softmax(-1), look.weights)
+
+
+def test_rows_are_the_words_that_are_chosen(reader: tuple[Transformer, Tokenizer]):
+    found = attention_maps.looks(*reader, PAIR)
+    assert found["encoder"].queries == found["cross"].keys == ["the", "dog", "sleeps", ".", "</s>"]
+    assert found["cross"].queries == found["decoder"].queries == ["der", "Hund", "schläft", ".", "</s>"]
+    assert found["decoder"].keys == ["<s>", "der", "Hund", "schläft", "."]
+
+
+def test_nothing_stays_behind(reader: tuple[Transformer, Tokenizer]):
+    model, tokenizer = reader
+    attention_maps.looks(model, tokenizer, PAIR)
+    assert model.training and not any(module._forward_hooks for module in model.modules())
+
+
+def test_chart_holds_every_cell_and_names_its_tokens(
+    reader: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(charts, "display", lambda bundle, raw: shown.append(bundle[charts.SPECIFICATION]))
+    attention_maps.show_attention(*reader, PAIR, kinds=("cross",), cell=(1, 0))
+    text = json.dumps(shown[0], ensure_ascii=False)
+    assert text.count('"weight":') == 2 * 2 * 5 * 5 and "'Hund'" in text and "÷ 2.828" in text
