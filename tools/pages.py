@@ -195,6 +195,10 @@ def mend(page: BeautifulSoup) -> None:
         del button["aria-label"]  # its visible text, "Search", says it
     for icon in page.select("button.theme-switch-button i"):
         del icon["title"]  # the button has a name
+    for fold in page.select("details.hide > summary"):  # MyST-NB's fold over the code of a cell
+        del fold["aria-label"]  # its visible text says more
+        for paragraph in fold.select("p"):
+            paragraph.name = "span"  # a summary holds no paragraphs
     for element in page.select('div.citation-list[role], [role="doc-biblioentry"]'):
         del element["role"]  # deprecated by ARIA 1.3
 

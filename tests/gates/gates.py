@@ -167,7 +167,7 @@ TOO_WIDE = """width => [...document.querySelectorAll('body *')]
     return true })
   .slice(0, 5).map(element => element.outerHTML.slice(0, 120))"""
 
-CUT_OFF = """() => [...document.querySelectorAll('body *')]
+CUT_OFF = """() => [...document.querySelectorAll('main *')]
   .filter(element => { const { left, right, width } = element.getBoundingClientRect();
     if (width < 2 || right < 0) return false;
     for (let box = element.parentElement; box; box = box.parentElement)
