@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SHIPS = Path(__file__).with_name("colab_ships.txt")
-CHAPTER = ROOT / "book" / "10_translation.ipynb"
+CHAPTER = ROOT / "book" / "03_attention.ipynb"
 UNTOUCHED = ("torch", "numpy")
 
 
