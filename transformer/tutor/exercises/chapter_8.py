@@ -60,14 +60,14 @@ def padded_targets(draw: Draw) -> Iterator[Arguments]:
     "8.2",
     padded_targets,
     hints=[
-        "y[:, None] == torch.arange(V) marks the right token; times 1 − ε, plus ε/V for every token: the right token keeps its share of the spread part too.",
+        "y[:, None] == torch.arange(V) marks the right token: times 1 − ε, and plus ε/V for every token.",
         "A position that is padding teaches nothing: its whole row is 0.",
     ],
 )
 def smooth(y, V, epsilon, pad):
     """Smoothed targets (n, V) in float32 for ids y (n,): ε/V for every token, the rest for the right one; rows of
     padding are 0."""
-    one_hot = (y[:, None] == torch.arange(V)).float()  # (n, V)
+    one_hot = y[:, None] == torch.arange(V)  # (n, V)
     smoothed = one_hot * (1 - epsilon) + epsilon / V
     return smoothed * (y != pad)[:, None]
 
