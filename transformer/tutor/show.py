@@ -1,6 +1,7 @@
 """The way to the reader's eyes: a notebook, or a terminal."""
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ def show(outcome: Any) -> None:
 
 
 def show_source(subject: Callable[..., Any]) -> None:
-    """Display the source of a function or class of the package, as it is in the installed file."""
+    """Display the source of a function, class or method of the package, as it is in the installed file."""
     from IPython.display import Markdown, display
 
-    display(Markdown(f"```python\n{inspect.getsource(subject)}```"))
+    display(Markdown(f"```python\n{textwrap.dedent(inspect.getsource(subject))}```"))
