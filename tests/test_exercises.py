@@ -455,7 +455,7 @@ def test_unknown_names_list_the_near_ones():
 def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: Callable[[Any], str]):
     state = torch.get_rng_state()
     answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
-    assert verdict(answer) == verdict(answer).replace('\nhint("attention_weights") gives you a hint.', "")
+    assert verdict(answer) == verdict(answer).replace('\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).', "")
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -479,7 +479,7 @@ def test_ellipsis_in_an_index_is_no_hole(body: str):
 def test_hint_is_offered_after_two_failures_and_given_one_at_a_time(
     verdict: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
 ):
-    offer = 'hint("attention_weights") gives you a hint.'
+    offer = 'hint("attention_weights") gives you a hint (from transformer.tutor import hint).'
     assert offer not in verdict(lambda q, k: q) and offer in verdict(lambda q, k: q)
     for asked in ("attention_weights", "3.2"):
         hint(asked)

@@ -179,7 +179,7 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
     if finding.status == "wrong":
         _failures[name] += 1
         if _failures[name] >= 2 and _hints[name] < len(exercise.hints):
-            notes.append(f'hint("{name}") gives you a hint.')
+            notes.append(f'hint("{name}") gives you a hint (from transformer.tutor import hint).')
     bar = Progress((exercise.chapter,)) if finding.status == "right" else None
     show(Verdict(exercise, finding, tuple(notes), bar))
     return exercise.reference if finding.status == "todo" else answer
