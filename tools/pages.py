@@ -218,8 +218,10 @@ def keep_used_icons(out: Path) -> None:
     sheet = out / "_static" / "styles" / "pydata-sphinx-theme.css"
     icon = r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}'
     sheet.write_text(re.sub(icon, keep, sheet.read_text(encoding="utf-8")), encoding="utf-8")
-    for rules in out.glob("_static/styles/*.css"):  # the theme draws some icons without naming them
-        codes.update(int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', rules.read_text(encoding="utf-8")))
+    for file in out.glob("_static/styles/*.css"):  # the theme draws some icons without naming them
+        rules = file.read_text(encoding="utf-8")
+        codes.update(int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', rules))
+        codes.update(ord(letter) for letter in re.findall("[\ue000-\uf8ff]", rules))
     options = subset.Options(flavor="woff2", notdef_outline=True)
     for file in (out / "_static" / "vendor" / "fontawesome" / "webfonts").glob("*.woff2"):
         font = subset.load_font(str(file), options)
