@@ -34,6 +34,20 @@ EQUIVALENT = {
     ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
         "a tensor of one number is taken for the number"
     ),
+    ("greedy", "int(step(tokens).argmax())  →  step(tokens).argmax()"): "tensors of one number in the list",
+    ("beam_search", "step(tokens).tolist()  →  step(tokens)"): "tensors of one number in the place of numbers",
+    ("beam_search", "0.0  →  1.0"): "a constant that is added to every total",
+    (
+        "beam_search",
+        "-1  →  1",
+    ): "a finished hypothesis left in the beam pushes out only what is less likely than itself",
+    ("beam_search", "1  →  2"): "the same",
+    ("top_p", "before >= p  →  before > p"): "they differ where a sum meets p to the last bit",
+    ("clipped_precision", "len(ref) - n  →  len(ref) + n"): "shorter n-grams of the reference match none",
+    ("clipped_precision", "1  →  2"): "the same",
+    ("bleu", "len(ref) - n  →  len(ref) + n"): "the same",
+    ("bleu", "1  →  2"): "the same",
+    ("bleu", "True  →  False"): "there are as many references as hypotheses",
 }
 """the mutants that are right answers, and why"""
 
@@ -455,7 +469,9 @@ def test_unknown_names_list_the_near_ones():
 def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: Callable[[Any], str]):
     state = torch.get_rng_state()
     answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
-    assert verdict(answer) == verdict(answer).replace('\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).', "")
+    assert verdict(answer) == verdict(answer).replace(
+        '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).', ""
+    )
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -212,6 +212,8 @@ def as_tensor(value: Any) -> Tensor | None:
 
 def close(actual: Any, expected: Any) -> bool:
     """Whether two values are the same up to rounding, whatever their dtype; NaN equals NaN."""
+    if isinstance(expected, list) and isinstance(actual, Tensor):
+        actual = actual.tolist()
     if isinstance(expected, tuple | list):
         is_row = isinstance(actual, tuple | list) and len(actual) == len(expected)
         return is_row and all(close(a, b) for a, b in zip(actual, expected, strict=True))
@@ -228,6 +230,8 @@ def unchanged(after: Any, before: Any) -> bool:
     """Whether an argument is what it was."""
     if isinstance(before, dict):
         return after.keys() == before.keys() and all(unchanged(after[key], before[key]) for key in before)
+    if isinstance(before, list):
+        return len(after) == len(before) and all(unchanged(a, b) for a, b in zip(after, before, strict=True))
     return torch.equal(after, before) if isinstance(before, Tensor) else after == before
 
 
@@ -306,7 +310,8 @@ def _no_tensor(value: Any, expected: Any) -> str:
             return f"You return {len(value)} values, expected {len(expected)}."
         wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
         return f"Value {wrong + 1} of {len(value)} is {shown(value[wrong])}, expected {shown(expected[wrong])}."
-    wanted = "tuple" if isinstance(expected, tuple) else "tensor" if isinstance(expected, Tensor) else "number"
+    kinds = {tuple: "tuple", list: "list", Tensor: "tensor"}
+    wanted = next((name for kind, name in kinds.items() if isinstance(expected, kind)), "number")
     if isinstance(value, int | float | Tensor) and wanted != "tuple":  # too large a number, or a tensor without any
         return "The result is not the expected one."
     given = type(value).__name__

@@ -21,12 +21,25 @@ from transformer.tutor.exercises import (
     chapter_6,
     chapter_7,
     chapter_8,
+    chapter_9,
+    chapter_10,
 )
 from transformer.tutor.exercises.exercise import Exercise, Function
 from transformer.tutor.exercises.grading import Finding, grade
 from transformer.tutor.show import show
 
-CHAPTERS = (chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, chapter_8)
+CHAPTERS = (
+    chapter_1,
+    chapter_2,
+    chapter_3,
+    chapter_4,
+    chapter_5,
+    chapter_6,
+    chapter_7,
+    chapter_8,
+    chapter_9,
+    chapter_10,
+)
 MARKS = {"right": "✔", "wrong": "✘", "todo": "○"}
 WORDS = {"right": "right", "wrong": "not yet", "todo": "your turn"}
 
