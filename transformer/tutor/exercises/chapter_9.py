@@ -166,9 +166,22 @@ cached_attention.also_right(
 )
 
 
+def _trap(draw: Draw, sharply: dict[tuple[int, int, int], float]) -> Writer:
+    """A model that is undecided but for these scores, by place, token there, and token to come."""
+    writer = Writer(draw, 6, 3)
+    writer.table.zero_()
+    for place, score in sharply.items():
+        writer.table[place] = score
+    return writer
+
+
 def searches(draw: Draw) -> Iterator[Arguments]:
     """Models for which looking ahead pays, beams of two and three, and a limit that comes too early."""
-    for length, max_len, k in 2 * ((2, 5, 2), (3, 6, 2), (1, 4, 3), (3, 6, 3), (9, 3, 2), (4, 7, 2), (2, 4, 3)):
+    second_of_best = {(0, BOS, 2): 4.0, (0, BOS, 3): 3.0, (1, 2, 4): 6.0, (1, 2, 5): 5.9, (2, 5, EOS): 30.0}
+    best_of_second = {(0, BOS, 2): 4.0, (0, BOS, 3): 3.9, (1, 3, EOS): 30.0}
+    for scores in (second_of_best, best_of_second):
+        yield _trap(draw, scores), BOS, EOS, 2, 5
+    for length, max_len, k in ((2, 5, 2), (3, 6, 2), (1, 4, 3), (3, 6, 3), (9, 3, 2), (4, 7, 2), (2, 4, 3)):
         yield Writer(draw, 6, length, early=-0.5), BOS, EOS, k, max_len
 
 
