@@ -40,7 +40,7 @@ EQUIVALENT = {
     (
         "beam_search",
         "-1  →  1",
-    ): "a finished hypothesis left in the beam pushes out only what is less likely than itself",
+    ): "a finished one left in the beam pushes out only what is less likely",
     ("beam_search", "1  →  2"): "the same",
     ("top_p", "before >= p  →  before > p"): "they differ where a sum meets p to the last bit",
     ("clipped_precision", "len(ref) - n  →  len(ref) + n"): "shorter n-grams of the reference match none",
@@ -469,7 +469,8 @@ def test_unknown_names_list_the_near_ones():
 def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: Callable[[Any], str]):
     state = torch.get_rng_state()
     answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
-    assert verdict(answer) == verdict(answer).replace(
+    offer = '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).'
+    assert verdict(answer) == verdict(answer).replace(offer, "")
         '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).', ""
     )
     assert torch.equal(torch.get_rng_state(), state)
