@@ -471,8 +471,6 @@ def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: C
     answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
     offer = '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).'
     assert verdict(answer) == verdict(answer).replace(offer, "")
-        '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).', ""
-    )
     assert torch.equal(torch.get_rng_state(), state)
 
 
