@@ -11,7 +11,7 @@ class TokenEmbedding(nn.Module):
     """One vector per token, multiplied by √d_model (paper §3.4): ids (B, T) → (B, T, D).
 
     The table starts from a normal distribution of standard deviation d_model^-½, so that after the
-    multiplication a word's features have unit variance, as loud as a sinusoid beside it. The same table can
+    multiplication a word's features have unit variance, a little louder than a sinusoid beside it. The same table can
     serve as the pre-softmax matrix, where that small scale is the right one.
     """
 

@@ -109,7 +109,7 @@ class Transformer(nn.Module):
 
     Matrices start from Xavier's uniform distribution, embeddings from a normal distribution of deviation
     d_model^-½, biases from zero. The paper does not give its initialisation; this is the one its published
-    code chose, and it makes word and position equally loud (see `TokenEmbedding`).
+    code chose, and it makes word and position about equally loud (see `TokenEmbedding`).
     """
 
     def __init__(self, config: TransformerConfig) -> None:

@@ -30,7 +30,7 @@ def lookups(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def one_hot_lookup(ids, table):
-    """Look ids (…) up in a table (V, D) by a product of matrices, without indexing: (…, D)."""
+    """Look ids (…) up in a table (V, D) by a product of matrices: (…, D)."""
     rows = torch.nn.functional.one_hot(ids, table.size(0)).to(table.dtype)
     return rows @ table
 
@@ -94,7 +94,7 @@ embed.also_right(
 
 def vocabularies(draw: Draw) -> Iterator[Arguments]:
     """Tables whose vectors have very different lengths."""
-    for n, d, word, k in ((7, 3, 2, 3), (9, 4, 0, 4), (12, 3, 11, 5)):
+    for n, d, word, k in ((7, 3, 2, 6), (9, 4, 0, 4), (12, 3, 11, 5)):
         yield draw.normal(n, d) * draw.normal(n, 1).exp(), word, k
 
 
@@ -137,6 +137,9 @@ cosine_neighbours.knobs(
 cosine_neighbours.mistakes(
     {
         "You measure the distance between points: the cosine is about directions.": _nearest_points,
+        "You take the mean away first: here the vectors stay as they are.": lambda table, id, k: _neighbours(
+            table - table.mean(0), id, k
+        ),
         "You return the cosines, expected the ids of the words.": lambda table, id, k: (
             F.cosine_similarity(table, table[id], dim=-1).sort(descending=True).values[1 : k + 1]
         ),

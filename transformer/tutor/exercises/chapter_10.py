@@ -258,7 +258,7 @@ def checkpoints(draw: Draw) -> Iterator[Arguments]:
         "torch.stack([c[name] for c in checkpoints]).mean(0)",
     ],
 )
-def average(checkpoints, x):
+def average_weights(checkpoints, x):
     """The output (T, D) of *one* network relu(x A) B, whose weights are the mean of those of the checkpoints: a list
     of dictionaries with "A" and "B". x is (T, D)."""
     A = torch.stack([checkpoint["A"] for checkpoint in checkpoints]).mean(0)
@@ -281,7 +281,7 @@ def _running(checkpoints, name):
     return mean
 
 
-average.mistakes(
+average_weights.mistakes(
     {
         "You average outputs: that is an ensemble, and costs a run of each network. Average the weights.": (
             lambda checkpoints, x: sum(_network(c["A"], c["B"], x) for c in checkpoints) / len(checkpoints)
@@ -300,4 +300,4 @@ average.mistakes(
         ),
     }
 )
-average.also_right(lambda checkpoints, x: _network(_mean(checkpoints, "A"), _mean(checkpoints, "B"), x))
+average_weights.also_right(lambda checkpoints, x: _network(_mean(checkpoints, "A"), _mean(checkpoints, "B"), x))

@@ -106,6 +106,7 @@ def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
     """Scores with masks, among them rows in which everything is hidden, and square ones."""
     yield draw.normal(2, 3), torch.tensor([[True, False, True], [True, True, False]])
     yield draw.normal(3, 3), torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
+    yield torch.tensor([[1.0, 2.0, 200.0]], dtype=draw.dtype), torch.tensor([[True, True, False]])
     yield draw.normal(2, 2, 4, 4), torch.ones(4, 4, dtype=torch.bool).tril()
     yield draw.normal(2, 1, 2, 3), torch.tensor([[[[True, True, False]]], [[[False, True, True]]]])
 
@@ -135,6 +136,11 @@ def _masked(scores, mask, inverted=False, zeros=False, axis=False):
     return weights if zeros else weights.masked_fill(~mask, 0.0)
 
 
+def _divided_again(scores, mask):
+    weights = scores.softmax(-1) * mask
+    return weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
+
+
 masked_softmax.knobs(
     _masked,
     inverted="You hide what should be seen: True means 'may be attended to'.",
@@ -145,6 +151,9 @@ masked_softmax.mistakes(
     {
         "You mask after the softmax: what is left no longer sums to 1. Mask the scores.": lambda scores, mask: (
             scores.softmax(-1) * mask
+        ),
+        "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": (
+            _divided_again
         ),
         "A row in which everything is hidden is 0/0 = NaN: it should be zeros.": lambda scores, mask: (
             scores.masked_fill(~mask, -math.inf).softmax(-1)

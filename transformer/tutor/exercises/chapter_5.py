@@ -113,7 +113,8 @@ def projections(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def multi_head(x, memory, W, h):
-    """Let x (B, T, D) attend to memory (B, S, D) with h heads and the matrices W["Q"], ["K"], ["V"], ["O"], no bias."""
+    """Let x (B, T, D) attend to memory (B, S, D) with h heads and the matrices W["Q"], ["K"], ["V"], ["O"], each (D, D)
+    and used as x @ W; no biases."""
     q, k, v = (
         (source @ W[name]).unflatten(-1, (h, -1)).transpose(1, 2)
         for source, name in ((x, "Q"), (memory, "K"), (memory, "V"))
@@ -196,7 +197,8 @@ def sizes(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def cross_shapes(B, T, S, d, h):
-    """The shapes of q, k, scores and output, as four tuples, where a target of T words attends to a source of S."""
+    """The shapes of q and k after the split into h heads, of the scores, and of the output after W_O, as four tuples,
+    where a target of T words attends to a source of S; d is d_model."""
     return (B, h, T, d // h), (B, h, S, d // h), (B, h, T, S), (B, T, d)
 
 
