@@ -179,7 +179,7 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
 def merge_step(words, new):
     """One step of byte-pair encoding. words is a list of lists of ids: in each word, from the left, the pair of
     neighbours that is most frequent in all words becomes the id `new`. No two pairs are equally frequent."""
-    pairs = Counter((a, b) for word in words for a, b in pairwise(word))
+    pairs = Counter((word[i], word[i + 1]) for word in words for i in range(len(word) - 1))
     best = max(pairs, key=pairs.get)
     merged = []
     for word in words:
