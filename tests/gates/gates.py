@@ -124,7 +124,7 @@ def read_through(tab: Page) -> None:
         tab.evaluate("top => scrollTo(0, top)", top)
         tab.wait_for_timeout(20)
     for chart in tab.query_selector_all(CHART):
-        chart.scroll_into_view_if_needed()
+        chart.evaluate("chart => chart.scrollIntoView({block: 'center'})")
         tab.wait_for_timeout(50)
     tab.evaluate("scrollTo(0, 0)")
     tab.wait_for_load_state("networkidle")
