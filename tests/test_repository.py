@@ -25,6 +25,10 @@ LONGEST_CELL = 25
 MODEL_FLOOR = {"attention", "checkpoints", "config", "embeddings", "layers", "model", "symbols"}
 MAY_IMPORT_TUTOR = {"__main__.py", "bench.py"}
 
+# Exercises document themselves in notebooks, and their answers are not for the pages.
+DOCUMENTED = [module for module in MODULES if not module.name.startswith("chapter_")]
+SPEAKING_FOR_ITSELF = {"__main__", "grammar"}  # settings of commands that hold settings of their own; lists of words
+
 
 def identity(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -92,15 +96,33 @@ def test_device_is_never_written_into_the_code():
     assert [name for name, text in code.items() if ".cuda(" in text] == [], "use choose_device()"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=identity)
+def assigned(node: ast.stmt) -> list[str]:
+    """The names that a statement assigns to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+@pytest.mark.parametrize("module", DOCUMENTED, ids=identity)
 def test_public_names_are_documented(module: Path):
     tree = ast.parse(module.read_text(encoding="utf-8"))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     members = [node for scope in [tree, *classes] for node in scope.body]
     functions = [node for node in members if isinstance(node, ast.FunctionDef)]
-    public = [node for node in [*classes, *functions] if not node.name.startswith("_")]
-    assert [node.name for node in public if not ast.get_docstring(node)] == []
+    missing = [node.name for node in [*classes, *functions] if not ast.get_docstring(node)]
+    if module.stem not in SPEAKING_FOR_ITSELF:
+        for scope in [tree, *classes]:
+            for node, following in zip(scope.body, [*scope.body[1:], None], strict=True):
+                explained = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                missing += [] if explained else assigned(node)
+    assert [name for name in missing if not name.startswith("_")] == []
     assert ast.get_docstring(tree), "the module itself"
+
+
+def test_every_module_has_its_place_on_the_api_pages():
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "book").glob("api_*.md")]
+    listed = [name for page in pages for name in re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE)]
+    names = [identity(m).removesuffix(".py").replace("/", ".") for m in DOCUMENTED if not m.name.startswith("__")]
+    assert sorted(listed) == sorted(names)
 
 
 # The installation

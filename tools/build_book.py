@@ -25,7 +25,7 @@ import yaml
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
-from tools import repository
+from tools import claims, repository
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages.py")
@@ -156,7 +156,12 @@ def main() -> int:
     if failed := [source.name for source, chapter in chapters.items() if chapter is None]:
         print(f"The book was not built: a cell failed in {', '.join(failed)} (see above).", file=sys.stderr)
         return 1
-    if not build_html(ROOT, stage(ROOT, chapters)):
+    if missing := claims.unproved(chapters):
+        print(f"The book was not built: no cell verifies {', '.join(missing)}.", file=sys.stderr)
+        return 1
+    staged = stage(ROOT, chapters)
+    claims.write_tables(staged / "book" / "claims.md", chapters)
+    if not build_html(ROOT, staged):
         print("The pages have warnings or errors (see above): mend them and build again.", file=sys.stderr)
         return 1
     print(f"\nThe book is ready. Open {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")

@@ -9,6 +9,8 @@ Lightness and accessibility   see `finish`
 
 import hashlib
 import html
+import importlib
+import inspect
 import json
 import logging as py_logging
 import re
@@ -118,7 +120,28 @@ def find_claim(
         return None
     document, outcome = claims(env)[link["reftarget"]]
     address = app.builder.get_relative_uri(link["refdoc"], document) + f"#claim-{link['reftarget']}"
-    return nodes.reference("", "", content, internal=True, refuri=address, reftitle=outcome)
+    return nodes.reference("", "", content, internal=True, refuri=address, reftitle=outcome, classes=["claim-link"])
+
+
+# The package's own pages
+
+
+def source_address(theme: dict[str, str], module: str, fullname: str) -> str | None:
+    """Where the repository shows the source of a documented name; None, and so no link, for what has no lines."""
+    found: Any = importlib.import_module(module)
+    for part in fullname.split("."):
+        found = getattr(found, part, None)
+    try:
+        lines, first = inspect.getsourcelines(inspect.unwrap(found))
+    except TypeError:  # a constant, a field
+        return None
+    file = f"blob/{theme['repository_branch']}/{module.replace('.', '/')}.py"
+    return f"{theme['repository_url']}/{file}#L{first}-L{first + len(lines) - 1}"
+
+
+def mark_code(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Let single backticks mark code in docstrings, as they do in the book."""
+    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line) for line in lines]
 
 
 # Checks and hints: what the pages hold once all references are known
@@ -247,6 +270,8 @@ def keep_letters(file: Path, codes: set[int]) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", ClaimRole())
+    app.config.linkcode_resolve = lambda _, info: source_address(app.config.html_theme_options, **info)
+    app.connect("autodoc-process-docstring", mark_code)
     app.connect("env-purge-doc", forget_claims)
     app.connect("source-read", read_notebook)
     app.connect("missing-reference", find_claim)

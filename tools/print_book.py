@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pikepdf
 from playwright.sync_api import sync_playwright
 
 from tools.build_book import ROOT, build_html
@@ -38,6 +39,9 @@ def print_pages(browser: str, page: Path, pdf: Path) -> None:
             display_header_footer=True, header_template="<span></span>", footer_template=FOOTER,
         )  # fmt: skip
         chromium.close()
+    # Chromium writes the structure for screen readers, tens of thousands of small objects, uncompressed.
+    with pikepdf.open(pdf, allow_overwriting_input=True) as document:
+        document.save(object_stream_mode=pikepdf.ObjectStreamMode.generate)
 
 
 def main() -> int:

@@ -17,15 +17,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from transformer.tutor.claims import TRACE
+from tools.claims import outcomes
 
 SEEDS = re.compile(r"^SEEDS = range\((\d+)\)$", re.MULTILINE)
-
-
-def outcomes(notebook: NotebookNode) -> list[dict[str, str]]:
-    """What the executed notebook's claims came to, in order."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [output.metadata[TRACE] for output in outputs if TRACE in output.get("metadata", {})]
 
 
 def with_seeds(chapter: NotebookNode, first: int) -> tuple[NotebookNode, int]:

@@ -52,7 +52,7 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(QKᵀ/√d_k)V (paper §3.2.1, equation 1) by PyTorch's fused kernel.
 
-    query (…, T, K), key (…, S, K), value (…, S, V) → (…, T, V); `dropout` is the probability of dropping a
+    query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
     weight. Equals `attention_weights(query, key, mask) @ value`, in less memory; fully masked rows give zeros.
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores.

@@ -18,7 +18,9 @@ class Batch:
     """Some sentence pairs, padded to the longest: source (B, S) ends in EOS, target (B, T+1) runs BOS … EOS."""
 
     source: Tensor
+    """token ids (B, S)"""
     target: Tensor
+    """token ids (B, T+1)"""
 
     @property
     def target_in(self) -> Tensor:

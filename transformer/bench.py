@@ -36,8 +36,11 @@ from transformer.symbols import BOS, EOS, PAD
 from transformer.training import summed_loss, train
 
 Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
-LOSS = Callable[[nn.Module, Batch, float], Tensor]
+"""what can be measured, see BenchConfig.parts"""
+Loss = Callable[[nn.Module, Batch, float], Tensor]
+"""model, batch and label smoothing → the summed loss"""
 BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
+"""the beam search that is measured"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class BenchConfig:
     readme: Path | None = None
     """file in which the table replaces what stands between <!-- bench cpu --> (or cuda) and <!-- end -->"""
     model: TransformerConfig = MULTI30K.model
+    """whose speed is measured"""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,13 @@ class Row:
     """One line of the table."""
 
     what: str
+    """what was measured, and on what"""
     result: str
+    """the measured value, with its unit"""
     against: str = ""
+    """the other variant, and its value"""
     ratio: str = ""
+    """how much faster the first is"""
 
 
 class Reference(nn.Module):
@@ -124,7 +132,7 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def trainer(model: nn.Module, loss: LOSS, batches: Sequence[Batch], precision: str) -> Callable[[], None]:
+def trainer(model: nn.Module, loss: Loss, batches: Sequence[Batch], precision: str) -> Callable[[], None]:
     """A function that makes one update on each batch, in "fp32" or "bf16"."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
     kind = batches[0].source.device.type
@@ -352,6 +360,7 @@ PARTS: dict[str, Callable[[BenchConfig, torch.device], Iterator[Row]]] = {
     "profile": profile_rows,
     "gpu": gpu_rows,
 }
+"""what measures each part"""
 
 
 def bench(command: BenchConfig) -> str:

@@ -17,11 +17,14 @@ from transformer import grammar
 from transformer.pairs import Pair
 
 EMBEDDED_SIZES = {"train": 16_000, "val": 500, "test": 500, "comp": 500}
+"""sentence pairs in each split of the embedded corpus"""
 
 MULTI30K_URL = (
     "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
 )
+"""where Multi30k is fetched from"""
 MULTI30K_SPLITS = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+"""the splits of Multi30k, and the names of their files"""
 MULTI30K_SHA256 = {
     "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
     "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
@@ -33,6 +36,7 @@ MULTI30K_SHA256 = {
     "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
     "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
 }
+"""checksums of its files"""
 
 
 class CorpusUnavailable(RuntimeError):
@@ -44,11 +48,13 @@ class Corpus:
     """Sentence pairs in splits; "train", "val" and "test" are always there."""
 
     name: str
+    """"embedded", "multi30k", or the name of a folder"""
     source: str
     """language of the source, such as "en\""""
     target: str
     """language of the target, such as "de\""""
     splits: dict[str, list[Pair]]
+    """the sentence pairs of each split"""
 
     def __getitem__(self, split: str) -> list[Pair]:
         if split not in self.splits:
@@ -189,3 +195,4 @@ def read_lines(path: Path) -> list[str]:
 
 
 LOADERS: dict[str, Callable[[str, str], Corpus]] = {"embedded": load_embedded, "multi30k": load_multi30k}
+"""what loads a corpus that has a name, given the two languages"""

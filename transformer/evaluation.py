@@ -107,10 +107,15 @@ class Evaluation:
     """Everything `python -m transformer evaluate` reports."""
 
     bleu: Bleu
+    """of the translations against the references"""
     exact_match: float
+    """share of translations that are the reference, word for word"""
     token_accuracy: float
+    """teacher-forced: share of tokens whose likeliest prediction is right"""
     perplexity: float
+    """teacher-forced: e to the mean negative log-likelihood per token, without label smoothing"""
     translations: list[str]
+    """one for each pair, in order"""
 
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:

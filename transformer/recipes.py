@@ -20,13 +20,15 @@ class Recipe:
     """A corpus, how it is cut into tokens, a model (its vocab_size is the most that there may be), a training."""
 
     corpus: str
+    """embedded or multi30k"""
     tokenizer: Literal["bpe", "words"]
+    """byte-pair encoding, or every word of the training texts"""
     model: TransformerConfig
+    """the model's sizes"""
     training: TrainingConfig
+    """how it is trained"""
 
 
-# A small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
-# misconceived reasons"). A small vocabulary leaves more of the parameters to the layers.
 MULTI30K = Recipe(
     corpus="multi30k",
     tokenizer="bpe",
@@ -41,8 +43,9 @@ MULTI30K = Recipe(
         keep_last=10,
     ),
 )
+"""a small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
+misconceived reasons"); a small vocabulary leaves more of the parameters to the layers"""
 
-# Small random batches and no dropout: the text is generated, and there is no end of it.
 EMBEDDED = Recipe(
     corpus="embedded",
     tokenizer="words",
@@ -51,6 +54,7 @@ EMBEDDED = Recipe(
         steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, precision="fp32", validate_every=500
     ),
 )
+"""small random batches and no dropout: the text is generated, and there is no end of it"""
 
 
 def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:

@@ -37,6 +37,7 @@ class Run:
     """
 
     folder: Path
+    """where everything is kept; made when the training starts"""
     tokenizer: Tokenizer | None = None
     """saved with every checkpoint, so that a checkpoint can translate on its own"""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -84,6 +84,7 @@ WHEN_IT_DIVERGES = (
     "lower peak_rate, lengthen warmup or use precision fp32, then start again or go on from the last checkpoint "
     "with --resume"
 )
+"""what to do then, said by the error"""
 
 
 def noam(step: int, d_model: int, warmup: int) -> float:

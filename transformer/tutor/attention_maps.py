@@ -20,11 +20,13 @@ from transformer.tutor import charts
 from transformer.tutor.figures import PALETTE
 
 Kind = Literal["encoder", "decoder", "cross"]
+"""which of the three attentions"""
 NAMES: dict[Kind, str] = {
     "encoder": "encoder: source at source",
     "decoder": "decoder: target at earlier target",
     "cross": "decoder: target at source",
 }
+"""and what the menu calls them: who looks at whom"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Look:
     """One kind of attention in one pass, through all layers and heads."""
 
     queries: list[str]
+    """tokens that ask, T of them"""
     keys: list[str]
+    """tokens that are asked, S of them"""
     products: Tensor
     """the raw dot products q · k, (L, H, T, S)"""
     weights: Tensor

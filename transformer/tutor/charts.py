@@ -22,8 +22,10 @@ from transformer.tutor.figures import PALETTE
 SPECIFICATION = "application/vnd.vegalite.v6+json"
 """media type under which an output keeps the chart's Vega-Lite specification; `tools/pages.py` reads it"""
 
-INK = "currentColor"  # the colour of the text around the chart, dark by day and light by night
+INK = "currentColor"
+"""the colour of the text around the chart, dark by day and light by night"""
 FONT = "system-ui, sans-serif"
+"""of all that is written in charts"""
 _LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.15}
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 

@@ -27,9 +27,27 @@ class Claim:
     """One statement of the book, and where it comes from."""
 
     id: str
+    """a prefix for the chapter and a number, such as POS-4"""
     text: str
+    """what is claimed"""
     source: str
     """a section of the paper, "reader" for what its readers ask, "myth" for what they repeat and is not so"""
+    myth: str = ""
+    """what the claim refutes, or corrects where it is half true"""
+
+    @property
+    def chapter(self) -> int:
+        """The number of the chapter that proves it."""
+        return CHAPTERS[self.id.partition("-")[0]]
+
+
+CHAPTERS = {
+    prefix: number
+    for number, prefix in enumerate(
+        ["EMB", "POS", "ATT", "MSK", "MHA", "NRM", "NET", "TRN", "INF", "MT", "VIS", "WHY", "EXT"], start=1
+    )
+}
+"""the chapter of each prefix"""
 
 
 @cache
@@ -39,8 +57,9 @@ def claims() -> dict[str, Claim]:
     return {id: Claim(id, **fields) for id, fields in content.items()}
 
 
-CODE, EMPHASIS = re.compile(r"`([^`]+)`"), re.compile(r"\*([^*]+)\*")
+_CODE, _EMPHASIS = re.compile(r"`([^`]+)`"), re.compile(r"\*([^*]+)\*")
 MARKS = {"holds": "✓", "fails": "✗", "not run": "○"}
+"""the sign of each status"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +67,11 @@ class Outcome:
     """What came of a claim; shows itself as a line in notebooks, and in a terminal."""
 
     claim: Claim
+    """what was to be shown"""
     status: str
     """"holds", "fails" or "not run\""""
     evidence: str
+    """what was measured"""
 
     def __str__(self) -> str:
         return f"{MARKS[self.status]} {self.claim.id} {self.status}: {self.claim.text} [{self.evidence}]"
@@ -59,7 +80,7 @@ class Outcome:
         identity, status, text, evidence = (
             html.escape(part) for part in (self.claim.id, self.status, self.claim.text, self.evidence)
         )
-        text = EMPHASIS.sub(r"<em>\1</em>", CODE.sub(r"<code>\1</code>", text))
+        text = _EMPHASIS.sub(r"<em>\1</em>", _CODE.sub(r"<code>\1</code>", text))
         line = {
             "text/plain": str(self),
             "text/html": (

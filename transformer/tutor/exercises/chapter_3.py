@@ -130,7 +130,7 @@ def weights_and_values(draw: Draw) -> Iterator[Arguments]:
     hints=["Row t of the result is the sum over s of w[t, s] · v[s].", "That is a product of matrices."],
 )
 def mix_values(w, v):
-    """Mix the values v (…, S, V) with the weights w (…, T, S) of each query: (…, T, V)."""
+    """Mix the values v (…, S, d_v) with the weights w (…, T, S) of each query: (…, T, d_v)."""
     return w @ v
 
 

@@ -1,4 +1,4 @@
-"""What an exercise is: the book's answer, inputs to try it on, hints, and the mistakes that people make.
+"""What an exercise is: the book's answer, inputs to try it on, hints, and the mistakes that people make::
 
     @exercise("3.2", cases, hints=["…", "…"])
     def attention_weights(q, k):                     # the book's answer; its docstring is the task
@@ -24,8 +24,11 @@ import torch
 from torch import Tensor
 
 Function = Callable[..., Any]
+"""an answer, or the book's"""
 Arguments = tuple[Any, ...]
-COLUMNS = 74  # of a cell, on a page
+"""what an answer is tried with, in order"""
+COLUMNS = 74
+"""letters that fit a line of code on a page"""
 
 
 class Draw:
@@ -53,7 +56,9 @@ class Mistake:
     """A wrong answer, and what to say to whoever gives it."""
 
     text: str
+    """what is wrong, and what to do"""
     function: Function
+    """the wrong answer, to be recognised by what it returns"""
 
 
 @dataclass(eq=False)
@@ -61,14 +66,21 @@ class Exercise:
     """One exercise; see the module's docstring."""
 
     number: str
+    """chapter and place in it, such as 3.2"""
     reference: Function
+    """the right answer; its signature and docstring are those of the stub"""
     draw_cases: Callable[[Draw], Iterator[Arguments]]
+    """the arguments to try an answer with"""
     hints: Sequence[str]
+    """from a nudge to nearly the answer"""
     given: str = ""
     """the body of the stub where part of it is given: `name = ...` and `return ...` are the holes to fill"""
     single: list[Mistake] = field(default_factory=list)
+    """the known mistakes"""
     pairs: list[Mistake] = field(default_factory=list)
+    """two mistakes made at once"""
     right: list[Function] = field(default_factory=list)
+    """other right answers, which must pass"""
 
     @property
     def name(self) -> str:

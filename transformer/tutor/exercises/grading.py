@@ -39,8 +39,11 @@ class Finding:
     """What grading found: "todo", "right" or "wrong", the diagnosis, and lines that show the case."""
 
     status: str
+    """todo, right or wrong"""
     text: str = ""
+    """the diagnosis, in one or two sentences"""
     details: tuple[str, ...] = ()
+    """lines that show the case: input, expected, got"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,13 @@ class Run:
     """What came of one call: a value, or the kind of error and what to say of it."""
 
     value: Any = None
+    """what was returned"""
     error: str = ""
+    """the kind of failure, if it did not return"""
     story: str = ""
+    """what to say of the failure"""
     printed: str = ""
+    """what the answer printed"""
     changed: tuple[int, ...] = ()
     """which arguments are no longer what they were"""
 
@@ -277,6 +284,7 @@ def known_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
 # What can be said of any wrong answer
 
 Failure = tuple[Arguments, Run, Any]
+"""a case, what the answer made of it, and what was expected"""
 
 
 def generic(exercise: Exercise, failures: list[Failure]) -> str:

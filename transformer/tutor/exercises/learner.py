@@ -40,8 +40,11 @@ CHAPTERS = (
     chapter_9,
     chapter_10,
 )
+"""where exercises are declared"""
 MARKS = {"right": "✔", "wrong": "✘", "todo": "○"}
+"""the sign of each finding, for those who do not see its colour"""
 WORDS = {"right": "right", "wrong": "not yet", "todo": "your turn"}
+"""and its name, for the learner"""
 
 _solved: set[str] = set()  # in this session: all there is where nothing can be written
 _failures: Counter[str] = Counter()
@@ -107,6 +110,7 @@ class Progress:
     """How much of some chapters is solved: a line of text and a bar for each."""
 
     chapters: tuple[int, ...]
+    """whose exercises are counted"""
 
     def _rows(self) -> list[tuple[int, int, int]]:
         done, everything = solved(), exercises().values()
@@ -134,9 +138,13 @@ class Verdict:
     """What grading found, for the eyes of the learner; sign and words say what the colour says."""
 
     exercise: Exercise
+    """what was answered"""
     finding: Finding
+    """what grading found"""
     notes: tuple[str, ...] = ()
+    """what else there is to say, such as that progress cannot be kept"""
     progress: Progress | None = None
+    """of the chapter, after a right answer"""
 
     def __str__(self) -> str:
         status, one = self.finding.status, self.exercise

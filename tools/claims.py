@@ -1,0 +1,87 @@
+"""What the executed chapters proved: the tables of `book/claims.md`, and the claims that lack a proof."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from transformer.tutor.claims import MARKS, TRACE, Claim, claims
+
+Chapters = Mapping[Path, NotebookNode]
+"""the executed notebooks by the paths of their sources, such as `book/03_attention.ipynb`"""
+
+
+def outcomes(notebook: NotebookNode) -> list[dict[str, str]]:
+    """What an executed notebook's claims came to, in order."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.metadata[TRACE] for output in outputs if TRACE in output.get("metadata", {})]
+
+
+def proofs(chapters: Chapters) -> dict[str, dict[str, str]]:
+    """The outcome of each claim that the chapters verify."""
+    return {outcome["claim"]: outcome for chapter in chapters.values() for outcome in outcomes(chapter)}
+
+
+def unproved(chapters: Chapters) -> list[str]:
+    """The claims that belong to one of these chapters and that it does not verify."""
+    proved, written = proofs(chapters), {number(source) for source in chapters}
+    return [claim.id for claim in claims().values() if claim.chapter in written and claim.id not in proved]
+
+
+def number(source: Path) -> int:
+    """The number of a chapter."""
+    return int(source.name.partition("_")[0])
+
+
+def write_tables(page: Path, chapters: Chapters) -> None:
+    """Put the tables into the page, where comments stand for them."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in {"myths": myths(chapters), "claims": by_chapter(chapters)}.items():
+        text = text.replace(f"<!-- {name} -->", "\n".join(table))
+    page.write_text(text, encoding="utf-8")
+
+
+def myths(chapters: Chapters) -> Iterator[str]:
+    """A table of what is repeated and not so, and of what holds instead."""
+    yield from ("| what is said | what holds | measured in this build |", "|---|---|---|")
+    for identity, outcome in proofs(chapters).items():
+        if (claim := claims()[identity]).myth:
+            yield row(plain(claim.myth), f"{statement(claim)} {link(outcome)}", evidence(outcome))
+
+
+def by_chapter(chapters: Chapters) -> Iterator[str]:
+    """A table of claims for each chapter, in the order in which it proves them."""
+    for source, chapter in chapters.items():
+        title = re.search(r"^# (.+)$", chapter.cells[0].source, re.MULTILINE)[1]
+        yield from (f"### [{title}]({source.name})", "")
+        yield from ("| claim | what it says | from | measured in this build |", "|---|---|---|---|")
+        for outcome in outcomes(chapter):
+            claim = claims()[outcome["claim"]]
+            yield row(link(outcome), statement(claim), plain(claim.source), evidence(outcome))
+        yield ""
+
+
+def row(*cells: str) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def link(outcome: dict[str, str]) -> str:
+    """A sign for what came of a claim, and its name, which leads to the cell that verifies it."""
+    return f"{MARKS[outcome['status']]}\N{NO-BREAK SPACE}{{claim}}`{outcome['claim']}`"
+
+
+def evidence(outcome: dict[str, str]) -> str:
+    """What was measured, or that nothing was."""
+    return plain(outcome["evidence"] if outcome["status"] == "holds" else f"{outcome['status']}: {outcome['evidence']}")
+
+
+def statement(claim: Claim) -> str:
+    """The text of a claim; its code and its emphasis are marked as in Markdown."""
+    return re.sub(r"([|$<\[\]{}])", r"\\\1", claim.text)
+
+
+def plain(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([\\`*_|$<\[\]{}~])", r"\\\1", text)
