@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -12,6 +13,7 @@ from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tools import claims as proved
 from transformer.tutor import verify
 from transformer.tutor.claims import TRACE, Claim, ClaimError, Outcome, claims
 
@@ -46,6 +48,12 @@ def test_numbers_leave_no_gap():
     assert {prefix: sorted(found) for prefix, found in numbers.items()} == {
         prefix: list(range(1, len(found) + 1)) for prefix, found in numbers.items()
     }
+
+
+def test_what_is_called_a_myth_says_which_and_nothing_else_does():
+    for claim in claims().values():
+        called = "myth" in claim.source or "half true" in claim.source
+        assert bool(claim.myth) == called or claim.chapter > 10, claim.id
 
 
 # What verify does
@@ -147,3 +155,40 @@ def test_executed_notebook_keeps_every_outcome():
         ("EMB-1", "not run"),
         ("POS-1", "fails"),
     ]
+
+
+# The page of all claims
+
+
+def chapter(*outcomes: Outcome) -> nbformat.NotebookNode:
+    """An executed notebook in which these outcomes were shown."""
+    bundles = [outcome._repr_mimebundle_() for outcome in outcomes]
+    shown = [nbformat.v4.new_output("display_data", data, metadata=metadata) for data, metadata in bundles]
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell(outputs=shown)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def outcome(claim: str, status: str = "holds", evidence: str = "error 3e-08") -> Outcome:
+    return Outcome(claims()[claim], status, evidence)
+
+
+def test_claims_of_written_chapters_that_nothing_verifies_are_found():
+    of_chapter_1 = [claim for claim in claims() if claim.startswith("EMB-")]
+    source = Path("book/01_embeddings.ipynb")
+    assert proved.unproved({}) == []
+    assert proved.unproved({source: chapter()}) == of_chapter_1
+    assert proved.unproved({source: chapter(*(outcome(claim) for claim in of_chapter_1[1:]))}) == of_chapter_1[:1]
+    assert proved.unproved({source: chapter(*map(outcome, of_chapter_1))}) == []
+
+
+def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Path):
+    page = tmp_path / "claims.md"
+    page.write_text("# Claims\n\n<!-- myths -->\n\n<!-- claims -->\n")
+    shown = [outcome("POS-3", evidence="a|b *c* $d$ <e>"), outcome("POS-4", "not run", "Multi30k is absent")]
+    proved.write_tables(page, {Path("book/02_positional_encoding.ipynb"): chapter(*shown)})
+    myths, of_chapter = page.read_text().split("### [Title](02_positional_encoding.ipynb)")
+    assert claims()["POS-3"].myth in myths and "POS-4" not in myths
+    rows = of_chapter.strip().splitlines()[2:]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [5, 5]
+    assert "{claim}`POS-3`" in rows[0] and r"a\|b \*c\* \$d\$ \<e>" in rows[0]
+    assert "○" in rows[1] and "not run: Multi30k is absent" in rows[1]
