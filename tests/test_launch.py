@@ -70,6 +70,19 @@ def test_readme_leads_to_this_repository():
     assert len(chapters) == 2 and all((ROOT / chapter).exists() for chapter in chapters)
 
 
+def test_readme_shows_rows_of_its_own_measurements():
+    short, _, everything = (ROOT / "README.md").read_text(encoding="utf-8").partition("<details>")
+    rows = [line for line in short.splitlines() if line.startswith("|")]
+    assert len(rows) > 2
+    assert [row for row in rows if row not in everything] == [], "copy these rows from the table that bench has written"
+
+
+def test_files_that_the_readme_links_to_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(linked) > 5 and [name for name in linked if not (ROOT / name).exists()] == []
+
+
 def test_one_command_moves_everything(copy: Path):
     old, new = repository.full_name(copy), "Reader/the.fork"
     repository.move(copy, new)

@@ -74,7 +74,8 @@ def link(outcome: dict[str, str]) -> str:
 
 def evidence(outcome: dict[str, str]) -> str:
     """What was measured, or that nothing was."""
-    return plain(outcome["evidence"] if outcome["status"] == "holds" else f"{outcome['status']}: {outcome['evidence']}")
+    text = outcome["evidence"] if outcome["status"] == "holds" else f"{outcome['status']}: {outcome['evidence']}"
+    return plain(text).replace("|", "|\N{ZERO WIDTH SPACE}")  # where the signature of a score may break
 
 
 def statement(claim: Claim) -> str:
