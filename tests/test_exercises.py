@@ -336,6 +336,25 @@ def test_arrays_lists_and_other_dtypes_are_named(verdict: Callable[[Any], str]):
     assert "✔" in verdict(lambda k, d: np.float64(exercises()["position_dot"].reference(k, d)), "2.3")
 
 
+def test_answer_in_half_precision_is_told_so(verdict: Callable[[Any], str]):
+    said = verdict(lambda q, k: right_weights(q, k).half())
+    assert "right to the few digits of torch.float16: keep the inputs' dtype, torch.float32" in said
+    assert "few digits" not in verdict(lambda q, k: (q @ k.mT).softmax(-1).half())
+
+
+def test_settings_of_torch_are_left_as_they_were(verdict: Callable[[Any], str]):
+    def meddling(q, k):
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(1)
+        return right_weights(q, k)
+
+    torch.manual_seed(0)
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert "✔" in verdict(meddling)
+    assert torch.get_default_dtype() == torch.float32 and torch.equal(torch.rand(3), drawn)
+
+
 def test_result_that_carries_a_gradient_is_right(verdict: Callable[[Any], str]):
     assert "✔" in verdict(lambda q, k: right_weights(q.requires_grad_(), k))
 

@@ -139,11 +139,6 @@ def source_address(theme: dict[str, str], module: str, fullname: str) -> str | N
     return f"{theme['repository_url']}/{file}#L{first}-L{first + len(lines) - 1}"
 
 
-def mark_code(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Let single backticks mark code in docstrings, as they do in the book."""
-    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line) for line in lines]
-
-
 # Checks and hints: what the pages hold once all references are known
 
 
@@ -271,7 +266,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", ClaimRole())
     app.config.linkcode_resolve = lambda _, info: source_address(app.config.html_theme_options, **info)
-    app.connect("autodoc-process-docstring", mark_code)
     app.connect("env-purge-doc", forget_claims)
     app.connect("source-read", read_notebook)
     app.connect("missing-reference", find_claim)

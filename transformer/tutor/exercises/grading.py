@@ -30,6 +30,8 @@ loop that never ends must be interrupted by hand: the stop button, or Kernel →
 
 SMALL = 12
 """numbers; an input of no more is shown"""
+HALF = (torch.float16, torch.bfloat16)
+"""formats with too few digits to tell a right answer from a nearly right one"""
 LONGEST = 300
 """letters of what a function printed or raised, or of another long value, that are shown"""
 
@@ -163,11 +165,22 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
+@contextmanager
+def left_as_it_was() -> Iterator[None]:
+    """Whatever an answer does to torch's settings, the notebook's are as before: random state and default dtype."""
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
 def run(function: Function, case: Arguments, seed: int = 0) -> Run:
-    """Call a function on a copy of a case; its prints are caught, and the notebook's random state is untouched."""
+    """Call a function on a copy of a case; its prints are caught, and the notebook's settings are untouched."""
     arguments, printed = copy.deepcopy(case), io.StringIO()
     try:
-        with torch.random.fork_rng(devices=[]), redirect_stdout(printed), time_limit(TIME_LIMIT):
+        with left_as_it_was(), redirect_stdout(printed), time_limit(TIME_LIMIT):
             torch.manual_seed(seed)
             value = function(*arguments)
     except TooSlow as error:
@@ -309,6 +322,8 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
     if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
         kind = "NaN: 0/0, ∞ − ∞ or ∞/∞ happened" if value.isnan().any() else "inf: an overflow, or a division by 0"
         return f"Your result contains {kind} on the way, where every number should be finite."
+    if value.dtype in HALF and torch.allclose(value.double(), target.double(), 1e-2, 1e-2):
+        return f"The numbers are right to the few digits of {value.dtype}: keep the inputs' dtype, {target.dtype}."
     return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
 
 
