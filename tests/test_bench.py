@@ -122,7 +122,7 @@ def test_a_finished_run_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sum(record["cpu_seconds"] for record in records) > 0
     (row,) = run_rows(replace(QUICK, run=tmp_path / "run"), CPU)
     assert "4 updates in 0 CPU minutes" in row.what and "tok:13a" in row.what
-    assert row.result.startswith("beam 4 ") and row.against.startswith("greedy ")
+    assert row.result.startswith("beam 4, α = 1: ") and row.against.startswith("greedy ")
 
 
 def test_table_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -89,6 +89,7 @@ def test_one_command_moves_everything(copy: Path):
     assert repository.full_name(copy) == new
     texts = [file for file in copy.rglob("*") if file.suffix in {".yml", ".md", ".cff", ".ipynb"}]
     assert [file.name for file in texts if old in file.read_text(encoding="utf-8")] == []
+    assert "https://reader.github.io/the.fork/" in (copy / "README.md").read_text(encoding="utf-8")
     for notebook in (copy / "book").glob("*.ipynb"):
         cell = repository.set_up_cell(nbformat.read(notebook, as_version=4))
         assert cell is not None and f"https://github.com/{new}" in cell.source

@@ -132,8 +132,7 @@ def stage(root: Path, chapters: dict[Path, NotebookNode]) -> Path:
 def name_site(config_file: Path, running: str) -> None:
     """Give the pages the address of the GitHub Pages site of the repository `running` ("owner/name")."""
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    owner, name = running.split("/")
-    config["html"]["baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
+    config["html"]["baseurl"] = repository.site(running)
     config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """Keep the picture of the README: the attention of a translation, as the executed chapter 10 draws it.
 
-    python -m tools.picture      # after `make book`
+python -m tools.picture      # after `make book`
 """
 
 import nbformat

@@ -56,6 +56,12 @@ def put_set_up_cell(notebook: NotebookNode, name: str) -> None:
     cell.source, cell.metadata = set_up_source(name), nbformat.from_dict(METADATA)
 
 
+def site(name: str) -> str:
+    """The address of the GitHub Pages site of the repository `name`."""
+    owner, _, repository = name.partition("/")
+    return f"https://{owner.lower()}.github.io/{repository}/"
+
+
 def renew(root: Path) -> None:
     """Put the set-up cell into every notebook under `book/` that has another one or none."""
     for path in sorted((root / "book").glob("*.ipynb")):
@@ -74,7 +80,7 @@ def move(root: Path, name: str) -> None:
     for bearer in (root / bearer for bearer in BEARERS):
         if bearer.exists():
             text = bearer.read_text(encoding="utf-8")
-            bearer.write_text(text.replace(old, name), encoding="utf-8")
+            bearer.write_text(text.replace(old, name).replace(site(old), site(name)), encoding="utf-8")
     renew(root)
 
 

@@ -280,9 +280,9 @@ def run_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
     yield Row(
         f"Multi30k en→de, {step:,} updates in {minutes:.0f} CPU minutes: "
         f"sacreBLEU on test_2016_flickr ({scores['greedy'].signature})",
-        f"beam 4 {scores['beam 4'].score:.1f} ({seconds['beam 4']:.1f} s)",
+        f"beam 4, α = {BEAM.alpha:g}: {scores['beam 4'].score:.1f} ({seconds['beam 4']:.1f} s)",
         f"greedy {scores['greedy'].score:.1f} ({seconds['greedy']:.1f} s)",
-        f"{seconds['beam 4'] / seconds['greedy']:.1f}×",
+        f"{seconds['beam 4'] / seconds['greedy']:.1f}× the time",
     )
 
 

@@ -80,10 +80,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
 
 
-WHEN_IT_DIVERGES = (
-    "lower peak_rate, lengthen warmup or use precision fp32, then start again or go on from the last checkpoint "
-    "with --resume"
-)
+WHEN_IT_DIVERGES = "lower peak_rate, lengthen warmup or use precision fp32, in a new run (--resume keeps the settings)"
 """what to do then, said by the error"""
 
 
