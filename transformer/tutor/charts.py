@@ -1,4 +1,4 @@
-"""Interactive charts: Altair in the book's style, drawn the same way in notebooks and on the pages.
+"""Interactive charts: Altair in the book's style, drawn the same way in notebooks and on the pages::
 
     from transformer.tutor import charts
     charts.show(alt.Chart(data).mark_line().encode(x="d_k", y="entropy"), "How the entropy of softmax falls …")
