@@ -47,7 +47,7 @@ def myths(chapters: Chapters) -> Iterator[str]:
     yield from ("| what is said | what holds | measured in this build |", "|---|---|---|")
     for identity, outcome in proofs(chapters).items():
         if (claim := claims()[identity]).myth:
-            yield row(plain(claim.myth), f"{statement(claim)} {link(outcome)}", evidence(outcome))
+            yield row(plain(claim.myth), f"{link(outcome)} {statement(claim)}", evidence(outcome))
 
 
 def by_chapter(chapters: Chapters) -> Iterator[str]:
