@@ -28,7 +28,7 @@ test: $(INSTALLED) ## run every test, every notebook included
 	$(IN_VENV) -m pytest tests book --nbmake --nbmake-timeout=1200 --cov --cov-report=term
 
 quick: $(INSTALLED) ## run the quick tests, under two minutes
-	$(IN_VENV) -m pytest -m "not slow and not gates"
+	$(IN_VENV) -m pytest -m "not slow and not gates" -n 2 --dist loadfile
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
 	$(IN_VENV) -m codespell_lib

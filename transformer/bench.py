@@ -380,6 +380,7 @@ def bench(command: BenchConfig) -> str:
     threads_before = torch.get_num_threads()
     torch.set_num_threads(command.threads)
     try:
+        load_corpus(command.corpus)  # complain before the work here too
         torch.manual_seed(0)
         rows = [row for part in command.parts for row in PARTS[part](command, device)]
         rows += run_rows(command, device) if command.run is not None else []
