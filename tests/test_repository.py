@@ -102,14 +102,14 @@ def assigned(node: ast.stmt) -> list[str]:
     return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
-@pytest.mark.parametrize("module", DOCUMENTED, ids=identity)
+@pytest.mark.parametrize("module", MODULES, ids=identity)
 def test_public_names_are_documented(module: Path):
     tree = ast.parse(module.read_text(encoding="utf-8"))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     members = [node for scope in [tree, *classes] for node in scope.body]
     functions = [node for node in members if isinstance(node, ast.FunctionDef)]
     missing = [node.name for node in [*classes, *functions] if not ast.get_docstring(node)]
-    if module.stem not in SPEAKING_FOR_ITSELF:
+    if module in DOCUMENTED and module.stem not in SPEAKING_FOR_ITSELF:
         for scope in [tree, *classes]:
             for node, following in zip(scope.body, [*scope.body[1:], None], strict=True):
                 explained = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
