@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from tools.exercises import chapter_of
 from transformer.tutor.claims import MARKS, TRACE, Claim, claims
 
 Chapters = Mapping[Path, NotebookNode]
@@ -25,13 +26,8 @@ def proofs(chapters: Chapters) -> dict[str, dict[str, str]]:
 
 def unproved(chapters: Chapters) -> list[str]:
     """The claims that belong to one of these chapters and that it does not verify."""
-    proved, written = proofs(chapters), {number(source) for source in chapters}
+    proved, written = proofs(chapters), {chapter_of(source) for source in chapters}
     return [claim.id for claim in claims().values() if claim.chapter in written and claim.id not in proved]
-
-
-def number(source: Path) -> int:
-    """The number of a chapter."""
-    return int(source.name.partition("_")[0])
 
 
 def write_tables(page: Path, chapters: Chapters) -> None:

@@ -1,6 +1,8 @@
 """Keep the picture of the README: the attention of a translation, as the executed chapter 10 draws it.
 
-python -m tools.picture      # after `make book`
+    python -m tools.picture
+
+`make book` must have executed the chapter before.
 """
 
 import nbformat
