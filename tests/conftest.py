@@ -10,6 +10,8 @@ import torch
 from transformer.config import TransformerConfig
 from transformer.model import Transformer
 
+pytest_plugins = ["tools.clock"]
+
 torch.set_num_threads(1)  # sums in one order, and no quarrel over cores between processes
 # The same examples on every machine; no deadline, for a first call may have to load a kernel.
 hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)

@@ -1,4 +1,4 @@
-"""The repository keeps its own rules: the book's sources, the package's floors, the pins, the build."""
+"""The repository keeps its own rules: the book's sources, the package's floors, the pins."""
 
 import ast
 import json
@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 
@@ -149,102 +148,7 @@ def test_version_can_be_read_without_importing_the_package():
     assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", ast.literal_eval(versions[0]))
 
 
-# What the build executes again
-
-
-class Executor:
-    """Stands in for nbmake: writes an output into the notebook and counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls, self.works = 0, True
-
-    def __call__(self, path: Path) -> bool:
-        self.calls += 1
-        notebook = nbformat.read(path, as_version=4)
-        notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text=f"run {self.calls}")]
-        nbformat.write(notebook, path)
-        return self.works
-
-
-@pytest.fixture
-def small_book(tmp_path: Path) -> Path:
-    """A book of one notebook, with a package of one file; returns the notebook's path."""
-    for folder in ("book", "transformer"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "transformer" / "layers.py").write_text("WIDTH = 1\n")
-    shutil.copy(ROOT / "requirements.txt", tmp_path)
-    cells = [nbformat.v4.new_markdown_cell("Some prose."), nbformat.v4.new_code_cell("print('run')")]
-    source = tmp_path / "book" / "chapter.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
-    return source
-
-
-def build(source: Path, executor: Executor) -> str | None:
-    chapter = build_book.executed(source.parents[1], source, executor)
-    return chapter and chapter.cells[1].outputs[0].text
-
-
-def edit(source: Path, cell: int, text: str) -> None:
-    notebook = nbformat.read(source, as_version=4)
-    notebook.cells[cell].source = text
-    nbformat.write(notebook, source)
-
-
-def test_unchanged_chapter_is_not_executed_again(small_book: Path):
-    before, executor = small_book.read_bytes(), Executor()
-    assert build(small_book, executor) == build(small_book, executor) == "run 1"
-    assert small_book.read_bytes() == before
-
-
-def test_prose_is_renewed_without_execution(small_book: Path):
-    executor = Executor()
-    build(small_book, executor)
-    edit(small_book, 0, "Better prose.")
-    chapter = build_book.executed(small_book.parents[1], small_book, executor)
-    assert chapter is not None and executor.calls == 1
-    assert chapter.cells[0].source == "Better prose." and chapter.cells[1].outputs[0].text == "run 1"
-
-
-@pytest.mark.parametrize("changed", ["code", "package", "new weights", "pins", "setting"])
-def test_what_a_chapter_depends_on_makes_it_run_again(small_book: Path, changed: str, monkeypatch: pytest.MonkeyPatch):
-    root, executor = small_book.parents[1], Executor()
-    build(small_book, executor)
-    match changed:
-        case "code":
-            edit(small_book, 1, "print('walk')")
-        case "package":
-            (root / "transformer" / "layers.py").write_text("WIDTH = 2\n")
-        case "new weights":
-            (root / "transformer" / "model.safetensors").write_bytes(b"\0")
-        case "pins":
-            (root / "requirements.txt").write_text("torch==2.12.0\n")
-        case "setting":
-            monkeypatch.setenv("TRANSFORMER_DATA", "elsewhere")
-    assert build(small_book, executor) == "run 2"
-
-
-def test_progress_bar_leaves_one_line(small_book: Path):
-    def run(path: Path) -> bool:
-        notebook = nbformat.read(path, as_version=4)
-        bars = [nbformat.v4.new_output("stream", text=text) for text in ("\r 50%", "\r100%\n")]
-        notebook.cells[1].outputs = bars
-        nbformat.write(notebook, path)
-        return True
-
-    chapter = build_book.executed(small_book.parents[1], small_book, run)
-    assert chapter is not None
-    assert [output.text for output in chapter.cells[1].outputs] == ["100%\n"]
-
-
-def test_failed_chapter_leaves_nothing_that_looks_executed(small_book: Path):
-    executor = Executor()
-    build(small_book, executor)
-    edit(small_book, 1, "1 / 0")
-    executor.works = False
-    assert build(small_book, executor) is None
-    assert not list((small_book.parents[1] / "_build").rglob("*.ipynb"))
-    executor.works = True
-    assert build(small_book, executor) == "run 3"
+# The build
 
 
 def test_fork_leads_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

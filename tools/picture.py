@@ -2,14 +2,14 @@
 
     python -m tools.picture
 
-`make book` must have executed the chapter before.
+`make test` or `make book` must have executed the chapter before.
 """
 
 import nbformat
 
-from tools.build_book import ROOT
+from tools.chapters import ROOT, kept
 
-CHAPTER = ROOT / "_build" / "executed" / "book" / "10_translation.ipynb"
+CHAPTER = kept(ROOT, ROOT / "book" / "10_translation.ipynb")
 PICTURE = ROOT / "book" / "assets" / "translation.svg"
 NAME = 'glue("translation-attention"'
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pikepdf
 from playwright.sync_api import sync_playwright
 
-from tools.build_book import ROOT, build_html
+from tools.build_book import build_html
+from tools.chapters import ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FOOTER = '<div style="font-size: 8px; width: 100%; text-align: center"><span class="pageNumber"></span></div>'

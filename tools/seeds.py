@@ -4,7 +4,8 @@
     python -m tools.seeds book/03_attention.ipynb --seeds 100
 
 A chapter names its seeds in one line, `SEEDS = range(5)`. Here the line is replaced, the chapter executed, and so on
-until all seeds have been used; every claim is counted, and those that failed are listed with what was measured.
+until all seeds have been used; every claim is counted, and those that failed are listed with what was measured. The
+copies run side by side, as many as there are processors.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tools import chapters
 from tools.claims import outcomes
 
 SEEDS = re.compile(r"^SEEDS = range\((\d+)\)$", re.MULTILINE)
@@ -44,16 +45,17 @@ def main() -> int:
     options = parser.parse_args()
     chapter = nbformat.read(options.chapter, as_version=4)
     _, first = with_seeds(chapter, 0)
-    end, tried, failed = first + options.seeds, Counter[str](), []
+    end, copies, tried, failed = first + options.seeds, {}, Counter[str](), []
     while first < end:
         copy, n = with_seeds(chapter, first)
-        # A claim that fails stops its cell; the cells below must run all the same.
-        NotebookClient(copy, timeout=1200, allow_errors=True, resources={"metadata": {"path": "book"}}).execute()
+        copy.metadata["execution"] = {"allow_errors": True}  # a claim that fails stops its cell, and no other
+        copies[f"seeds {first} to {first + n - 1}.ipynb"] = copy
+        first += n
+    for name, copy in chapters.execute(options.chapter.parent, copies).items():
         for outcome in outcomes(copy):
             tried[outcome["claim"]] += 1
             if outcome["status"] == "fails":
-                failed.append(f"seeds {first} to {first + n - 1}: {outcome['claim']} fails: {outcome['evidence']}")
-        first += n
+                failed.append(f"{Path(name).stem}: {outcome['claim']} fails: {outcome['evidence']}")
     print("\n".join([f"{claim}: {times} times" for claim, times in tried.items()]))
     print("\n".join([*failed, f"{len(failed)} failures with {options.seeds} seeds"]))
     return int(bool(failed) or not tried)

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
 from tests.gates import gates
-from tools import build_book
+from tools import build_book, chapters
 
 pytestmark = pytest.mark.gates
 
@@ -25,15 +26,12 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = shutil.copytree(SOURCE, tmp_path_factory.mktemp("small") / "root")
     for name in SHARED:
         (root / name).parent.mkdir(exist_ok=True)
-        copy = shutil.copytree if (build_book.ROOT / name).is_dir() else shutil.copy
-        copy(build_book.ROOT / name, root / name)
-    chapters = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRANSFORMER_PROGRESS", str(root / "solved"))  # nobody has solved anything yet
-        for notebook in sorted((root / "book").glob("*.ipynb")):
-            chapters[notebook] = build_book.execute_copy(notebook, build_book.run_with_nbmake)
-            assert chapters[notebook] is not None, "a cell failed"
-    assert build_book.build_html(root, build_book.stage(root, chapters)), "the pages have warnings"
+        copy = shutil.copytree if (chapters.ROOT / name).is_dir() else shutil.copy
+        copy(chapters.ROOT / name, root / name)
+    sources = {path.name: nbformat.read(path, as_version=4) for path in chapters.sources(root)}
+    executed = {root / "book" / name: done for name, done in chapters.execute(root / "book", sources).items()}
+    assert all(map(chapters.finished, executed.values())), "a cell failed"
+    assert build_book.build_html(root, build_book.stage(root, executed)), "the pages have warnings"
     return root / "_build" / "html"
 
 

@@ -1,0 +1,97 @@
+"""Run every cell of a chapter once more, in the kernel that has just run the chapter to its end.
+
+A reader does this too: solves the exercises, goes back, and runs one earlier cell again, or all of them in order. Every
+name then has the value that the end of the chapter left it. So an exercise must not take a name that an earlier cell
+needs, a variable must not come to hold something of another kind, and a hook must not stay on a model.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from unittest.mock import patch
+
+from IPython import get_ipython
+from IPython.utils.capture import capture_output
+
+CPU_SECONDS = 0.5
+"""processor time that a cell gets: a training need not go to its end again to show that it begins as before"""
+
+
+class TimeUp(KeyboardInterrupt):
+    """Stops a cell as a reader would, so that no `except Exception` holds it up."""
+
+
+def close(sources: Sequence[str]) -> None:
+    """What a chapter that is executed closes with: print what it took, as JSON, and run its cells once more.
+
+    Raises RuntimeError that lists the cells that fail.
+    """
+    print(json.dumps({"cpu_seconds": time.process_time(), "peak_megabytes": peak_megabytes()}), flush=True)
+    run_again(sources)
+
+
+def run_again(sources: Sequence[str]) -> None:
+    """Run these cells in the current kernel without showing their outputs: each on its own, then all in order.
+
+    Raises RuntimeError that lists the cells that fail.
+    """
+    failures = [*_fail(sources, on_their_own=True), *_fail(sources, on_their_own=False)]
+    if failures:
+        raise RuntimeError("after the end of the chapter, these cells fail:\n\n" + "\n\n".join(failures))
+
+
+def _fail(sources: Sequence[str], on_their_own: bool) -> Iterator[str]:
+    """Run the cells and say which fail; on its own, each finds the names as the end of the chapter left them."""
+    names, stopped = get_ipython().user_ns, False
+    end = dict(names)
+    for number, source in enumerate(sources, 1):
+        if not source.strip():
+            continue
+        before = dict(names)
+        error = _error(source)
+        if isinstance(error, TimeUp):
+            names.update(before)
+            stopped = True
+        # What was stopped has trained in place what it should not have, so claims on it may fail from then on:
+        # they are judged by the first run.
+        elif error is not None and not (stopped and isinstance(error, AssertionError)):
+            way = "on its own" if on_their_own else "in order"
+            yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
+        if on_their_own:
+            names.clear()
+            names.update(end)
+
+
+def _error(source: str) -> BaseException | None:
+    """Run a cell; what stopped it, or None."""
+    shell, error = get_ipython(), TimeUp()
+    # A traceback goes round what captures outputs, and would pass for a failure of the cell that calls this.
+    with capture_output(), patch.object(shell, "showtraceback"), suppress(TimeUp), _at_most(CPU_SECONDS):
+        result = shell.run_cell(source)
+        error = result.error_before_exec or result.error_in_exec
+    return error
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had at once, in MB."""
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
