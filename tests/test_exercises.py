@@ -96,9 +96,9 @@ def right_weights(q, k):
 
 @EVERY
 def test_book_s_answer_is_right_and_fast(exercise: Exercise):
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert grading.grade(exercise, exercise.reference).status == "right"
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1  # the slowest takes a tenth of that
 
 
 @EVERY
@@ -288,7 +288,7 @@ def test_notebooks_run_unsolved_solved_and_full_of_mistakes(chapter: int):
     ]
     sources = [imports_before(notebook, places[0][0]), *[source for source, _ in cells]]
     filled = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(filled, timeout=60).execute()
+    NotebookClient(filled).execute()
     for cell, (_, expected) in zip(filled.cells[1:], cells, strict=True):
         assert expected in cell.outputs[0].data["text/plain"], cell.source
 
@@ -324,6 +324,20 @@ def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], m
             q = q * 1
 
     assert "No answer after 0.2 s" in verdict(stubborn)
+
+
+def test_waiting_is_not_computing_so_that_a_busy_machine_fails_nobody(
+    verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(grading, "TIME_LIMIT", 0.5)
+    pauses = iter([0.8])
+
+    def waiting(q, k):
+        time.sleep(next(pauses, 0))
+        return right_weights(q, k)
+
+    assert "✔" in verdict(waiting)
+    assert list(pauses) == []
 
 
 def test_prints_are_shown_with_the_failing_case_and_nowhere_else(verdict: Callable[[Any], str]):
@@ -567,11 +581,15 @@ ROUNDS = 40
 
 def solve_in_step(number: str, folder: Path, both: Any) -> None:
     """In another process: solve an exercise again and again, each time in a new folder, as soon as both are ready."""
-    for i in range(ROUNDS):
-        os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
-        learner._solved.clear()
-        both.wait(timeout=60)
-        check(number)(learner.find(number).reference)
+    try:
+        for i in range(ROUNDS):
+            os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
+            learner._solved.clear()
+            both.wait()
+            check(number)(learner.find(number).reference)
+    except BaseException:
+        both.abort()  # or else the other would wait for ever
+        raise
 
 
 def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
