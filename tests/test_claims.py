@@ -145,7 +145,7 @@ def test_executed_notebook_keeps_every_outcome():
     cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("verify('POS-1', False, 'error 0.5')")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     with pytest.raises(CellExecutionError, match="✗ POS-1 fails"):
-        NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+        NotebookClient(notebook, kernel_name="python3").execute()
     nbformat.validate(notebook)
     saved = json.loads(nbformat.writes(notebook))
     outputs = [output for cell in saved["cells"] for output in cell["outputs"]]

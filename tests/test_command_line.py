@@ -374,12 +374,11 @@ def test_ctrl_c_in_a_shell_saves_and_the_run_goes_on(command: Command, place: Pa
         text=True,
     )
     try:
-        give_up = time.monotonic() + 120
         while not (metrics := run / "metrics.jsonl").is_file() or not metrics.stat().st_size:
-            assert process.poll() is None and time.monotonic() < give_up
+            assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 130

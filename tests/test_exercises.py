@@ -24,9 +24,18 @@ from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
 from transformer.tutor.exercises.learner import UnknownExercise, exercises
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "book").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 EVERY = pytest.mark.parametrize("exercise", exercises().values(), ids=exercises().keys())
-CENTRAL = ("softmax", "attention_weights", "padding_mask", "causal_mask", "masked_softmax", "sinusoids", "split_heads")
+CENTRAL = {
+    "softmax",
+    "my_attention_weights",
+    "my_padding_mask",
+    "my_causal_mask",
+    "masked_softmax",
+    "my_sinusoids",
+    "my_split_heads",
+}
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
 EQUIVALENT = {
     ("cosine_neighbours", "-1  →  1"): "the table has two axes, so the last is number 1",
@@ -34,20 +43,20 @@ EQUIVALENT = {
     ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
         "a tensor of one number is taken for the number"
     ),
-    ("greedy", "int(step(tokens).argmax())  →  step(tokens).argmax()"): "tensors of one number in the list",
-    ("beam_search", "step(tokens).tolist()  →  step(tokens)"): "tensors of one number in the place of numbers",
-    ("beam_search", "0.0  →  1.0"): "a constant that is added to every total",
+    ("my_greedy", "int(step(tokens).argmax())  →  step(tokens).argmax()"): "tensors of one number in the list",
+    ("my_beam_search", "step(tokens).tolist()  →  step(tokens)"): "tensors of one number in the place of numbers",
+    ("my_beam_search", "0.0  →  1.0"): "a constant that is added to every total",
     (
-        "beam_search",
+        "my_beam_search",
         "-1  →  1",
     ): "a finished one left in the beam pushes out only what is less likely",
-    ("beam_search", "1  →  2"): "the same",
+    ("my_beam_search", "1  →  2"): "the same",
     ("top_p", "before >= p  →  before > p"): "they differ where a sum meets p to the last bit",
     ("clipped_precision", "len(ref) - n  →  len(ref) + n"): "shorter n-grams of the reference match none",
     ("clipped_precision", "1  →  2"): "the same",
-    ("bleu", "len(ref) - n  →  len(ref) + n"): "the same",
-    ("bleu", "1  →  2"): "the same",
-    ("bleu", "True  →  False"): "there are as many references as hypotheses",
+    ("my_bleu", "len(ref) - n  →  len(ref) + n"): "the same",
+    ("my_bleu", "1  →  2"): "the same",
+    ("my_bleu", "True  →  False"): "there are as many references as hypotheses",
 }
 """the mutants that are right answers, and why"""
 
@@ -63,7 +72,7 @@ def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def verdict(capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
-    """Grades an answer as attention_weights and gives back what the learner reads."""
+    """Grades an answer as my_attention_weights and gives back what the learner reads."""
 
     def read(answer: Any, number: str = "3.2") -> str:
         check(number)(answer)
@@ -87,9 +96,9 @@ def right_weights(q, k):
 
 @EVERY
 def test_book_s_answer_is_right_and_fast(exercise: Exercise):
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert grading.grade(exercise, exercise.reference).status == "right"
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1  # the slowest takes a tenth of that
 
 
 @EVERY
@@ -168,6 +177,16 @@ def test_numbers_leave_no_gap():
     assert list(by_chapter) == list(range(1, len(by_chapter) + 1))
     for chapter, numbers in by_chapter.items():
         assert numbers == [f"{chapter}.{i}" for i in range(1, len(numbers) + 1)]
+
+
+def test_no_exercise_has_the_name_of_what_the_package_has():
+    """A learner's function would take its place, and cells above the exercise could not be run again."""
+    package = ROOT / "transformer"
+    modules = set(package.rglob("*.py")) - set((package / "tutor" / "exercises").glob("*.py"))
+    nodes = [node for path in modules for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    taken = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert {name.removeprefix("my_") for name in exercises() if name.startswith("my_")} <= taken
+    assert taken.isdisjoint(exercises()), "call it my_…"
 
 
 # Notebooks
@@ -269,7 +288,7 @@ def test_notebooks_run_unsolved_solved_and_full_of_mistakes(chapter: int):
     ]
     sources = [imports_before(notebook, places[0][0]), *[source for source, _ in cells]]
     filled = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(filled, timeout=60).execute()
+    NotebookClient(filled).execute()
     for cell, (_, expected) in zip(filled.cells[1:], cells, strict=True):
         assert expected in cell.outputs[0].data["text/plain"], cell.source
 
@@ -305,6 +324,20 @@ def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], m
             q = q * 1
 
     assert "No answer after 0.2 s" in verdict(stubborn)
+
+
+def test_waiting_is_not_computing_so_that_a_busy_machine_fails_nobody(
+    verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(grading, "TIME_LIMIT", 0.5)
+    pauses = iter([0.8])
+
+    def waiting(q, k):
+        time.sleep(next(pauses, 0))
+        return right_weights(q, k)
+
+    assert "✔" in verdict(waiting)
+    assert list(pauses) == []
 
 
 def test_prints_are_shown_with_the_failing_case_and_nowhere_else(verdict: Callable[[Any], str]):
@@ -460,23 +493,23 @@ def test_single_numbers_are_compared_over_the_cases(verdict: Callable[[Any], str
 
 def test_verdict_shows_the_smallest_case_and_both_results(verdict: Callable[[Any], str]):
     out = verdict(lambda q, k: (q @ k.mT / q.size(-1)).softmax(-1))
-    assert out.startswith("✘ 3.2 attention_weights: not yet\nYou divide by d_k, expected √d_k.\n")
+    assert out.startswith("✘ 3.2 my_attention_weights: not yet\nYou divide by d_k, expected √d_k.\n")
     assert "Smallest failing case:\n  q = [[" in out and "\n  expected = [[" in out and "\n  yours = [[" in out
 
 
 def test_wrong_answer_stays_the_learner_s_and_right_one_too():
     wrong = lambda q, k: q  # noqa: E731
-    assert check("3.2")(wrong) is wrong and check("attention_weights")(right_weights) is right_weights
+    assert check("3.2")(wrong) is wrong and check("my_attention_weights")(right_weights) is right_weights
 
 
 def test_check_works_as_a_plain_call(capsys: pytest.CaptureFixture[str]):
-    check(exercises()["attention_weights"].reference)
-    assert capsys.readouterr().out.startswith("✔ 3.2 attention_weights: right\nChapter 3: 1 of 7 solved ■□□□□□□")
+    check(exercises()["my_attention_weights"].reference)
+    assert capsys.readouterr().out.startswith("✔ 3.2 my_attention_weights: right\nChapter 3: 1 of 7 solved ■□□□□□□")
 
 
 def test_unknown_names_list_the_near_ones():
-    with pytest.raises(UnknownExercise, match="'atention_weights'; did you mean attention_weights"):
-        check("atention_weights")
+    with pytest.raises(UnknownExercise, match="'attention_weights'; did you mean my_attention_weights"):
+        check("attention_weights")
     with pytest.raises(UnknownExercise, match=r"'9\.77'"):
         hint("9.77")
     with pytest.raises(UnknownExercise, match="'right_weights'"):
@@ -488,7 +521,7 @@ def test_unknown_names_list_the_near_ones():
 def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: Callable[[Any], str]):
     state = torch.get_rng_state()
     answer = lambda q, k: right_weights(q, k) * torch.rand(1)  # noqa: E731
-    offer = '\nhint("attention_weights") gives you a hint (from transformer.tutor import hint).'
+    offer = '\nhint("my_attention_weights") gives you a hint (from transformer.tutor import hint).'
     assert verdict(answer) == verdict(answer).replace(offer, "")
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -513,9 +546,9 @@ def test_ellipsis_in_an_index_is_no_hole(body: str):
 def test_hint_is_offered_after_two_failures_and_given_one_at_a_time(
     verdict: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
 ):
-    offer = 'hint("attention_weights") gives you a hint (from transformer.tutor import hint).'
+    offer = 'hint("my_attention_weights") gives you a hint (from transformer.tutor import hint).'
     assert offer not in verdict(lambda q, k: q) and offer in verdict(lambda q, k: q)
-    for asked in ("attention_weights", "3.2"):
+    for asked in ("my_attention_weights", "3.2"):
         hint(asked)
     first, second = capsys.readouterr().out.splitlines()
     assert "hint 1 of 2" in first and "hint 2 of 2" in second and "solution is folded" in second
@@ -525,7 +558,14 @@ def test_success_stays_after_a_redefinition_and_a_restart(verdict: Callable[[Any
     verdict(right_weights)
     assert "solved it before" in verdict(lambda q, k: q)
     learner._solved.clear()
-    assert learner.solved() == {"attention_weights"}
+    assert learner.solved() == {"my_attention_weights"}
+
+
+def test_what_was_solved_under_its_old_name_still_counts(own_progress: Path):
+    own_progress.mkdir()
+    for name in ("attention_weights", "mix_values", "my_softmax"):
+        (own_progress / name).touch()
+    assert learner.solved() == {"my_attention_weights", "mix_values"}
 
 
 def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path):
@@ -533,7 +573,7 @@ def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path
     learner._solved.clear()  # another kernel, which has read nothing of the first
     check("3.3")(lambda w, v: w @ v)
     learner._solved.clear()
-    assert learner.solved() == {"attention_weights", "mix_values"}
+    assert learner.solved() == {"my_attention_weights", "mix_values"}
 
 
 ROUNDS = 40
@@ -541,11 +581,15 @@ ROUNDS = 40
 
 def solve_in_step(number: str, folder: Path, both: Any) -> None:
     """In another process: solve an exercise again and again, each time in a new folder, as soon as both are ready."""
-    for i in range(ROUNDS):
-        os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
-        learner._solved.clear()
-        both.wait(timeout=60)
-        check(number)(learner.find(number).reference)
+    try:
+        for i in range(ROUNDS):
+            os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
+            learner._solved.clear()
+            both.wait()
+            check(number)(learner.find(number).reference)
+    except BaseException:
+        both.abort()  # or else the other would wait for ever
+        raise
 
 
 def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -565,7 +609,7 @@ def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, 
 def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: Path, verdict: Callable[[Any], str]):
     own_progress.write_text("a file where the folder should be")
     assert "Chapter 3: 1 of 7 solved" in verdict(right_weights)
-    assert learner.solved() == {"attention_weights"}
+    assert learner.solved() == {"my_attention_weights"}
 
 
 def test_progress_lists_every_chapter(capsys: pytest.CaptureFixture[str]):

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,25 @@ MAY_IMPORT_TUTOR = {"__main__.py", "bench.py"}
 # Exercises document themselves in notebooks, and their answers are not for the pages.
 DOCUMENTED = [module for module in MODULES if not module.name.startswith("chapter_")]
 SPEAKING_FOR_ITSELF = {"__main__", "grammar"}  # settings of commands that hold settings of their own; lists of words
+
+# What may be imported without being a dependency, and what is declared without being imported; and why.
+OPTIONAL = {
+    "matplotlib-inline": "figures.py goes without it; IPython brings it into every notebook",
+    "vl-convert-python": "only charts that must do without a network need it",
+}
+NOT_IMPORTED = {
+    "jupyter-book": "a command",
+    "jupyterlab": "a command",
+    "ruff": "a command",
+    "codespell": "a command",
+    "nbstripout": "a command",
+    "ipykernel": "what runs a notebook",
+    "sphinxcontrib-bibtex": "an extension that _config.yml names",
+    "nbmake": "a plugin of pytest",
+    "pytest-cov": "a plugin of pytest",
+    "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
+}
 
 
 def identity(path: Path) -> str:
@@ -127,18 +147,51 @@ def test_every_module_has_its_place_on_the_api_pages():
 # The installation
 
 
-def requirement_names(lines: list[str], pattern: str) -> set[str]:
-    names = {match[1].lower() for line in lines if (match := re.match(pattern, line))}
-    assert names
-    return names
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> dict[str, set[str]]:
+    """The names of the distributions that pyproject.toml asks for: of the package, and of each extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"package": project["dependencies"], **project["optional-dependencies"]}
+    return {group: {normalised(re.match(r"[\w.-]+", line)[0]) for line in lines} for group, lines in groups.items()}
 
 
 def test_pins_cover_what_the_project_asks_for():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    asked = requirement_names([*project["dependencies"], *extras["book"], *extras["test"]], r"([\w-]+)")
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert asked <= requirement_names(lines, r"([\w-]+)==[\w.]+$")
+    pinned = {normalised(match[1]) for line in lines if (match := re.match(r"([\w.-]+)==[\w.]+$", line))}
+    assert set.union(*declared().values()) <= pinned
+
+
+def distribution(module: str, installed: dict[str, list[str]]) -> str:
+    """What to install for a module: of several that share a namespace, the one with the module's own name."""
+    top, both = module.partition(".")[0], normalised(".".join(module.split(".")[:2]))
+    found = {normalised(name) for name in installed.get(top, [top])}
+    return both if both in found else min(found)
+
+
+def third_party(folder: str) -> set[str]:
+    """The distributions that the modules in a folder import."""
+    own, installed = {"transformer", "tools", "tests"}, packages_distributions()
+    files = (path for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
+    found = {module for path in files for module in imports(path)}
+    foreign = {module for module in found if module.partition(".")[0] not in sys.stdlib_module_names | own}
+    return {distribution(module, installed) for module in foreign}
+
+
+def test_what_is_imported_is_declared():
+    asked = declared()
+    assert third_party("transformer") - set(OPTIONAL) <= asked["package"]
+    assert third_party("tools") <= asked["package"] | asked["book"]
+    assert third_party("tests") <= asked["package"] | asked["book"] | asked["test"]
+
+
+def test_what_is_declared_is_imported_or_has_a_reason():
+    imported = set.union(*(third_party(folder) for folder in ("transformer", "tools", "tests")))
+    asked = set.union(*declared().values())
+    assert asked - imported == set(NOT_IMPORTED)
+    assert set(OPTIONAL) <= third_party("transformer") - declared()["package"]
 
 
 def test_version_can_be_read_without_importing_the_package():

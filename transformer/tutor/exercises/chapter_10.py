@@ -98,7 +98,7 @@ def corpora(draw: Draw) -> Iterator[Arguments]:
         "The brevity penalty is exp(1 − r/h) where the hypotheses' words h are fewer than the references' r, else 1.",
     ],
 )
-def bleu(hyps, refs):
+def my_bleu(hyps, refs):
     """Corpus BLEU from 0 to 100 of hypotheses with one reference each, lists of words: the geometric mean of the
     clipped precisions for n = 1 to 4, counted over the whole corpus, times the brevity penalty. Every n has a hit."""
     logs = []
@@ -142,7 +142,7 @@ def _brevity_per_sentence(hyps, refs):
     return _bleu(hyps, refs, long=True) * sum(penalty) / len(penalty)
 
 
-bleu.knobs(
+my_bleu.knobs(
     _bleu,
     long="The brevity penalty is missing: hypotheses that leave words out have it too easy.",
     mean="You take the arithmetic mean of the precisions, expected the geometric one.",
@@ -150,14 +150,14 @@ bleu.knobs(
     share="Your result is a share, expected 0 to 100.",
     three="You count up to n = 3, expected 4.",
 )
-bleu.mistakes(
+my_bleu.mistakes(
     {
         "You take the mean of the sentences' scores: BLEU adds the counts up over the corpus first.": _per_sentence,
         "The brevity penalty compares the lengths of the whole corpus, not of each sentence.": _brevity_per_sentence,
         "No clipping: an n-gram counts at most as often as in the reference.": lambda h, r: _bleu(h, r, unclipped=True),
     }
 )
-bleu.also_right(_bleu)
+my_bleu.also_right(_bleu)
 
 
 def vocabularies(draw: Draw) -> Iterator[Arguments]:

@@ -27,7 +27,7 @@ def tables(draw: Draw) -> Iterator[Arguments]:
         return ...  # (n, d)
     """,
 )
-def sinusoids(n, d):
+def my_sinusoids(n, d):
     """The table (n, d) of paper §3.5: PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same), p from 0."""
     position = torch.arange(n)[:, None]  # (n, 1)
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d/2,)
@@ -49,7 +49,7 @@ def _own_frequencies(n, d):
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos())
 
 
-sinusoids.knobs(
+my_sinusoids.knobs(
     _sinusoids,
     halves="All sines come first, then all cosines: that is the layout of tensor2tensor; the paper alternates them.",
     slow="The exponent is i/d, expected 2i/d: half of your frequencies are missing.",
@@ -58,7 +58,7 @@ sinusoids.knobs(
     grows="Your frequencies grow with i: divide by 10000^(2i/d), or give the exponent a minus.",
     base="The base is 1000, expected 10000.",
 )
-sinusoids.mistakes(
+my_sinusoids.mistakes(
     {"A cosine has another frequency than the sine beside it: both use 2i, the even one.": _own_frequencies}
 )
 
@@ -70,7 +70,7 @@ def _with_slices(n, d):
     return table
 
 
-sinusoids.also_right(_with_slices)
+my_sinusoids.also_right(_with_slices)
 
 
 def shifts(draw: Draw) -> Iterator[Arguments]:
@@ -159,7 +159,7 @@ position_dot.knobs(
     slow="The exponent is i/d, expected 2i/d.",
 )
 position_dot.also_right(
-    lambda k, d: float(sinusoids.reference(abs(k) + 1, d)[0] @ sinusoids.reference(abs(k) + 1, d)[abs(k)]),
+    lambda k, d: float(my_sinusoids.reference(abs(k) + 1, d)[0] @ my_sinusoids.reference(abs(k) + 1, d)[abs(k)]),
     lambda k, d: sum(torch.cos(torch.tensor(k / 10000 ** (2 * i / d))) for i in range(d // 2)),
 )
 

@@ -78,7 +78,7 @@ def queries_and_keys(draw: Draw) -> Iterator[Arguments]:
         return ...
     """,
 )
-def attention_weights(q, k):
+def my_attention_weights(q, k):
     """softmax(QKᵀ/√d_k) for queries (…, T, K) and keys (…, S, K): (…, T, S), row t says where query t looks."""
     scores = q @ k.mT / math.sqrt(q.size(-1))
     return scores.softmax(-1)
@@ -91,7 +91,7 @@ def _weights(q, k, axis=False, unscaled=False, whole=False, multiplied=False, le
     return (scores * factor if multiplied else scores / factor).softmax(-2 if axis else -1)
 
 
-attention_weights.knobs(
+my_attention_weights.knobs(
     _weights,
     axis="Your weights sum to 1 over the queries: the softmax is on the wrong axis.",
     unscaled="The scores are not scaled: divide by √d_k before the softmax.",
@@ -99,7 +99,7 @@ attention_weights.knobs(
     multiplied="You multiply by the scale, expected a division.",
     length="You scale by the number of keys, expected d_k, the size of a key.",
 )
-attention_weights.mistakes(
+my_attention_weights.mistakes(
     {
         "Rows and columns are exchanged: rows are queries, columns are keys.": (
             lambda q, k: (k @ q.mT / math.sqrt(q.size(-1))).softmax(-1)
@@ -110,7 +110,7 @@ attention_weights.mistakes(
         ),
     }
 )
-attention_weights.also_right(
+my_attention_weights.also_right(
     lambda q, k: torch.einsum("...tk,...sk->...ts", q, k).div(q.size(-1) ** 0.5).softmax(-1),
     lambda q, k: F.scaled_dot_product_attention(q, k, torch.eye(k.size(-2)).to(q).expand(*k.shape[:-1], -1)),
     lambda q, k: F.softmax((q / q.size(-1) ** 0.25) @ (k / k.size(-1) ** 0.25).transpose(-2, -1), -1),

@@ -20,7 +20,7 @@ def padded(draw: Draw) -> Iterator[Arguments]:
     padded,
     hints=["A word may be attended to where ids != pad.", "mask[:, None, None, :] adds axes for heads and queries."],
 )
-def padding_mask(ids, pad):
+def my_padding_mask(ids, pad):
     """The mask of ids (B, S) that hides padding from every head and query: (B, 1, 1, S), True at real words."""
     return (ids != pad)[:, None, None, :]
 
@@ -31,13 +31,13 @@ def _padding(ids, pad, inverted=False, queries=False, zero=False):
     return real[:, None, :, None] if queries else real[:, None, None, :]
 
 
-padding_mask.knobs(
+my_padding_mask.knobs(
     _padding,
     inverted="The mask is inverted: True means 'may be attended to'.",
     queries="Your shape is (B, 1, S, 1): that masks queries, not keys. Keys are the last axis.",
     zero="You compare with 0, whatever pad is: compare with pad.",
 )
-padding_mask.mistakes(
+my_padding_mask.mistakes(
     {
         "The axes for heads and queries are missing: (B, S) would be laid against (T, S).": lambda ids, pad: ids != pad,
         "One axis is missing: (B, 1, S) lays the sentences against the heads.": lambda ids, pad: (ids != pad)[:, None],
@@ -46,7 +46,7 @@ padding_mask.mistakes(
         ).masked_fill(ids == pad, -math.inf)[:, None, None, :],
     }
 )
-padding_mask.also_right(
+my_padding_mask.also_right(
     lambda ids, pad: ids.ne(pad).view(ids.size(0), 1, 1, -1),
     lambda ids, pad: ~(ids == pad).unsqueeze(1).unsqueeze(1),
 )
@@ -65,7 +65,7 @@ def lengths(draw: Draw) -> Iterator[Arguments]:
         "tril keeps what is on and below the diagonal.",
     ],
 )
-def causal_mask(n):
+def my_causal_mask(n):
     """The mask (1, 1, n, n) that hides the future: True where the key is no later than the query."""
     return torch.ones(n, n, dtype=torch.bool).tril()[None, None]
 
@@ -76,14 +76,14 @@ def _causal(n, future=False, strict=False, ahead=False, flat=False):
     return mask if flat else mask[None, None]
 
 
-causal_mask.knobs(
+my_causal_mask.knobs(
     _causal,
     future="Your words see the future and not the past: the upper triangle is on.",
     strict="No word sees itself, and the first sees nothing: its row would become NaN. Keep the diagonal.",
     ahead="Every word sees one word ahead, the very one it must predict: stop at the diagonal.",
     flat="The axes for batch and heads are missing: (1, 1, n, n).",
 )
-causal_mask.mistakes(
+my_causal_mask.mistakes(
     {
         "This marks what is hidden: the mask is inverted, True means 'may be attended to'.": lambda n: torch.ones(
             n, n, dtype=torch.bool
@@ -96,7 +96,7 @@ causal_mask.mistakes(
         ),
     }
 )
-causal_mask.also_right(
+my_causal_mask.also_right(
     lambda n: (torch.arange(n)[:, None] >= torch.arange(n))[None, None],
     lambda n: torch.tensor([[[[key <= query for key in range(n)] for query in range(n)]]]),
 )
@@ -213,6 +213,6 @@ decoder_mask.mistakes(
     }
 )
 decoder_mask.also_right(
-    lambda ids, pad: padding_mask.reference(ids, pad) * causal_mask.reference(ids.size(1)),
+    lambda ids, pad: my_padding_mask.reference(ids, pad) * my_causal_mask.reference(ids.size(1)),
     lambda ids, pad: torch.stack([(row != pad).expand(len(row), -1).tril()[None] for row in ids]),
 )

@@ -28,12 +28,12 @@ def features(draw: Draw) -> Iterator[Arguments]:
         return ...  # (B, h, T, D // h)
     """,
 )
-def split_heads(x, h):
+def my_split_heads(x, h):
     """Cut the features of x (B, T, D) into h heads: (B, h, T, D/h); head 0 takes the first D/h features."""
     return x.unflatten(-1, (h, -1)).transpose(1, 2)
 
 
-split_heads.mistakes(
+my_split_heads.mistakes(
     {
         "You view x as (B, h, T, K) at once: that cuts *time*, and a head gets parts of several words.": lambda x, h: (
             x.reshape(x.size(0), h, x.size(1), -1)
@@ -55,7 +55,7 @@ split_heads.mistakes(
         ),
     }
 )
-split_heads.also_right(
+my_split_heads.also_right(
     lambda x, h: x.view(x.size(0), x.size(1), h, x.size(2) // h).permute(0, 2, 1, 3),
     lambda x, h: torch.stack(x.chunk(h, -1), 1),
 )
@@ -71,12 +71,12 @@ def heads(draw: Draw) -> Iterator[Arguments]:
     heads,
     hints=["Undo the split, in the opposite order.", "transpose(1, 2) first; then flatten(2) joins the last two axes."],
 )
-def merge_heads(x):
+def my_merge_heads(x):
     """Lay the heads of x (B, h, T, K) side by side again, head 0 first: (B, T, h·K)."""
     return x.transpose(1, 2).flatten(2)
 
 
-merge_heads.mistakes(
+my_merge_heads.mistakes(
     {
         "You flatten before the heads are back behind the words: that mixes *time*. Transpose first.": lambda x: (
             x.reshape(x.size(0), x.size(2), -1)
@@ -90,7 +90,7 @@ merge_heads.mistakes(
         "The heads are transposed, but not yet joined: (B, T, h, K).": lambda x: x.transpose(1, 2),
     }
 )
-merge_heads.also_right(
+my_merge_heads.also_right(
     lambda x: x.permute(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1),
     lambda x: torch.cat(list(x.unbind(1)), -1),
 )

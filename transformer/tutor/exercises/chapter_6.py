@@ -27,7 +27,7 @@ def vectors(draw: Draw) -> Iterator[Arguments]:
         return ...
     """,
 )
-def layer_norm(x, gain, bias, eps):
+def my_layer_norm(x, gain, bias, eps):
     """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,)."""
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
@@ -41,13 +41,13 @@ def _layer_norm(x, gain, bias, eps, unbiased=False, outside=False, inverted=Fals
     return bias * normal + gain if inverted else gain * normal + bias
 
 
-layer_norm.knobs(
+my_layer_norm.knobs(
     _layer_norm,
     unbiased="Your variance divides by d − 1, expected d: use correction=0.",
     outside="ε stands outside the root: add it to the variance.",
     inverted="Gain and bias have changed places: the gain multiplies, the bias is added.",
 )
-layer_norm.mistakes(
+my_layer_norm.mistakes(
     {
         "You normalise over the batch, which is BatchNorm: take mean and variance over the last axis.": (
             lambda x, gain, bias, eps: gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
@@ -66,7 +66,7 @@ layer_norm.mistakes(
         ),
     }
 )
-layer_norm.also_right(
+my_layer_norm.also_right(
     lambda x, gain, bias, eps: F.layer_norm(x, x.shape[-1:], gain, bias, eps),
     lambda x, gain, bias, eps: torch.addcmul(
         bias, gain, (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + eps).sqrt()

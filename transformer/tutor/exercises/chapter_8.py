@@ -171,12 +171,12 @@ def moments(draw: Draw) -> Iterator[Arguments]:
         "The smaller of the two is in force. Multiply it by d^-0.5.",
     ],
 )
-def noam(step, d, warmup):
+def my_noam(step, d, warmup):
     """The learning rate of update `step`, from 1, for d_model = d, paper §5.3, equation 3."""
     return d**-0.5 * min(step**-0.5, step * warmup**-1.5)
 
 
-noam.mistakes(
+my_noam.mistakes(
     {
         "You take the larger branch: that rate grows for ever. Take the smaller.": lambda step, d, warmup: (
             d**-0.5 * max(step**-0.5, step * warmup**-1.5)
@@ -197,7 +197,7 @@ noam.mistakes(
         ),
     }
 )
-noam.also_right(
+my_noam.also_right(
     lambda step, d, warmup: (d * warmup) ** -0.5 * (step / warmup if step < warmup else (warmup / step) ** 0.5)
 )
 

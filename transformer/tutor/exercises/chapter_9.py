@@ -63,7 +63,7 @@ def writers(draw: Draw) -> Iterator[Arguments]:
         return tokens[1:]
     """,
 )
-def greedy(step, bos, eos, max_len):
+def my_greedy(step, bos, eos, max_len):
     """What greedy search writes, a list without bos and eos, at most max_len tokens. step(tokens) takes the list of
     all tokens so far, from bos on, and returns the log-probabilities (V,) of the next."""
     tokens = [bos]
@@ -87,7 +87,7 @@ def _greedy(step, bos, eos, max_len, endless=False, last=False, marks=False, lea
     return tokens if marks else tokens[1:]
 
 
-greedy.knobs(
+my_greedy.knobs(
     _greedy,
     endless="You do not stop at eos: what comes after it belongs to no sentence.",
     last="You feed the last token only: the next one depends on all tokens so far.",
@@ -108,7 +108,7 @@ def _greedy_with_tensors(step, bos, eos, max_len):
     return tokens[1:].tolist()
 
 
-greedy.also_right(_greedy_with_tensors)
+my_greedy.also_right(_greedy_with_tensors)
 
 
 def caches(draw: Draw) -> Iterator[Arguments]:
@@ -194,7 +194,7 @@ def searches(draw: Draw) -> Iterator[Arguments]:
         "Those that end in eos leave the beam with their total; return the best of them.",
     ],
 )
-def beam_search(step, bos, eos, k, max_len):
+def my_beam_search(step, bos, eos, k, max_len):
     """The best hypothesis of a beam of k, a list without bos and eos. Of all continuations of the beam the k likeliest
     stay; those that end in eos are finished and leave it. After max_len steps, or when the beam is empty, the
     likeliest finished one wins, or the likeliest open one where none has finished. step as in 9.1."""
@@ -229,7 +229,7 @@ def _beam(step, bos, eos, k, max_len, own=False, adds=False, last=False, one=Fal
     return tokens if marks else [token for token in tokens[1:] if token != eos]
 
 
-beam_search.knobs(
+my_beam_search.knobs(
     _beam,
     own="Each hypothesis keeps its own best continuation: that is k greedy searches. All of them must compete.",
     adds="You add probabilities: they multiply. Add their logarithms.",
@@ -256,7 +256,7 @@ def _beam_with_heap(step, bos, eos, k, max_len):
     return tokens[1:-1] if tokens[-1] == eos else tokens[1:]
 
 
-beam_search.also_right(_beam_with_heap)
+my_beam_search.also_right(_beam_with_heap)
 
 
 def totals(draw: Draw) -> Iterator[Arguments]:

@@ -1,14 +1,16 @@
 """What an exercise is: the book's answer, inputs to try it on, hints, and the mistakes that people make::
 
     @exercise("3.2", cases, hints=["…", "…"])
-    def attention_weights(q, k):                     # the book's answer; its docstring is the task
+    def my_attention_weights(q, k):                  # the book's answer; its docstring is the task
         return (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1)
 
-    attention_weights.mistakes({"what to say": lambda q, k: …})
-    attention_weights.knobs(wrong, axis="what to say", unscaled="what to say")
-    attention_weights.also_right(lambda q, k: …)
+    my_attention_weights.mistakes({"what to say": lambda q, k: …})
+    my_attention_weights.knobs(wrong, axis="what to say", unscaled="what to say")
+    my_attention_weights.also_right(lambda q, k: …)
 
-The answers have no annotations, so that a stub made from one runs in a notebook that has imported nothing.
+An exercise that writes again what the package has is called my_…, so that the learner's function never takes the place
+of the package's. The answers have no annotations, so that a stub made from one runs in a notebook that has imported
+nothing.
 """
 
 import ast

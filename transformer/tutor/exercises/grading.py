@@ -9,6 +9,7 @@ import linecache
 import math
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -25,8 +26,9 @@ from torch import Tensor
 from transformer.tutor.exercises.exercise import Arguments, Exercise, Function
 
 TIME_LIMIT = 5.0
-"""seconds for one case. Kept by a signal, so on Linux and macOS, in a notebook's main thread; elsewhere (Windows) a
-loop that never ends must be interrupted by hand: the stop button, or Kernel → Interrupt"""
+"""seconds of computing for one case: time in which others have the processor, or in which the answer waits, does not
+count. Kept by a signal, so on Linux and macOS, in a notebook's main thread; elsewhere (Windows) a loop that never ends
+must be interrupted by hand: the stop button, or Kernel → Interrupt"""
 
 SMALL = 12
 """numbers; an input of no more is shown"""
@@ -141,12 +143,16 @@ def wrong_signature(exercise: Exercise, answer: Function) -> str:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the block after so many seconds, where the platform can."""
+    """Raise TooSlow in the block after so many seconds of this thread's processor time, where the platform can."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    started = time.thread_time()
+
     def stop(_: int, frame: FrameType | None) -> None:
+        if time.thread_time() - started < seconds:  # the machine is busy with something else
+            return
         # Only inside the answer: raised on the way out, it could leave the timer running for ever.
         called = None
         while frame is not None and frame.f_code is not run.__code__:
@@ -155,7 +161,8 @@ def time_limit(seconds: float) -> Iterator[None]:
             raise TooSlow
 
     handler = signal.signal(signal.SIGALRM, stop)
-    # again every tenth of a second, for a bare `except:` in a loop swallows the first
+    # By the clock, first when it can have computed so long; then again every tenth of a second, for it may have had
+    # less of the processor, and a bare `except:` in a loop swallows the exception.
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
@@ -184,8 +191,8 @@ def run(function: Function, case: Arguments, seed: int = 0) -> Run:
             torch.manual_seed(seed)
             value = function(*arguments)
     except TooSlow as error:
-        where = learner_line(function, error)
-        return Run(None, "TooSlow", f"No answer after {TIME_LIMIT:g} s: is there a loop that never ends?{where}")
+        story = f"No answer after {TIME_LIMIT:g} s of computing: is there a loop that never ends?"
+        return Run(None, "TooSlow", story + learner_line(function, error))
     except (Exception, SystemExit) as error:
         said = f": {str(error).rstrip('.')[:LONGEST]}" if str(error) else ""
         story = f"Your function raised {type(error).__name__}{said}.{learner_line(function, error)}"
