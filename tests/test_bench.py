@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from transformer import bench as module
-from transformer.batches import collate
 from transformer.bench import (
     BenchConfig,
     NeverEnding,
@@ -24,12 +23,12 @@ from transformer.bench import (
     run_rows,
 )
 from transformer.config import TransformerConfig
-from transformer.corpora import Corpus, load_corpus
 from transformer.decoding import greedy
-from transformer.evaluation import encode_pairs
 from transformer.model import Transformer
-from transformer.recipes import make_tokenizer
 from transformer.runs import Run
+from transformer.text.batches import collate, encode_pairs
+from transformer.text.corpora import Corpus, load_corpus
+from transformer.text.tokenizer import make_tokenizer
 from transformer.training import TrainingConfig, train
 
 CPU = torch.device("cpu")

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from transformer import checkpoints, runs
-from transformer.batches import Example
 from transformer.checkpoints import (
     CheckpointError,
     average,
@@ -31,7 +30,8 @@ from transformer.checkpoints import (
 )
 from transformer.model import Transformer
 from transformer.runs import Run
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import Example
+from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig, train
 
 PACKAGE = Path(checkpoints.__file__).parent

@@ -22,11 +22,12 @@ from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, main, par
 from transformer.bench import BenchConfig
 from transformer.checkpoints import average, read_json, saved_checkpoints
 from transformer.config import TransformerConfig
-from transformer.corpora import Corpus
 from transformer.decoding import DecodingConfig
-from transformer.pairs import Pair
-from transformer.recipes import load, make_tokenizer
-from transformer.symbols import UNK
+from transformer.recipes import load
+from transformer.text.corpora import Corpus
+from transformer.text.pairs import Pair
+from transformer.text.symbols import UNK
+from transformer.text.tokenizer import make_tokenizer
 from transformer.training import TrainingConfig
 
 NUMBERS = {

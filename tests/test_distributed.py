@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.batches import Example
 from transformer.checkpoints import saved_checkpoints
 from transformer.config import TransformerConfig
 from transformer.model import Transformer
 from transformer.runs import Run
+from transformer.text.batches import Example
 from transformer.training import TrainingConfig, groups, train
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from transformer.config import TransformerConfig
 from transformer.device import choose_device, has_fast_bf16
 from transformer.layers import LayerNorm, Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
-from transformer.symbols import PAD
+from transformer.text.symbols import PAD
 
 Build = Callable[..., Transformer]
 

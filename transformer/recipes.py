@@ -8,10 +8,9 @@ import torch
 
 from transformer.checkpoints import CheckpointError, average, resolve, saved_checkpoints
 from transformer.config import TransformerConfig
-from transformer.corpora import Corpus
 from transformer.device import choose_device
 from transformer.model import Transformer
-from transformer.tokenizer import Tokenizer
+from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 
@@ -55,12 +54,6 @@ EMBEDDED = Recipe(
     ),
 )
 """small random batches and no dropout: the text is generated, and there is no end of it"""
-
-
-def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
-    """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words"."""
-    texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
-    return Tokenizer.words(texts) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
 
 
 def load(

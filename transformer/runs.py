@@ -25,7 +25,7 @@ from transformer.checkpoints import (
     write_json,
 )
 from transformer.model import Transformer
-from transformer.tokenizer import Tokenizer
+from transformer.text.tokenizer import Tokenizer
 
 
 @dataclass
