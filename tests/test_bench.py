@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from transformer import bench as module
-from transformer.bench import (
+from transformer.config import TransformerConfig
+from transformer.decoding import greedy
+from transformer.model import Transformer
+from transformer.runs import bench as module
+from transformer.runs.bench import (
     BenchConfig,
     NeverEnding,
     Reference,
@@ -22,10 +25,7 @@ from transformer.bench import (
     reference_loss,
     run_rows,
 )
-from transformer.config import TransformerConfig
-from transformer.decoding import greedy
-from transformer.model import Transformer
-from transformer.runs import Run
+from transformer.runs.run import Run
 from transformer.text.batches import collate, encode_pairs
 from transformer.text.corpora import Corpus, load_corpus
 from transformer.text.tokenizer import make_tokenizer

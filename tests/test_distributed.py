@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.checkpoints import saved_checkpoints
 from transformer.config import TransformerConfig
+from transformer.files import saved_checkpoints
 from transformer.model import Transformer
-from transformer.runs import Run
+from transformer.runs.run import Run
 from transformer.text.batches import Example
 from transformer.training import TrainingConfig, groups, train
 

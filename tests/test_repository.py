@@ -22,8 +22,8 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 25
 
 # The model floor, and what it may import beside the standard library and torch.
-MODEL_FLOOR = {"attention", "checkpoints", "config", "embeddings", "layers", "model", "text"}
-MAY_IMPORT_TUTOR = {"__main__.py", "bench.py"}
+MODEL_FLOOR = {"attention", "config", "embeddings", "files", "layers", "model", "text"}
+MAY_IMPORT_TUTOR = {"__main__.py"}
 
 # Exercises document themselves in notebooks, and their answers are not for the pages.
 DOCUMENTED = [module for module in MODULES if not module.name.startswith("chapter_")]

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from transformer.__main__ import main
-from transformer.checkpoints import SHIPPED
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import bleu, exact_match
+from transformer.files import SHIPPED
 from transformer.model import Transformer
-from transformer.recipes import EMBEDDED, MULTI30K, load
+from transformer.runs.checkpoints import load
+from transformer.runs.recipes import EMBEDDED, MULTI30K
 from transformer.text.corpora import CorpusUnavailable, load_corpus
 from transformer.text.grammar import RUNNING_EXAMPLE
 from transformer.text.tokenizer import Tokenizer

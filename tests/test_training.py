@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from transformer.checkpoints import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
 from transformer.config import TransformerConfig
 from transformer.decoding import greedy
 from transformer.evaluation import teacher_forced
+from transformer.files import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
 from transformer.model import Transformer
-from transformer.runs import Run
+from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, pad
 from transformer.text.symbols import EOS, PAD
 from transformer.training import TrainingConfig, groups, learning_rate, noam, summed_loss, train

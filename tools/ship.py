@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 import tyro
 
-from transformer.checkpoints import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.decoding import DecodingConfig
 from transformer.evaluation import evaluate
+from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.model import Transformer
-from transformer.recipes import load
+from transformer.runs.checkpoints import load
 from transformer.text.corpora import load_corpus
 
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}

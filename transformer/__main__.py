@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from transformer import __version__, recipes
-from transformer.bench import BenchConfig, bench
-from transformer.checkpoints import SHIPPED, CheckpointError, read_json, resolve, write_json
+from transformer import __version__
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import evaluate
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve, write_json
 from transformer.model import Transformer
-from transformer.recipes import MULTI30K, load
-from transformer.runs import Run, last_checkpoint
+from transformer.runs import recipes
+from transformer.runs.bench import BenchConfig, bench
+from transformer.runs.checkpoints import load
+from transformer.runs.recipes import MULTI30K
+from transformer.runs.run import Run
 from transformer.text.batches import encode_pairs
 from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.text.symbols import UNK

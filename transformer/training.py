@@ -20,11 +20,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
-from transformer.device import choose_device, has_fast_bf16
 from transformer.evaluation import TeacherForced, teacher_forced
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
-from transformer.runs import Run
+from transformer.runs.device import choose_device, has_fast_bf16
+from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, plain_batches, token_batches
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from transformer.checkpoints import resolve
+from transformer.files import resolve
 from transformer.text.corpora import Corpus
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
