@@ -25,11 +25,12 @@ from transformer.runs.bench import (
     reference_loss,
     run_rows,
 )
+from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import collate, encode_pairs
 from transformer.text.corpora import Corpus, load_corpus
 from transformer.text.tokenizer import make_tokenizer
-from transformer.training import TrainingConfig, train
+from transformer.training import TrainingConfig
 
 CPU = torch.device("cpu")
 TINY = TransformerConfig(vocab_size=300, d_model=16, n_layers=1, n_heads=2, d_ff=16, dropout=0.0)

@@ -30,10 +30,11 @@ from transformer.files import (
 from transformer.model import Transformer
 from transformer.runs import run as run_module
 from transformer.runs.checkpoints import average
+from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Example
 from transformer.text.tokenizer import Tokenizer
-from transformer.training import TrainingConfig, train
+from transformer.training import TrainingConfig
 
 PACKAGE = Path(files.__file__).parent
 FILES = {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}

@@ -17,9 +17,10 @@ import transformer
 from transformer.config import TransformerConfig
 from transformer.files import saved_checkpoints
 from transformer.model import Transformer
+from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Example
-from transformer.training import TrainingConfig, groups, train
+from transformer.training import TrainingConfig, groups
 
 pytestmark = pytest.mark.slow
 

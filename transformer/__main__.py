@@ -19,13 +19,14 @@ from transformer.model import Transformer
 from transformer.runs import recipes
 from transformer.runs.bench import BenchConfig, bench
 from transformer.runs.checkpoints import load
+from transformer.runs.loop import train
 from transformer.runs.recipes import MULTI30K
 from transformer.runs.run import Run
 from transformer.text.batches import encode_pairs
 from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
-from transformer.training import TrainingConfig, train
+from transformer.training import TrainingConfig
 
 
 @dataclass(frozen=True)

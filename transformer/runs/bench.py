@@ -29,13 +29,14 @@ from transformer.files import replace_text, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.device import choose_device, has_fast_bf16
+from transformer.runs.loop import train
 from transformer.runs.recipes import EMBEDDED, MULTI30K
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, collate, encode_pairs, plain_batches, token_batches
 from transformer.text.corpora import load_corpus
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import make_tokenizer
-from transformer.training import summed_loss, train
+from transformer.training import summed_loss
 
 Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
 """what can be measured, see BenchConfig.parts"""
