@@ -4,15 +4,18 @@ import ast
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
+import transformer
 from tools import build_book
 
 ROOT = Path(__file__).parents[1]
@@ -21,9 +24,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 25
 
-# The model floor, and what it may import beside the standard library and torch.
-MODEL_FLOOR = {"attention", "config", "embeddings", "files", "layers", "model", "text"}
-MAY_IMPORT_TUTOR = {"__main__.py"}
+PLAN = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
+FLOORS = [line.split("  ")[0].split(", ") for line in re.findall(r"^    (\S.*)$", PLAN, re.MULTILINE)][::-1]  # upwards
+MODEL = next(floor for floor in FLOORS if "model" in floor)
 
 # Exercises document themselves in notebooks, and their answers are not for the pages.
 DOCUMENTED = [module for module in MODULES if not module.name.startswith("chapter_")]
@@ -42,6 +45,25 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{identity(path)}:{node.lineno}: write imports of the package in full"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def holds_code(path: Path) -> bool:
+    return path.suffix == ".py" or (path / "__init__.py").is_file()
+
+
+NAMES = {identity(m).removesuffix(".py").removesuffix("/__init__").replace("/", "."): m for m in MODULES}
+
+
+def imported_modules(module: str) -> set[str]:
+    """The modules of the package that one of them imports; a name in a module counts as the module."""
+    found = [name for name in imports(NAMES[module]) if name.partition(".")[0] == "transformer"]
+    return {name if name in NAMES else name.rpartition(".")[0] for name in found}
+
+
+def floor_of(module: str) -> int:
+    """On which floor of the plan a module is, from 0."""
+    entry = module.split(".")[1] if "." in module else "__init__"
+    return next(i for i, floor in enumerate(FLOORS) if {entry, f"{entry}/"} & {*floor})
 
 
 def code_cells(path: Path) -> list[dict]:
@@ -78,17 +100,47 @@ def test_notebook_cells_are_short(notebook: Path):
 # The package
 
 
-@pytest.mark.parametrize("name", sorted(MODEL_FLOOR - {"text"}))
-def test_model_floor_rests_on_nothing_above_it(name: str):
-    found = [imported.split(".") for imported in imports(PACKAGE / f"{name}.py")]
-    assert {parts[1] for parts in found if parts[0] == "transformer"} <= MODEL_FLOOR
-    assert {parts[0] for parts in found} <= sys.stdlib_module_names | {"safetensors", "torch", "transformer"}
+def test_every_module_has_one_place_in_the_plan():
+    names = [f"{path.name}/" if path.is_dir() else path.stem for path in PACKAGE.iterdir() if holds_code(path)]
+    assert sorted(names) == sorted(name for floor in FLOORS for name in floor)
 
 
-def test_only_the_command_line_uses_the_teaching_instruments():
-    below = [module for module in MODULES if module.parent == PACKAGE and module.name not in MAY_IMPORT_TUTOR]
-    users = [identity(m) for m in below if any(found.startswith("transformer.tutor") for found in imports(m))]
-    assert users == []
+def test_plan_for_contributors_is_the_package_s_own():
+    block = "\n".join(line[4:] for line in PLAN.splitlines() if line.startswith("    "))
+    assert f"```text\n{block}\n```" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_module_imports_from_no_floor_above_it(module: str):
+    assert [other for other in sorted(imported_modules(module)) if floor_of(other) > floor_of(module)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    TopologicalSorter({module: imported_modules(module) for module in NAMES}).prepare()  # or CycleError names them
+
+
+def test_model_needs_nothing_but_torch_and_safetensors():
+    needed, new = set(), {f"transformer.{name}" for name in MODEL}
+    while new:
+        needed |= new
+        new = set().union(*map(imported_modules, new)) - needed
+    outside = {name.partition(".")[0] for module in needed for name in imports(NAMES[module])} - {"transformer"}
+    assert outside - sys.stdlib_module_names == {"safetensors", "torch"}
+
+
+def test_public_names_are_those_of_their_modules():
+    for name in transformer.__all__:
+        value = getattr(transformer, name)
+        assert value.__name__ == name and value.__module__.startswith("transformer.")
+    with pytest.raises(AttributeError, match="no attribute 'Transfomer'"):
+        transformer.Transfomer  # noqa: B018
+
+
+def test_importing_the_package_loads_no_library():
+    program = "import sys; before = set(sys.modules); import transformer; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    roots = {name.partition(".")[0] for name in loaded.stdout.split()}
+    assert roots - sys.stdlib_module_names == {"transformer"}
 
 
 def test_device_is_never_written_into_the_code():
