@@ -17,6 +17,7 @@ import yaml
 
 import transformer
 from tools import build_book
+from tools.exercises import chapter_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transformer"
@@ -81,6 +82,28 @@ def test_contents_and_files_agree():
     assert sorted(listed) == sorted(identity(source.with_suffix("")) for source in sources)
 
 
+def test_contents_have_the_chapters_in_the_order_of_their_numbers():
+    listed = re.findall(r"^ *- file: (book/\d\d_\w+)$", (ROOT / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == [identity(notebook.with_suffix("")) for notebook in NOTEBOOKS]
+    assert [chapter_of(notebook) for notebook in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_chapter_is_entered_wherever_chapters_are_listed(notebook: Path):
+    title = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"][0].removeprefix("# ").strip()
+    number = chapter_of(notebook)
+    entries = {
+        "_toc.yml": rf"- file: book/{notebook.stem}$",
+        "index.md": rf"^\| \[{re.escape(title)}\]\(book/{notebook.name}\) \| \S.* \|$",
+        "book/paper_map.md": rf"\[chapter {number}\]\({notebook.name}\)",
+        "transformer/tutor/claims.toml": rf"^[A-Z]+ = {number}$",
+    }
+    texts = {place: (ROOT / place).read_text(encoding="utf-8") for place in entries}
+    missing = [f"{place}: {line}" for place, line in entries.items() if not re.search(line, texts[place], re.MULTILINE)]
+    module = PACKAGE / "tutor" / "exercises" / f"chapter_{number}.py"
+    assert missing + [f"{identity(module)}: the exercises"] * (not module.is_file()) == []
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
 def test_notebook_holds_no_outputs(notebook: Path):
     content = json.loads(notebook.read_text(encoding="utf-8"))
@@ -132,8 +155,8 @@ def test_public_names_are_those_of_their_modules():
     for name in transformer.__all__:
         value = getattr(transformer, name)
         assert value.__name__ == name and value.__module__.startswith("transformer.")
-    with pytest.raises(AttributeError, match="no attribute 'Transfomer'"):
-        transformer.Transfomer  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'transformers'"):
+        transformer.transformers  # noqa: B018
 
 
 def test_importing_the_package_loads_no_library():
