@@ -99,9 +99,11 @@ def test_chapter_is_entered_wherever_chapters_are_listed(notebook: Path):
         "transformer/tutor/claims.toml": rf"^[A-Z]+ = {number}$",
     }
     texts = {place: (ROOT / place).read_text(encoding="utf-8") for place in entries}
-    missing = [f"{place}: {line}" for place, line in entries.items() if not re.search(line, texts[place], re.MULTILINE)]
+    absent = [place for place, line in entries.items() if not re.search(line, texts[place], re.MULTILINE)]
+    missing = [f"{place} (a line like {entries[place]})" for place in absent]
     module = PACKAGE / "tutor" / "exercises" / f"chapter_{number}.py"
-    assert missing + [f"{identity(module)}: the exercises"] * (not module.is_file()) == []
+    missing += [] if module.is_file() else [f"{identity(module)} (its exercises)"]
+    assert not missing, f"{notebook.name} is missing in " + ", ".join(missing)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
