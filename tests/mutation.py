@@ -31,7 +31,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to mutate (none: all), the tests to run
     "attention": ([], ["test_attention.py", "test_model.py"]),
-    "batches": ([], ["test_data.py"]),
+    "text.batches": ([], ["test_data.py"]),
     "decoding": ([], ["test_decoding.py"]),
     "training": (["noam", "learning_rate", "summed_loss"], ["test_training.py"]),
 }
@@ -115,9 +115,14 @@ def changes(tree: ast.AST, scopes: list[ast.AST]) -> Iterator[tuple[int, str, st
         setattr(parent, field, original)
 
 
+def path_of(root: Path, module: str) -> Path:
+    """Where a module of the package lies in a copy of the tree."""
+    return root / "transformer" / f"{module.replace('.', '/')}.py"
+
+
 def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
     """All mutants of a module, or of some of its functions."""
-    tree = ast.parse((ROOT / "transformer" / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(path_of(ROOT, module).read_text(encoding="utf-8"))
     scopes = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in functions] if functions else [tree]
     for line, change, source in changes(tree, scopes):
         yield Mutant(module, f"{module}.py:{line}: {change}", source)
@@ -155,7 +160,7 @@ def survives(mutant: Mutant | None, tests: list[str]) -> bool:
             shutil.copytree(ROOT / folder, Path(copy, folder), ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:
-            Path(copy, "transformer", f"{mutant.module}.py").write_text(mutant.source, encoding="utf-8")
+            path_of(Path(copy), mutant.module).write_text(mutant.source, encoding="utf-8")
         process = multiprocessing.get_context("fork").Process(target=run_tests, args=(copy, tests))
         process.start()
         process.join()

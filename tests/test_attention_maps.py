@@ -9,8 +9,8 @@ import torch
 
 from transformer.config import TransformerConfig
 from transformer.model import Transformer
-from transformer.pairs import Pair
-from transformer.tokenizer import Tokenizer
+from transformer.text.pairs import Pair
+from transformer.text.tokenizer import Tokenizer
 from transformer.tutor import attention_maps, charts
 
 PAIR = Pair("the dog sleeps .", "der Hund schläft .")

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from transformer import bench as module
-from transformer.batches import collate
-from transformer.bench import (
+from transformer.config import TransformerConfig
+from transformer.decoding import greedy
+from transformer.model import Transformer
+from transformer.runs import bench as module
+from transformer.runs.bench import (
     BenchConfig,
     NeverEnding,
     Reference,
@@ -24,14 +26,12 @@ from transformer.bench import (
     reference_loss,
     run_rows,
 )
-from transformer.config import TransformerConfig
-from transformer.corpora import Corpus, load_corpus
-from transformer.decoding import greedy
-from transformer.evaluation import encode_pairs
-from transformer.model import Transformer
-from transformer.recipes import make_tokenizer
-from transformer.runs import Run
-from transformer.training import TrainingConfig, train
+from transformer.runs.loop import train
+from transformer.runs.run import Run
+from transformer.text.batches import collate, encode_pairs
+from transformer.text.corpora import Corpus, load_corpus
+from transformer.text.tokenizer import make_tokenizer
+from transformer.training import TrainingConfig
 
 CPU = torch.device("cpu")
 TINY = TransformerConfig(vocab_size=300, d_model=16, n_layers=1, n_heads=2, d_ff=16, dropout=0.0)

@@ -15,11 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from transformer import checkpoints, runs
-from transformer.batches import Example
-from transformer.checkpoints import (
+from transformer import files
+from transformer.files import (
     CheckpointError,
-    average,
     best_checkpoint,
     checkpoint_folder,
     read_json,
@@ -30,11 +28,15 @@ from transformer.checkpoints import (
     write_json,
 )
 from transformer.model import Transformer
-from transformer.runs import Run
-from transformer.tokenizer import Tokenizer
-from transformer.training import TrainingConfig, train
+from transformer.runs import run as run_module
+from transformer.runs.checkpoints import average
+from transformer.runs.loop import train
+from transformer.runs.run import Run
+from transformer.text.batches import Example
+from transformer.text.tokenizer import Tokenizer
+from transformer.training import TrainingConfig
 
-PACKAGE = Path(checkpoints.__file__).parent
+PACKAGE = Path(files.__file__).parent
 FILES = {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}
 EXAMPLES: list[Example] = [([4, 5, 6], [6, 5, 4]), ([7, 8], [8, 7]), ([9], [9])]
 
@@ -103,7 +105,7 @@ def test_package_unpickles_nothing():
 def test_model_can_be_meant_in_three_ways(run: Run, monkeypatch: pytest.MonkeyPatch):
     (checkpoint,) = saved_checkpoints(run.folder)
     assert resolve(run.folder) == resolve(str(checkpoint)) == checkpoint
-    monkeypatch.setattr(checkpoints, "SHIPPED", checkpoint.parent)
+    monkeypatch.setattr(files, "SHIPPED", checkpoint.parent)
     assert resolve(checkpoint.name) == checkpoint
     with pytest.raises(CheckpointError, match=rf"no model 'elsewhere', expected the folder .*{checkpoint.name}"):
         resolve("elsewhere")
@@ -149,9 +151,9 @@ STAGES = {
     "making the folder": (Path, "mkdir", 1),
     "the model": (sys.modules["transformer.model"], "save_file", 1),
     "the tokeniser": (Tokenizer, "save", 1),
-    "the optimiser": (runs, "save_file", 1),
-    "the first JSON file": (checkpoints, "replace_text", 1),
-    "the second JSON file": (checkpoints, "replace_text", 2),
+    "the optimiser": (run_module, "save_file", 1),
+    "the first JSON file": (files, "replace_text", 1),
+    "the second JSON file": (files, "replace_text", 2),
     "syncing the first file": (os, "fsync", 1),
     "syncing the last file": (os, "fsync", len(FILES)),
     "giving the folder its name": (Path, "rename", 1),

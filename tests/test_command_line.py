@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 
 import transformer
 from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, main, parse
-from transformer.bench import BenchConfig
-from transformer.checkpoints import average, read_json, saved_checkpoints
 from transformer.config import TransformerConfig
-from transformer.corpora import Corpus
 from transformer.decoding import DecodingConfig
-from transformer.pairs import Pair
-from transformer.recipes import load, make_tokenizer
-from transformer.symbols import UNK
+from transformer.files import read_json, saved_checkpoints
+from transformer.runs.bench import BenchConfig
+from transformer.runs.checkpoints import average, load
+from transformer.text.corpora import Corpus
+from transformer.text.pairs import Pair
+from transformer.text.symbols import UNK
+from transformer.text.tokenizer import make_tokenizer
 from transformer.training import TrainingConfig
 
 NUMBERS = {

@@ -17,13 +17,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from transformer import corpora
-from transformer.batches import collate, pad, plain_batches, token_batches
-from transformer.corpora import Corpus, CorpusUnavailable, load_corpus, load_multi30k, load_parallel, read_lines
-from transformer.evaluation import encode_pairs
-from transformer.pairs import Pair
-from transformer.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
-from transformer.tokenizer import Tokenizer
+from transformer.text import corpora
+from transformer.text.batches import collate, encode_pairs, pad, plain_batches, token_batches
+from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, load_multi30k, load_parallel, read_lines
+from transformer.text.pairs import Pair
+from transformer.text.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
+from transformer.text.tokenizer import Tokenizer
 
 TEXTS = [
     "a small dog sleeps",

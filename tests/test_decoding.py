@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from transformer.attention import MultiHeadAttention
-from transformer.batches import pad
 from transformer.config import TransformerConfig
 from transformer.decoding import (
     BeamNode,
@@ -30,8 +29,9 @@ from transformer.decoding import (
     translate,
 )
 from transformer.model import Transformer
-from transformer.symbols import BOS, EOS, PAD, UNK
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import pad
+from transformer.text.symbols import BOS, EOS, PAD, UNK
+from transformer.text.tokenizer import Tokenizer
 
 SOURCES = [[5, 4, 7, EOS], [6, EOS], [9, 9, 8, 7, 6, 5, EOS], [10, 4, EOS], [4, EOS]]
 SEEDS = pytest.mark.parametrize("seed", range(6))

@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.batches import Example
-from transformer.checkpoints import saved_checkpoints
 from transformer.config import TransformerConfig
+from transformer.files import saved_checkpoints
 from transformer.model import Transformer
-from transformer.runs import Run
-from transformer.training import TrainingConfig, groups, train
+from transformer.runs.loop import train
+from transformer.runs.run import Run
+from transformer.text.batches import Example
+from transformer.training import TrainingConfig, groups
 
 pytestmark = pytest.mark.slow
 

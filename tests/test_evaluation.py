@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer.batches import Example
 from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import bleu, encode_pairs, evaluate, exact_match, teacher_forced
+from transformer.evaluation import bleu, evaluate, exact_match, teacher_forced
 from transformer.model import Transformer
-from transformer.pairs import Pair
-from transformer.symbols import BOS, EOS, SPECIAL_TOKENS
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import Example, encode_pairs
+from transformer.text.pairs import Pair
+from transformer.text.symbols import BOS, EOS, SPECIAL_TOKENS
+from transformer.text.tokenizer import Tokenizer
 
 EXAMPLES: list[Example] = [([4, 5, 6], [7, 8]), ([5], [9, 10, 4, 5, 6]), ([6, 7], []), ([8, 8, 8, 8, 8], [4])]
 

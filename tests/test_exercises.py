@@ -615,7 +615,7 @@ def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: P
 def test_progress_lists_every_chapter(capsys: pytest.CaptureFixture[str]):
     progress()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Chapter 1: 0 of 3 solved □□□" and len(lines) == len(learner.CHAPTERS)
+    assert lines[0] == "Chapter 1: 0 of 3 solved □□□" and len(lines) == len(NOTEBOOKS)
 
 
 def test_verdict_is_read_without_colour_and_runs_nothing():

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from transformer.corpora import EMBEDDED_SIZES
-from transformer.grammar import (
+from transformer.text.corpora import EMBEDDED_SIZES
+from transformer.text.grammar import (
     ADJECTIVES,
     COMBINATIONS,
     HELD_OUT,
@@ -31,7 +31,7 @@ from transformer.grammar import (
     say,
     split_by_checksum,
 )
-from transformer.pairs import Pair
+from transformer.text.pairs import Pair
 
 SPLITS = ("train", "val", "test", "comp")
 
@@ -832,7 +832,7 @@ def test_generation_is_deterministic_and_a_longer_corpus_begins_with_the_shorter
 
 
 def test_other_processes_generate_the_same():
-    program = "from transformer.grammar import generate; print(generate(30, 3), generate(5, 3, 'comp'))"
+    program = "from transformer.text.grammar import generate; print(generate(30, 3), generate(5, 3, 'comp'))"
     root = Path(__file__).parents[1]
     outputs = [
         subprocess.run(

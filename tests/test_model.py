@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
-from transformer.checkpoints import CheckpointError
 from transformer.config import TransformerConfig
-from transformer.device import choose_device, has_fast_bf16
+from transformer.files import CheckpointError
 from transformer.layers import LayerNorm, Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
-from transformer.symbols import PAD
+from transformer.runs.device import choose_device, has_fast_bf16
+from transformer.text.symbols import PAD
 
 Build = Callable[..., Transformer]
 

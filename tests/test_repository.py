@@ -4,16 +4,20 @@ import ast
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 
+import transformer
 from tools import build_book
+from tools.exercises import chapter_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "transformer"
@@ -21,9 +25,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 25
 
-# The model floor, and what it may import beside the standard library and torch.
-MODEL_FLOOR = {"attention", "checkpoints", "config", "embeddings", "layers", "model", "symbols"}
-MAY_IMPORT_TUTOR = {"__main__.py", "bench.py"}
+PLAN = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
+FLOORS = [line.split("  ")[0].split(", ") for line in re.findall(r"^    (\S.*)$", PLAN, re.MULTILINE)][::-1]  # upwards
+MODEL = next(floor for floor in FLOORS if "model" in floor)
 
 # Exercises document themselves in notebooks, and their answers are not for the pages.
 DOCUMENTED = [module for module in MODULES if not module.name.startswith("chapter_")]
@@ -63,6 +67,25 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def holds_code(path: Path) -> bool:
+    return path.suffix == ".py" or (path / "__init__.py").is_file()
+
+
+NAMES = {identity(m).removesuffix(".py").removesuffix("/__init__").replace("/", "."): m for m in MODULES}
+
+
+def imported_modules(module: str) -> set[str]:
+    """The modules of the package that one of them imports; a name in a module counts as the module."""
+    found = [name for name in imports(NAMES[module]) if name.partition(".")[0] == "transformer"]
+    return {name if name in NAMES else name.rpartition(".")[0] for name in found}
+
+
+def floor_of(module: str) -> int:
+    """On which floor of the plan a module is, from 0."""
+    entry = module.split(".")[1] if "." in module else "__init__"
+    return next(i for i, floor in enumerate(FLOORS) if {entry, f"{entry}/"} & {*floor})
+
+
 def code_cells(path: Path) -> list[dict]:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [cell for cell in cells if cell["cell_type"] == "code"]
@@ -76,6 +99,30 @@ def test_contents_and_files_agree():
     listed = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
     sources = [ROOT / "index.md", *(ROOT / "book").glob("*.md"), *NOTEBOOKS]
     assert sorted(listed) == sorted(identity(source.with_suffix("")) for source in sources)
+
+
+def test_contents_have_the_chapters_in_the_order_of_their_numbers():
+    listed = re.findall(r"^ *- file: (book/\d\d_\w+)$", (ROOT / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == [identity(notebook.with_suffix("")) for notebook in NOTEBOOKS]
+    assert [chapter_of(notebook) for notebook in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_chapter_is_entered_wherever_chapters_are_listed(notebook: Path):
+    title = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"][0].removeprefix("# ").strip()
+    number = chapter_of(notebook)
+    entries = {
+        "_toc.yml": rf"- file: book/{notebook.stem}$",
+        "index.md": rf"^\| \[{re.escape(title)}\]\(book/{notebook.name}\) \| \S.* \|$",
+        "book/paper_map.md": rf"\[chapter {number}\]\({notebook.name}\)",
+        "transformer/tutor/claims.toml": rf"^[A-Z]+ = {number}$",
+    }
+    texts = {place: (ROOT / place).read_text(encoding="utf-8") for place in entries}
+    absent = [place for place, line in entries.items() if not re.search(line, texts[place], re.MULTILINE)]
+    missing = [f"{place} (a line like {entries[place]})" for place in absent]
+    module = PACKAGE / "tutor" / "exercises" / f"chapter_{number}.py"
+    missing += [] if module.is_file() else [f"{identity(module)} (its exercises)"]
+    assert not missing, f"{notebook.name} is missing in " + ", ".join(missing)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
@@ -97,17 +144,47 @@ def test_notebook_cells_are_short(notebook: Path):
 # The package
 
 
-@pytest.mark.parametrize("name", sorted(MODEL_FLOOR))
-def test_model_floor_rests_on_nothing_above_it(name: str):
-    found = [imported.split(".") for imported in imports(PACKAGE / f"{name}.py")]
-    assert {parts[1] for parts in found if parts[0] == "transformer"} <= MODEL_FLOOR
-    assert {parts[0] for parts in found} <= sys.stdlib_module_names | {"safetensors", "torch", "transformer"}
+def test_every_module_has_one_place_in_the_plan():
+    names = [f"{path.name}/" if path.is_dir() else path.stem for path in PACKAGE.iterdir() if holds_code(path)]
+    assert sorted(names) == sorted(name for floor in FLOORS for name in floor)
 
 
-def test_only_the_command_line_uses_the_teaching_instruments():
-    below = [module for module in MODULES if module.parent == PACKAGE and module.name not in MAY_IMPORT_TUTOR]
-    users = [identity(m) for m in below if any(found.startswith("transformer.tutor") for found in imports(m))]
-    assert users == []
+def test_plan_for_contributors_is_the_package_s_own():
+    block = "\n".join(line[4:] for line in PLAN.splitlines() if line.startswith("    "))
+    assert f"```text\n{block}\n```" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_module_imports_from_no_floor_above_it(module: str):
+    assert [other for other in sorted(imported_modules(module)) if floor_of(other) > floor_of(module)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    TopologicalSorter({module: imported_modules(module) for module in NAMES}).prepare()  # or CycleError names them
+
+
+def test_model_needs_nothing_but_torch_and_safetensors():
+    needed, new = set(), {f"transformer.{name}" for name in MODEL}
+    while new:
+        needed |= new
+        new = set().union(*map(imported_modules, new)) - needed
+    outside = {name.partition(".")[0] for module in needed for name in imports(NAMES[module])} - {"transformer"}
+    assert outside - sys.stdlib_module_names == {"safetensors", "torch"}
+
+
+def test_public_names_are_those_of_their_modules():
+    for name in transformer.__all__:
+        value = getattr(transformer, name)
+        assert value.__name__ == name and value.__module__.startswith("transformer.")
+    with pytest.raises(AttributeError, match="no attribute 'transformers'"):
+        transformer.transformers  # noqa: B018
+
+
+def test_importing_the_package_loads_no_library():
+    program = "import sys; before = set(sys.modules); import transformer; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    roots = {name.partition(".")[0] for name in loaded.stdout.split()}
+    assert roots - sys.stdlib_module_names == {"transformer"}
 
 
 def test_device_is_never_written_into_the_code():

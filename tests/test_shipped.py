@@ -9,14 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from transformer.__main__ import main
-from transformer.checkpoints import SHIPPED
-from transformer.corpora import CorpusUnavailable, load_corpus
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import bleu, exact_match
-from transformer.grammar import RUNNING_EXAMPLE
+from transformer.files import SHIPPED
 from transformer.model import Transformer
-from transformer.recipes import EMBEDDED, MULTI30K, load
-from transformer.tokenizer import Tokenizer
+from transformer.runs.checkpoints import load
+from transformer.runs.recipes import EMBEDDED, MULTI30K
+from transformer.text.corpora import CorpusUnavailable, load_corpus
+from transformer.text.grammar import RUNNING_EXAMPLE
+from transformer.text.tokenizer import Tokenizer
 
 NAMES = pytest.mark.parametrize("name", ["multi30k-en-de", "embedded-en-de"])
 MOST_BYTES = {"multi30k-en-de": 6_000_000, "embedded-en-de": 1_000_000}

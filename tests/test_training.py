@@ -16,15 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from transformer.batches import Batch, Example, collate, pad
-from transformer.checkpoints import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
 from transformer.config import TransformerConfig
 from transformer.decoding import greedy
 from transformer.evaluation import teacher_forced
+from transformer.files import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
 from transformer.model import Transformer
-from transformer.runs import Run
-from transformer.symbols import EOS, PAD
-from transformer.training import TrainingConfig, groups, learning_rate, noam, summed_loss, train
+from transformer.runs.loop import train
+from transformer.runs.run import Run
+from transformer.text.batches import Batch, Example, collate, pad
+from transformer.text.symbols import EOS, PAD
+from transformer.training import TrainingConfig, groups, learning_rate, noam, summed_loss
 
 V = 13  # tokens in the vocabulary of the made-up language
 
@@ -393,7 +394,7 @@ def steps_kept(run: Run) -> list[int]:
 def test_the_last_and_the_best_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nlls: list[float], kept: list[int], best: int
 ):
-    monkeypatch.setattr("transformer.training.teacher_forced", Script(nlls))
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script(nlls))
     run = Run(tmp_path)
     run_training(make_model(), settings(steps=6, validate_every=1, keep_last=2), make_examples(8), run=run)
     assert steps_kept(run) == kept
@@ -408,7 +409,7 @@ def test_best_of_a_training_without_checkpoints_is_forgotten(tmp_path: Path):
 
 
 def test_best_is_remembered_over_a_resumed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("transformer.training.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
     config, run = settings(steps=4, validate_every=1, keep_last=1), Run(tmp_path)
     run_training(make_model(), config, make_examples(8), run=run, until=2)
     run_training(make_model(), config, make_examples(8), run=run, resume=True)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 import tyro
 
-from transformer.checkpoints import SHIPPED, average, read_json, saved_checkpoints, step_of
-from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import bleu, encode_pairs, teacher_forced
-from transformer.recipes import load
+from transformer.evaluation import bleu, teacher_forced
+from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
+from transformer.runs.checkpoints import average, load
+from transformer.text.batches import encode_pairs
+from transformer.text.corpora import load_corpus
 from transformer.training import TrainingConfig, learning_rate
 
 OUTPUT = SHIPPED / "multi30k-en-de" / "averaging.json"

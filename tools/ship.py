@@ -12,19 +12,20 @@ from pathlib import Path
 import torch
 import tyro
 
-from transformer.checkpoints import SHIPPED, read_json, saved_checkpoints, step_of
-from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig
 from transformer.evaluation import evaluate
+from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.model import Transformer
-from transformer.recipes import load
+from transformer.runs.checkpoints import load
+from transformer.text.corpora import load_corpus
 
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
 TERMS = {
     "multi30k": """29,000 English photo captions with German translations (Elliott et al. 2016,
 https://github.com/multi30k/dataset, task 1). Captions and translations derive from Flickr30k and are for research and
 education; these weights carry the same terms. The data set is not part of this package.""",
-    "embedded": """16,000 sentence pairs that `transformer/grammar.py` generates; under the licence of the package.""",
+    "embedded": """16,000 sentence pairs that `transformer/text/grammar.py` generates; under the licence of
+the package.""",
 }
 LIMITS = {
     "multi30k": """It knows the language of photo captions: people, animals and things doing something, in the

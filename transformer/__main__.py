@@ -10,19 +10,23 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from transformer import __version__, recipes
-from transformer.bench import BenchConfig, bench
-from transformer.checkpoints import SHIPPED, CheckpointError, read_json, resolve, write_json
+from transformer import __version__
 from transformer.config import TransformerConfig
-from transformer.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import encode_pairs, evaluate
+from transformer.evaluation import evaluate
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve, write_json
 from transformer.model import Transformer
-from transformer.recipes import MULTI30K, load, make_tokenizer
-from transformer.runs import Run, last_checkpoint
-from transformer.symbols import UNK
-from transformer.tokenizer import Tokenizer
-from transformer.training import TrainingConfig, train
+from transformer.runs import recipes
+from transformer.runs.bench import BenchConfig, bench
+from transformer.runs.checkpoints import load
+from transformer.runs.loop import train
+from transformer.runs.recipes import MULTI30K
+from transformer.runs.run import Run
+from transformer.text.batches import encode_pairs
+from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
+from transformer.text.symbols import UNK
+from transformer.text.tokenizer import Tokenizer, make_tokenizer
+from transformer.training import TrainingConfig
 
 
 @dataclass(frozen=True)

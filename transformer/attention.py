@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.symbols import PAD
+from transformer.text.symbols import PAD
 
 
 def padding_mask(ids: Tensor, pad_id: int = PAD) -> Tensor:

@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.batches import pad
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
-from transformer.symbols import BOS, EOS, PAD
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import pad
+from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.tokenizer import Tokenizer
 
 EXTRA_LENGTH = 50
 """a translation may be this many tokens longer than its source (paper §6.1)"""

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from sacrebleu.metrics import BLEU
 
-from transformer.batches import Example, collate, token_batches
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.model import Transformer, evaluation_mode
-from transformer.pairs import Pair
-from transformer.symbols import SPECIAL_TOKENS
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import Example, collate, encode_pairs, token_batches
+from transformer.text.pairs import Pair
+from transformer.text.symbols import SPECIAL_TOKENS
+from transformer.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,6 @@ class Evaluation:
     """teacher-forced: e to the mean negative log-likelihood per token, without label smoothing"""
     translations: list[str]
     """one for each pair, in order"""
-
-
-def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
-    """The pairs as token ids."""
-    sources = tokenizer.encode_all([pair.source for pair in pairs])
-    targets = tokenizer.encode_all([pair.target for pair in pairs])
-    return list(zip(sources, targets, strict=True))
 
 
 def evaluate(

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from transformer.attention import KeyValueCache, causal_mask, padding_mask, record_attention
-from transformer.checkpoints import CheckpointError, read_json, read_tensors, resolve, write_json
 from transformer.config import TransformerConfig
 from transformer.embeddings import PositionalEncoding, TokenEmbedding
+from transformer.files import CheckpointError, read_json, read_tensors, resolve, write_json
 from transformer.layers import DecoderLayer, Dropout, EncoderLayer, LayerNorm
 
 

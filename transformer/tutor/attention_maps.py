@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention, split_heads
-from transformer.batches import collate
-from transformer.evaluation import encode_pairs
 from transformer.model import Transformer
-from transformer.pairs import Pair
-from transformer.tokenizer import Tokenizer
+from transformer.text.batches import collate, encode_pairs
+from transformer.text.pairs import Pair
+from transformer.text.tokenizer import Tokenizer
 from transformer.tutor import charts
 from transformer.tutor.figures import PALETTE
 

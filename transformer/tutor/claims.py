@@ -38,23 +38,19 @@ class Claim:
     @property
     def chapter(self) -> int:
         """The number of the chapter that proves it."""
-        return CHAPTERS[self.id.partition("-")[0]]
+        return ledger()["chapters"][self.id.partition("-")[0]]
 
 
-CHAPTERS = {
-    prefix: number
-    for number, prefix in enumerate(
-        ["EMB", "POS", "ATT", "MSK", "MHA", "NRM", "NET", "TRN", "INF", "MT", "VIS", "WHY", "EXT"], start=1
-    )
-}
-"""the chapter of each prefix"""
+@cache
+def ledger() -> dict[str, dict[str, Any]]:
+    """The content of `claims.toml`: the table "chapters", from a prefix to its chapter's number, and each claim's."""
+    return tomllib.loads(files("transformer.tutor").joinpath("claims.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def claims() -> dict[str, Claim]:
     """Every claim of the book by its id, in the book's order."""
-    content = tomllib.loads(files("transformer.tutor").joinpath("claims.toml").read_text(encoding="utf-8"))
-    return {id: Claim(id, **fields) for id, fields in content.items()}
+    return {id: Claim(id, **fields) for id, fields in ledger().items() if id != "chapters"}
 
 
 _CODE, _EMPHASIS = re.compile(r"`([^`]+)`"), re.compile(r"\*([^*]+)\*")

@@ -3,44 +3,21 @@
 import difflib
 import html
 import os
+import pkgutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from transformer.tutor.exercises import (
-    chapter_1,
-    chapter_2,
-    chapter_3,
-    chapter_4,
-    chapter_5,
-    chapter_6,
-    chapter_7,
-    chapter_8,
-    chapter_9,
-    chapter_10,
-)
 from transformer.tutor.exercises.exercise import Exercise, Function
 from transformer.tutor.exercises.grading import Finding, grade
 from transformer.tutor.show import show
 
-CHAPTERS = (
-    chapter_1,
-    chapter_2,
-    chapter_3,
-    chapter_4,
-    chapter_5,
-    chapter_6,
-    chapter_7,
-    chapter_8,
-    chapter_9,
-    chapter_10,
-)
-"""where exercises are declared"""
 MARKS = {"right": "✔", "wrong": "✘", "todo": "○"}
 """the sign of each finding, for those who do not see its colour"""
 WORDS = {"right": "right", "wrong": "not yet", "todo": "your turn"}
@@ -57,8 +34,10 @@ class UnknownExercise(LookupError):
 
 @cache
 def exercises() -> dict[str, Exercise]:
-    """Every exercise by its name, in the book's order."""
-    found = [value for chapter in CHAPTERS for value in vars(chapter).values() if isinstance(value, Exercise)]
+    """Every exercise by its name, in the book's order: what the modules `chapter_…` beside this one declare."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    chapters = [import_module(f"{__package__}.{name}") for name in names if name.startswith("chapter_")]
+    found = [value for chapter in chapters for value in vars(chapter).values() if isinstance(value, Exercise)]
     in_order = sorted(found, key=lambda one: [int(part) for part in one.number.split(".")])
     return {one.name: one for one in in_order}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from transformer.checkpoints import resolve
-from transformer.symbols import SPECIAL_TOKENS, UNK
+from transformer.files import resolve
+from transformer.text.corpora import Corpus
+from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
 
 class Tokenizer:
@@ -121,3 +122,9 @@ class Tokenizer:
                 f"{path} begins with the tokens {found}, expected {SPECIAL_TOKENS}; it is of another program"
             )
         return cls(backend)
+
+
+def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
+    """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words"."""
+    texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
+    return Tokenizer.words(texts) if kind == "words" else Tokenizer.bpe(texts, vocab_size)

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transformer.symbols import BOS, EOS, PAD
+from transformer.text.pairs import Pair
+from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.tokenizer import Tokenizer
 
 Example = tuple[list[int], list[int]]
 """one sentence pair as token ids, without BOS and EOS"""
+
+
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
+    """The pairs as token ids."""
+    sources = tokenizer.encode_all([pair.source for pair in pairs])
+    targets = tokenizer.encode_all([pair.target for pair in pairs])
+    return list(zip(sources, targets, strict=True))
 
 
 @dataclass(frozen=True)

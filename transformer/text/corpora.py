@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pooch
 
-from transformer import grammar
-from transformer.pairs import Pair
+from transformer.text import grammar
+from transformer.text.pairs import Pair
 
 EMBEDDED_SIZES = {"train": 16_000, "val": 500, "test": 500, "comp": 500}
 """sentence pairs in each split of the embedded corpus"""
@@ -78,7 +78,7 @@ def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
 
 
 def load_embedded(source: str = "en", target: str = "de") -> Corpus:
-    """The corpus that the grammar of `transformer.grammar` generates, English to German, always the same.
+    """The corpus that the grammar of `transformer.text.grammar` generates, English to German, always the same.
 
     Beside train, val and test it has "comp": word combinations that never occur in training.
     """

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from transformer.checkpoints import (
+from transformer.files import (
     CheckpointError,
     best_checkpoint,
     checkpoint_folder,
+    last_checkpoint,
     read_json,
     read_tensors,
     replace_text,
@@ -25,7 +26,7 @@ from transformer.checkpoints import (
     write_json,
 )
 from transformer.model import Transformer
-from transformer.tokenizer import Tokenizer
+from transformer.text.tokenizer import Tokenizer
 
 
 @dataclass
@@ -126,17 +127,6 @@ class Run:
                 f"could not write to {self.folder} ({error}); make room or choose a folder that is writable. "
                 "Checkpoints saved before are intact: go on from the last one with --resume"
             ) from error
-
-
-def last_checkpoint(run: Path) -> Path:
-    """The newest checkpoint of a run; raises CheckpointError where there is none to resume from."""
-    saved = saved_checkpoints(run)
-    if not saved:
-        raise CheckpointError(
-            f"there is no run to resume in {run}, expected a checkpoint under {run / 'checkpoints'}; "
-            "start it without --resume, or name the folder of an earlier run"
-        )
-    return saved[-1]
 
 
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

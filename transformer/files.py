@@ -7,11 +7,10 @@ Nothing here is ever unpickled: a checkpoint from a stranger cannot run code.
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -139,20 +138,12 @@ def best_checkpoint(run: Path) -> Path:
     return saved[-1]
 
 
-def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the checkpoints' weights, tensor by tensor (paper §6.1).
-
-    Raises CheckpointError for checkpoints of different models, ValueError for an empty list.
-    """
-    if not checkpoints:
-        raise ValueError("got no checkpoints to average, expected at least one")
-    total: dict[str, Tensor] = {}
-    for checkpoint in checkpoints:
-        tensors = read_tensors(checkpoint / "model.safetensors")
-        if total and {k: t.shape for k, t in tensors.items()} != {k: t.shape for k, t in total.items()}:
-            raise CheckpointError(
-                f"{checkpoint} is of another model than {checkpoints[0]}; average checkpoints of one run"
-            )
-        for name, tensor in tensors.items():
-            total[name] = total.get(name, torch.zeros(())) + tensor.double()
-    return {name: (tensor / len(checkpoints)).float() for name, tensor in total.items()}
+def last_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run; raises CheckpointError where there is none to resume from."""
+    saved = saved_checkpoints(run)
+    if not saved:
+        raise CheckpointError(
+            f"there is no run to resume in {run}, expected a checkpoint under {run / 'checkpoints'}; "
+            "start it without --resume, or name the folder of an earlier run"
+        )
+    return saved[-1]

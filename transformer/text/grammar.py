@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
-from transformer.pairs import Pair
+from transformer.text.pairs import Pair
 
 # The words: `kinds` say what goes with what. Somebody opens a bag, nobody opens a bird. ----------------------
 

@@ -21,19 +21,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from transformer.batches import Batch, collate, plain_batches, token_batches
-from transformer.checkpoints import replace_text, saved_checkpoints, step_of
 from transformer.config import TransformerConfig
-from transformer.corpora import load_corpus
 from transformer.decoding import DecodingConfig, beam_search, greedy, translate
-from transformer.device import choose_device, has_fast_bf16
 from transformer.embeddings import sinusoids
-from transformer.evaluation import bleu, encode_pairs
+from transformer.evaluation import bleu
+from transformer.files import replace_text, saved_checkpoints, step_of
 from transformer.model import Transformer
-from transformer.recipes import EMBEDDED, MULTI30K, load, make_tokenizer
-from transformer.runs import Run
-from transformer.symbols import BOS, EOS, PAD
-from transformer.training import summed_loss, train
+from transformer.runs.checkpoints import load
+from transformer.runs.device import choose_device, has_fast_bf16
+from transformer.runs.loop import train
+from transformer.runs.recipes import EMBEDDED, MULTI30K
+from transformer.runs.run import Run
+from transformer.text.batches import Batch, collate, encode_pairs, plain_batches, token_batches
+from transformer.text.corpora import load_corpus
+from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.tokenizer import make_tokenizer
+from transformer.training import summed_loss
 
 Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
 """what can be measured, see BenchConfig.parts"""
