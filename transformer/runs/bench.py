@@ -10,7 +10,6 @@ import platform
 import re
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,7 +38,7 @@ from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import make_tokenizer
 from transformer.training import summed_loss
 
-Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
+Part = Literal["training", "decoding", "embedded", "gpu"]
 """what can be measured, see BenchConfig.parts"""
 Loss = Callable[[nn.Module, Batch, float], Tensor]
 """model, batch and label smoothing → the summed loss"""
@@ -51,8 +50,8 @@ BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
 class BenchConfig:
     """Measure speed and quality on this machine, and print a table."""
 
-    parts: tuple[Part, ...] = ("embedded", "training", "decoding", "profile")
-    """embedded: a training on one thread; training, decoding and gpu: speed; profile: where the time goes"""
+    parts: tuple[Part, ...] = ("embedded", "training", "decoding")
+    """embedded: a training on one thread; training, decoding and gpu: speed"""
     corpus: str = "embedded"
     """whose sentences are trained on: a corpus with a name, or a folder"""
     run: Path | None = None
@@ -321,28 +320,10 @@ def peak(precision: str, device: torch.device, n: int = 8_192) -> float:
     return 2 * n**3 / interleaved({"product": lambda: matrix @ matrix}, 10, device)["product"]
 
 
-def profile_rows(command: BenchConfig, device: torch.device, n_operators: int = 8) -> Iterator[Row]:
-    """Where the time of a training goes: the operators that take most of it."""
-    kind, config, batches = next(sample_batches(command, device))
-    precision = "bf16" if has_fast_bf16(device) else "fp32"
-    run = trainer(Transformer(config).to(device), summed_loss, batches, precision)
-    run()
-    activity = torch.profiler.ProfilerActivity
-    with torch.profiler.profile(activities=[activity.CUDA if device.type == "cuda" else activity.CPU]) as profile:
-        run()
-    spent: Counter[str] = Counter()
-    for event in profile.key_averages():
-        spent[event.key] += event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
-    most = spent.most_common(n_operators)
-    listed = ", ".join(f"{name.removeprefix('aten::')} {time / spent.total():.0%}" for name, time in most)
-    yield Row(f"where the time goes, {kind} batches, {precision}", listed)
-
-
 PARTS: dict[str, Callable[[BenchConfig, torch.device], Iterator[Row]]] = {
     "training": training_rows,
     "decoding": decoding_rows,
     "embedded": embedded_rows,
-    "profile": profile_rows,
     "gpu": gpu_rows,
 }
 """what measures each part"""
