@@ -42,18 +42,18 @@ def teacher_forced(
     """
     if not examples:
         raise ValueError("got no examples to score, expected at least one sentence pair")
-    loss = nll = 0.0
+    losses = dict.fromkeys((label_smoothing, 0.0), 0.0)  # by smoothing; without any, one and the same
     n_correct = n_tokens = 0
     with evaluation_mode(model):
         for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
             batch = collate([examples[i] for i in indices]).to(model.device)
             hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
             targets = batch.target_out[batch.target_mask]  # (n,)
-            loss += smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing).item()
-            nll += smoothed_cross_entropy(hidden, model.output.weight, targets).item()
+            for smoothing in losses:
+                losses[smoothing] += smoothed_cross_entropy(hidden, model.output.weight, targets, smoothing).item()
             n_correct += (model.output(hidden).argmax(-1) == targets).sum().item()
             n_tokens += len(targets)
-    return TeacherForced(loss / n_tokens, nll / n_tokens, n_correct / n_tokens)
+    return TeacherForced(losses[label_smoothing] / n_tokens, losses[0.0] / n_tokens, n_correct / n_tokens)
 
 
 @dataclass(frozen=True)
