@@ -493,7 +493,7 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
-        (decode, {"config": DecodingConfig("guess")}, "method is 'guess', expected 'beam', 'greedy' or 'sample'"),
+        (decode, {"config": DecodingConfig("guess")}, "method is 'guess', expected one of beam, greedy, sample"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
