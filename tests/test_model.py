@@ -367,7 +367,7 @@ def test_hypotheses_of_a_sentence_are_decoded_as_if_each_had_a_sentence_of_its_o
 
 def test_padding_is_hidden_in_the_first_call_of_a_cache_alone(tiny_model: Build):
     model, target = tiny_model(), torch.tensor([[4, PAD, 5]])
-    assert model.decoder_mask(target)[0, 0].tolist() == [[True, False, False], [True, False, False], [True, False, True]]
+    assert model.decoder_mask(target)[0, 0].int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 1]]
     assert model.decoder_mask(target, past=1)[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert model.decoder_mask(target[:, :1], past=7) is None
 
