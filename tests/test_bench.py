@@ -43,8 +43,8 @@ def test_both_sides_have_the_same_size_and_the_same_kind_of_loss():
     extra = 2 * 2 * TINY.d_model  # torch.nn.Transformer normalises once more after each stack
     assert sum(p.numel() for p in reference.parameters()) == sum(p.numel() for p in model.parameters()) + extra
     batch = collate([([5, 6, 7], [8, 9]), ([10], [11, 12, 13, 14])])
-    log_p = reference(batch.source, batch.target_in).log_softmax(-1)[batch.keep]  # (n, V)
-    right = log_p.gather(1, batch.target_out[batch.keep][:, None])
+    log_p = reference(batch.source, batch.target_in).log_softmax(-1)[batch.target_mask]  # (n, V)
+    right = log_p.gather(1, batch.target_out[batch.target_mask][:, None])
     torch.testing.assert_close(reference_loss(reference, batch, 0.0), -right.sum())
 
 

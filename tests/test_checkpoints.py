@@ -169,7 +169,7 @@ def test_checkpoint_that_cannot_be_written_harms_none_that_can_be_read(
     model, optimizer = tiny_model(), torch.optim.Adam([torch.zeros(1)])
     with monkeypatch.context() as disk_is_full:
         disk_is_full.setattr(place, name, fail_at_call(n, getattr(place, name)))
-        with pytest.raises(CheckpointError, match=r"could not save .*step-00000004 .*No space.* intact.*--resume"):
+        with pytest.raises(CheckpointError, match=r"could not save .*step-00000004 .*No space.* intact.* resume from"):
             run.save(model, optimizer, step=4, keep_last=1)
     assert contents(run.folder / "checkpoints") == before
     train_some(tiny_model(), run, until=4, resume=True)  # with room again, it goes on
@@ -214,7 +214,7 @@ def test_folder_that_became_a_file_stops_the_training_with_its_checkpoints_whole
     [
         ("open", lambda run: run.record({"step": 3, "loss": 1.0})),
         ("write_text", lambda run: run.note_best(2, -1.0)),
-        ("write_text", lambda run: run.forget_after(0)),
+        ("write_text", lambda run: run.go_on(0)),
     ],
     ids=["a record", "the best", "the records on resuming"],
 )
@@ -224,7 +224,7 @@ def test_record_that_cannot_be_written_is_said_and_harms_nothing(
     before = contents(run.folder)
     with monkeypatch.context() as disk_is_full:
         disk_is_full.setattr(Path, method, no_space if method == "write_text" else only_for_reading(Path.open))
-        with pytest.raises(CheckpointError, match=r"could not write to .*No space.* intact: go on .*--resume"):
+        with pytest.raises(CheckpointError, match=r"could not write to .*No space.* intact: resume from the last one"):
             write(run)
     assert contents(run.folder) == before
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +18,13 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.__main__ import EMBEDDED, Evaluate, Train, Translate, main, parse
+from transformer.__main__ import Evaluate, Train, Translate, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
-from transformer.files import read_json, saved_checkpoints
+from transformer.files import read_json, saved_checkpoints, write_json
 from transformer.runs.bench import BenchConfig
 from transformer.runs.checkpoints import average, load
+from transformer.runs.recipes import EMBEDDED, MULTI30K, Recipe
 from transformer.text.corpora import Corpus
 from transformer.text.pairs import Pair
 from transformer.text.symbols import UNK
@@ -221,9 +222,27 @@ def test_version(command: Command):
     assert command("--version") == (0, f"{transformer.__version__}\n", "")
 
 
+def recipe_of(command: Train) -> Recipe:
+    return Recipe(command.corpus, command.tokenizer, command.model, command.training)
+
+
+def test_help_speaks_to_users_not_to_programmers(command: Command):
+    for name in ("train", "translate", "evaluate", "bench"):
+        shown = command(name, "--help").out
+        assert "Raises" not in shown and "Error" not in shown
+
+
+def test_help_shows_the_defaults_of_the_corpus_named(command: Command):
+    shown = " ".join(command("train", "--corpus", "embedded", "--help").out.replace("│", " ").split())
+    assert f"travels through the model (default: {EMBEDDED.model.d_model})" in shown
+
+
 def test_corpus_brings_its_recipe_and_flags_change_it():
-    assert parse(["train"]) == Train()
-    assert parse(["train", "--corpus", "embedded"]) == parse(["train", "--corpus=embedded"]) == EMBEDDED
+    assert recipe_of(parse(["train"])) == MULTI30K
+    for argv in (["train", "--corpus", "embedded"], ["train", "--corpus=embedded"]):
+        assert recipe_of(parse(argv)) == EMBEDDED
+    assert recipe_of(parse(["train", "--corpus", "numbers"])) == replace(MULTI30K, corpus="numbers")
+    assert parse(["train", "--corpus", "embedded", "--d-model", "160"]).model.d_model == 160, "the default of another"
     changed = parse(["train", "--corpus", "embedded", "--d-model", "32", "--steps", "7"])
     assert isinstance(changed, Train)
     assert (changed.model.d_model, changed.training.steps) == (32, 7)
@@ -271,8 +290,8 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("translate --model run --beam 0 one", ["beam is 0", "at least 1"]),
         ("translate --model run --temperature -1 --method sample one", ["temperature is -1.0"]),
         ("translate --model run --batch-size 0 one", ["batch_size is 0"]),
-        ("translate --model run --average 0 one", ["average is 0", "expected 1"]),
-        ("translate --model run --average 99 one", ["run has", "99", "--keep-last 99"]),
+        ("translate --model run --average 0 one", ["average_last is 0", "expected 1"]),
+        ("translate --model run --average 99 one", ["run has", "99", "keep_last 99"]),
         ("translate --model run --device abacus one", ["device 'abacus' is unknown", "'cpu'"]),
         ("translate --model run --file nowhere", ["nowhere", "one sentence a line"]),
         ("translate --model run --file numbers/test.en one", ["got sentences and a file", "one of them"]),
@@ -286,8 +305,8 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),
         ("train --corpus numbers --run new --d-model 31 --n-heads 1", ["d_model is 31", "even"]),
         ("train --corpus numbers --run new --vocab-size 9", ["vocab_size is 9", "at least 260"]),
-        ("train --corpus numbers --run run", ["run already holds a training", "--resume"]),
-        ("train --corpus numbers --run new --resume", ["no run to resume in new", "without --resume"]),
+        ("train --corpus numbers --run run", ["run already holds a training", "resume it"]),
+        ("train --corpus numbers --run new --resume", ["no run to resume in new", "start a new one"]),
         ("train --run run --resume --d-model 64", ["--d-model 64", "started with 32", "new run"]),
         ("train --run run --resume --corpus embedded", ["--corpus embedded", "started with numbers"]),
         ("bench --rounds 0", ["rounds is 0", "at least 1"]),
@@ -356,10 +375,91 @@ def test_stopped_run_goes_on_with_its_settings(command: Command, place: Path, tm
     assert same_bits(tmp_path / "run", tmp_path / "whole")
 
 
-def test_resumed_run_may_become_longer(command: Command, tmp_path: Path):
-    assert command("train", "--run", tmp_path / "run", "--corpus", "numbers", *SMALL, "--steps", "4").code == 0
-    assert command("train", "--run", tmp_path / "run", "--resume", "--steps", "6").code == 0
-    assert read_json(saved_checkpoints(tmp_path / "run")[-1] / "state.json") == {"step": 6}
+@pytest.fixture(scope="module")
+def long_run(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was started for 3,000 updates with dropout .3, and has made two."""
+    run = tmp_path_factory.mktemp("long") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFORMER_DEVICE", "cpu")
+        patch.chdir(place)
+        flags = [*SMALL, "--steps", "3000", "--dropout", ".3", "--until", "2"]
+        assert main(["train", "--run", str(run), "--corpus", "numbers", *flags]) == 0
+    return run
+
+
+@pytest.fixture
+def started(long_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be resumed."""
+    return shutil.copytree(long_run, tmp_path / "run")
+
+
+def test_resumed_run_may_become_longer(command: Command, started: Path):
+    """8,000 is also the default without a run: it counts all the same, and holds for the next time."""
+    assert command("train", "--run", started, "--resume", "--steps", "8000", "--until", "3").code == 0
+    assert read_json(saved_checkpoints(started)[-1] / "state.json") == {"step": 3}
+    assert read_json(started / "config.json")["training"]["steps"] == 8_000
+    assert parse(["train", "--run", str(started), "--resume"]).training.steps == 8_000
+
+
+def test_resumed_run_follows_what_only_says_when_to_save(command: Command, started: Path):
+    flags = ["--validate-every", "2", "--keep-last", "3", "--until", "8"]
+    assert command("train", "--run", started, "--resume", *flags).code == 0
+    steps = [read_json(folder / "state.json")["step"] for folder in saved_checkpoints(started)]
+    assert steps[-3:] == [4, 6, 8] and len(steps) <= 4, "the last three, and the best"
+    stored = read_json(started / "config.json")["training"]
+    assert (stored["validate_every"], stored["keep_last"], stored["steps"]) == (2, 3, 3_000)
+
+
+def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, started: Path):
+    before = read_json(started / "config.json")
+    flags = ["--corpus", "numbers", *SMALL, "--steps", "3000", "--dropout", ".3", "--log-every", "10"]
+    assert command("train", "--run", started, "--resume", *flags, "--until", "3").code == 0
+    assert read_json(started / "config.json") == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "value", "stored"),
+    [
+        ("--dropout 0.2", "0.2", "0.3"),  # the recipe of Multi30k says .2
+        ("--n-heads 4", "4", "2"),
+        ("--schedule linear", "linear", "constant"),
+        ("--batch-tokens 2501", "2501", "2500"),
+        ("--no-tie-embeddings", "False", "True"),
+        ("--corpus embedded", "embedded", "numbers"),
+        ("--tokenizer bpe", "bpe", "words"),
+        ("--target fr", "fr", "de"),
+    ],
+)
+def test_other_changes_are_refused_by_name(command: Command, started: Path, flags: str, value: str, stored: str):
+    name = flags.split()[0].replace("--no-", "--")
+    result = command("train", "--run", started, "--resume", *flags.split())
+    assert_explained(result, f"{name} {value} was given", f"started with {stored};", "start a new run")
+    assert len(saved_checkpoints(started)) == 1
+
+
+def test_linear_schedule_keeps_its_number_of_updates(command: Command, tmp_path: Path):
+    flags = ["--corpus", "numbers", *SMALL, "--schedule", "linear", "--steps", "60", "--until", "2"]
+    assert command("train", "--run", tmp_path / "run", *flags).code == 0
+    result = command("train", "--run", tmp_path / "run", "--resume", "--steps", "80")
+    assert_explained(result, "--steps 80 was given", "started with 60")
+
+
+def test_run_that_is_further_than_it_shall_go_is_not_resumed(command: Command, started: Path):
+    before = read_json(started / "config.json")
+    assert_explained(command("train", "--run", started, "--resume", "--steps", "1"), "has made 2 updates", "than 1")
+    assert read_json(started / "config.json") == before
+
+
+@pytest.mark.parametrize("stored", [{}, {"colour": "red"}, {"model": {"d_model": 0}, "training": {}}], ids=str)
+def test_settings_of_another_program_are_not_resumed(command: Command, started: Path, stored: dict):
+    write_json(started / "config.json", stored)
+    assert_explained(command("train", "--run", started, "--resume"), "does not describe a run of this package")
+
+
+def test_evaluation_takes_from_the_training_what_is_not_said(command: Command):
+    assert command("evaluate", "--model", "run", "--corpus", "numbers", "--limit", "1").out.startswith("numbers en→de")
+    swapped = command("evaluate", "--model", "run", "--source", "de", "--target", "en", "--limit", "1")
+    assert swapped.out.startswith("numbers de→en")
 
 
 @pytest.mark.slow

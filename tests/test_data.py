@@ -194,7 +194,7 @@ def test_target_is_shifted_by_one():
     assert batch.source.tolist() == [[7, 8, EOS], [9, EOS, PAD]]
     assert batch.target_in.tolist() == [[BOS, 5, 6, 7], [BOS, 4, EOS, PAD]]
     assert batch.target_out.tolist() == [[5, 6, 7, EOS], [4, EOS, PAD, PAD]]
-    assert batch.keep.tolist() == [[True] * 4, [True, True, False, False]]
+    assert batch.target_mask.tolist() == [[True] * 4, [True, True, False, False]]
     assert batch.n_tokens == 6
 
 

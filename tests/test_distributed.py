@@ -1,4 +1,4 @@
-"""Several processes train the same model as one: the same batches, the same weights, the same course."""
+"""Several processes train the same model as one: the same batches, the same weights, the same history."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from transformer.model import Transformer
 from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Example
-from transformer.training import TrainingConfig, groups
+from transformer.training import TrainingConfig, batches_of_updates
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,7 @@ def test_two_processes_learn_what_one_learns(two_processes: Path, tmp_path: Path
 def test_one_case_leaves_a_process_without_a_batch():
     """Or the test above would not see what happens then."""
     config = TrainingConfig(**CASES["odd"])
-    updates = groups(make_examples(12), config, n_processes=2)
+    updates = batches_of_updates(make_examples(12), config, n_processes=2)
     assert [len(next(updates)) for _ in range(4)] == [2, 1, 2, 1]
 
 

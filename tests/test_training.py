@@ -25,7 +25,7 @@ from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, pad
 from transformer.text.symbols import EOS, PAD
-from transformer.training import TrainingConfig, groups, learning_rate, noam, summed_loss
+from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss
 
 V = 13  # tokens in the vocabulary of the made-up language
 
@@ -145,7 +145,7 @@ def mixed_target_loss(logits: Tensor, batch: Batch, epsilon: float) -> Tensor:
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5])
 def test_loss_is_cross_entropy_with_the_mixed_target(epsilon: float):
     batch = collate(make_examples(5))
-    assert not batch.keep.all(), "there must be padding"
+    assert not batch.target_mask.all(), "there must be padding"
     logits = torch.randn(*batch.target_out.shape, V, dtype=torch.float64)
     loss = summed_loss(Answers(logits), batch, epsilon)
     torch.testing.assert_close(loss, mixed_target_loss(logits, batch, epsilon), rtol=0, atol=1e-10)
@@ -155,8 +155,8 @@ def test_padding_neither_counts_nor_learns():
     batch = collate(make_examples(5))
     model = Answers(torch.randn(*batch.target_out.shape, V, dtype=torch.float64))
     summed_loss(model, batch, 0.1).backward()
-    assert (model.logits.grad[~batch.keep] == 0).all()
-    assert (model.logits.grad[batch.keep] != 0).all()
+    assert (model.logits.grad[~batch.target_mask] == 0).all()
+    assert (model.logits.grad[batch.target_mask] != 0).all()
 
 
 def test_loss_of_a_batch_is_the_sum_over_its_sentences():
@@ -192,7 +192,7 @@ def test_update_from_unequal_pieces_equals_one_from_the_whole(pieces: dict[str, 
     examples = make_examples(12)
     whole = gradients_of_one_update(settings(steps=1, batch_size=12), examples)
     config = settings(steps=1, accumulate=12, **pieces)
-    tokens = [sum(len(examples[i][1]) + 1 for i in indices) for indices in next(groups(examples, config))]
+    tokens = [sum(len(examples[i][1]) + 1 for i in indices) for indices in next(batches_of_updates(examples, config))]
     assert len(tokens) > 1 and len(set(tokens)) > 1, "pieces must be unequal"
     torch.testing.assert_close(gradients_of_one_update(config, examples), whole, rtol=0, atol=1e-10)
 
@@ -201,8 +201,8 @@ def test_update_from_unequal_pieces_equals_one_from_the_whole(pieces: dict[str, 
 def test_updates_of_an_epoch_use_each_example_once(batch: dict[str, Any]):
     examples, config = make_examples(11), settings(accumulate=2, **batch)
     seen: list[int] = []
-    for group in groups(examples, config):
-        seen += [i for indices in group for i in indices]
+    for update in batches_of_updates(examples, config):
+        seen += [i for indices in update for i in indices]
         if len(seen) >= 2 * len(examples):
             break
     assert sorted(seen[:11]) == sorted(seen[11:]) == list(range(11))
@@ -329,7 +329,7 @@ def test_records_are_complete_and_come_once_whatever_was_lost(whole: Run, tmp_pa
     assert records == run.metrics()
 
 
-def test_course_returned_is_the_course_recorded(tmp_path: Path):
+def test_history_returned_is_the_history_recorded(tmp_path: Path):
     run = Run(tmp_path, settings={"model": "small"})
     records = run_training(make_model(), settings(validate_every=4), make_examples(8), run=run)
     assert records == run.metrics()
@@ -350,13 +350,13 @@ def test_finished_training_resumed_is_left_as_it_is(whole: Run):
 
 def test_run_that_exists_is_not_trained_over(whole: Run):
     before = state(whole)
-    with pytest.raises(CheckpointError, match=r"already holds a training; go on with it by --resume, or choose"):
+    with pytest.raises(CheckpointError, match=r"already holds a training; resume it, or choose"):
         run_training(make_model(), settings(), make_examples(8), run=whole)
     assert_same_bits(state(whole), before)
 
 
 def test_nothing_to_resume_is_said(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"no run to resume in .* start it without --resume"):
+    with pytest.raises(CheckpointError, match=r"no run to resume in .* start a new one"):
         run_training(make_model(), settings(), make_examples(8), run=Run(tmp_path / "none"), resume=True)
 
 
@@ -434,7 +434,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path):
     run_training(model, config, make_examples(8), run=run, until=3)
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: optimizer.param_groups[0].update(lr=math.inf))
     try:
-        with pytest.raises(FloatingPointError, match=r"after update 6.*--resume"):
+        with pytest.raises(FloatingPointError, match=r"after update 6.* in a new run"):
             run_training(model, config, make_examples(8), run=run, resume=True)
     finally:
         hook.remove()

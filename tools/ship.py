@@ -17,22 +17,9 @@ from transformer.evaluation import evaluate
 from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
-from transformer.text.corpora import load_corpus
+from transformer.text.corpora import NAMED, load_corpus
 
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
-TERMS = {
-    "multi30k": """29,000 English photo captions with German translations (Elliott et al. 2016,
-https://github.com/multi30k/dataset, task 1). Captions and translations derive from Flickr30k and are for research and
-education; these weights carry the same terms. The data set is not part of this package.""",
-    "embedded": """16,000 sentence pairs that `transformer/text/grammar.py` generates; under the licence of
-the package.""",
-}
-LIMITS = {
-    "multi30k": """It knows the language of photo captions: people, animals and things doing something, in the
-present tense. On anything else it writes fluent nonsense. It repeats the stereotypes of its captions, and chooses a
-gender where English leaves it open.""",
-    "embedded": """It knows a few hundred words and the sentences of one small grammar, and nothing of the world.""",
-}
 CARD = """# {name}
 
 A Transformer that translates {from_language} into {to_language}: {norm}-norm, {n_layers} + {n_layers} layers,
@@ -78,7 +65,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
-        name=name, terms=TERMS[corpus.name], limits=LIMITS[corpus.name], n=len(corpus["test"]),
+        name=name, terms=NAMED[corpus.name].terms, limits=NAMED[corpus.name].limits, n=len(corpus["test"]),
         steps=step_of(saved_checkpoints(run)[-1]),
         parameters=sum(p.numel() for p in model.parameters()),
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]

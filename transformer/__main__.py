@@ -1,9 +1,8 @@
 """The command line: `python -m transformer train | translate | evaluate | bench`."""
 
-import itertools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,56 +11,58 @@ import tyro
 
 from transformer import __version__
 from transformer.config import TransformerConfig
-from transformer.decoding import DecodingConfig, translate
+from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.evaluation import evaluate
-from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve, write_json
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve
 from transformer.model import Transformer
-from transformer.runs import recipes
 from transformer.runs.bench import BenchConfig, bench
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
-from transformer.runs.recipes import MULTI30K
+from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import encode_pairs
-from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, read_lines
+from transformer.text.corpora import NAMED, Corpus, CorpusUnavailable, load_corpus, read_lines
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
 
+NOT_STORED = ("run", "resume", "until", "device")  # of one command, not of the run
+CORPORA = f"{', '.join(NAMED)}, or a folder with train.en, train.de, val.en, …"
+MULTI30K = recipe_for("multi30k")
+
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model on a corpus, and keep settings, course and checkpoints in a folder.
+    """Train a model on a corpus, and keep settings, history and checkpoints in a folder.
 
-    The defaults are a recipe for the corpus: of "embedded" for the embedded one, of Multi30k for all others.
+    The defaults are the recipe of the corpus (of multi30k for a folder); with --resume, the settings of the run.
     Ctrl-C saves before it stops.
     """
 
-    corpus: str = "multi30k"
-    """embedded, multi30k, or a folder with train.en, train.de, val.en, …"""
+    corpus: Annotated[str, tyro.conf.arg(help=CORPORA)] = MULTI30K.corpus
     source: str = "en"
     """language to translate from"""
     target: str = "de"
     """language to translate into"""
-    tokenizer: Literal["bpe", "words"] = "bpe"
+    tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
     """byte-pair encoding of vocab_size tokens, or every word of the training texts"""
     run: Path | None = None
     """folder of the run; None: runs/CORPUS-SOURCE-TARGET"""
     resume: bool = False
-    """go on from the last checkpoint of the run, with the settings it was started with"""
+    """go on from the last checkpoint of the run, with its settings; --validate-every, --keep-last and, unless the
+    schedule is linear, --steps may change"""
     until: int | None = None
     """stop after this update, to be resumed"""
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
     model: TransformerConfig = MULTI30K.model
+    """sizes and choices of the model"""
     training: TrainingConfig = MULTI30K.training
+    """how it is trained"""
 
     def folder(self) -> Path:
         """Where the run is kept."""
         return self.run or Path("runs") / f"{Path(self.corpus).name}-{self.source}-{self.target}"
-
-
-EMBEDDED = Train(**vars(recipes.EMBEDDED))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Translate:
     """use the mean of the last so many checkpoints of the run; 1: use the best one"""
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    decoding: DecodingConfig = DEFAULT_DECODING
+    """how translations are searched for"""
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,11 @@ class Evaluate:
 
     model: str = "multi30k-en-de"
     """folder of a run or of a checkpoint, or a model that comes with the package: multi30k-en-de, embedded-en-de"""
-    corpus: str | None = None
-    """embedded, multi30k or a folder; None: the one that the run was trained on"""
-    source: str = "en"
-    """language to translate from"""
-    target: str = "de"
-    """language to translate into"""
+    corpus: Annotated[str | None, tyro.conf.arg(help=f"{CORPORA}; None: as in training")] = None
+    source: str | None = None
+    """language to translate from; None: as in training"""
+    target: str | None = None
+    """language to translate into; None: as in training"""
     split: str = "test"
     """train, val or test; the embedded corpus also has comp"""
     limit: int | None = None
@@ -103,14 +104,13 @@ class Evaluate:
     """use the mean of the last so many checkpoints of the run; 1: use the best one"""
     device: str | None = None
     """cpu, cuda, mps; None: the best there is"""
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    decoding: DecodingConfig = DEFAULT_DECODING
+    """how translations are searched for"""
 
 
 def run_train(command: Train) -> None:
     """Train as the command says; build corpus, tokeniser and model first."""
     folder = command.folder()
-    if command.resume:
-        last_checkpoint(folder)  # complain at once where there is none
     corpus = load_corpus(command.corpus, command.source, command.target)
     tokenizer = (
         Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
@@ -125,16 +125,14 @@ def run_train(command: Train) -> None:
         file=sys.stderr,
     )
     run = Run(folder, tokenizer, settings(command))
-    if command.resume:
-        write_json(folder / "config.json", run.settings)  # a larger --steps holds for the next --resume too
     examples, validation = encode_pairs(tokenizer, corpus["train"]), encode_pairs(tokenizer, corpus["val"])
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
 
 
 def settings(command: Train) -> dict[str, Any]:
-    """What `config.json` of a run says, enough to go on with it later."""
-    return {key: value for key, value in asdict(command).items() if key not in ("run", "resume", "until", "device")}
+    """What `config.json` of a run says, enough to resume it later."""
+    return {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
 
 
 def run_translate(command: Translate) -> None:
@@ -202,15 +200,22 @@ def run_evaluate(command: Evaluate) -> None:
 
 
 def corpus_of(command: Evaluate) -> Corpus:
-    """The corpus to evaluate on: the one named, or the one that the run was trained on."""
-    if command.corpus is not None:
-        return load_corpus(command.corpus, command.source, command.target)
-    for folder in (Path(command.model), *Path(command.model).resolve().parents[:2]):
+    """The corpus to evaluate on: the one that the model was trained on, where the command does not say otherwise."""
+    name, source, target = trained_on(command.model)
+    if command.corpus is None and name is None:
+        raise ValueError(f"{command.model} does not say which corpus it was trained on; name one with --corpus")
+    return load_corpus(command.corpus or name, command.source or source, command.target or target)
+
+
+def trained_on(model: str) -> tuple[str | None, str, str]:
+    """Corpus, source and target language of a run, of one of its checkpoints or of a shipped model, where known."""
+    for folder in (Path(model), *Path(model).resolve().parents[:2]):
         if (folder / "config.json").is_file() and "corpus" in (stored := read_json(folder / "config.json")):
-            return load_corpus(stored["corpus"], stored["source"], stored["target"])
-    if resolve(command.model).parent == SHIPPED:  # these are called CORPUS-SOURCE-TARGET
-        return load_corpus(*command.model.split("-"))
-    raise ValueError(f"{command.model} does not say which corpus it was trained on; name one with --corpus")
+            return stored["corpus"], stored["source"], stored["target"]
+    if not Path(model).is_dir() and resolve(model).parent == SHIPPED:  # these are called CORPUS-SOURCE-TARGET
+        corpus, source, target = model.split("-")
+        return corpus, source, target
+    return None, "en", "de"
 
 
 def run_bench(command: BenchConfig) -> None:
@@ -219,11 +224,26 @@ def run_bench(command: BenchConfig) -> None:
 
 
 def parse(argv: Sequence[str]) -> Train | Translate | Evaluate | BenchConfig:
-    """Read the command line; the flags are the fields of the dataclasses."""
-    embedded = "--corpus=embedded" in argv or ("--corpus", "embedded") in itertools.pairwise(argv)
-    recipe = EMBEDDED if embedded else Train()
-    command = tyro.cli(
-        Annotated[Train, tyro.conf.subcommand("train", default=recipe)]
+    """Read the command line; the flags are the fields of the dataclasses.
+
+    It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
+    flag that was not given cannot differ from them.
+    """
+    meant, _ = read(argv, Train(), default=Translate(), add_help=False, return_unknown_args=True)
+    if not isinstance(meant, Train):
+        return read(argv, Train())
+    if not meant.resume:
+        return read(argv, Train(**vars(recipe_for(meant.corpus))))
+    started = stored_run(meant.folder())
+    command = read(argv, started)
+    refuse_changes(started, command)
+    return command
+
+
+def read(argv: Sequence[str], defaults: Train, **options: Any) -> Any:
+    """One command of the command line, where training has these defaults."""
+    return tyro.cli(
+        Annotated[Train, tyro.conf.subcommand("train", default=defaults)]
         | Annotated[Translate, tyro.conf.subcommand("translate")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[BenchConfig, tyro.conf.subcommand("bench")],
@@ -231,32 +251,33 @@ def parse(argv: Sequence[str]) -> Train | Translate | Evaluate | BenchConfig:
         prog="python -m transformer",
         description="Train, use and measure the model of Attention Is All You Need.",
         config=(tyro.conf.OmitArgPrefixes,),
+        **options,
     )
-    return resumed(command, recipe) if isinstance(command, Train) and command.resume else command
 
 
-def resumed(command: Train, recipe: Train) -> Train:
-    """The settings that a run was started with; of the flags given now only --steps may differ from them.
-
-    Raises ValueError for a flag that contradicts the run, CheckpointError where there is no run.
-    """
-    folder = command.folder()
+def stored_run(folder: Path) -> Train:
+    """The command that a run was started with; raises CheckpointError where there is none to resume."""
     last_checkpoint(folder)
     stored = read_json(folder / "config.json")
     try:
         model, training = TransformerConfig(**stored.pop("model")), TrainingConfig(**stored.pop("training"))
-        started = replace(command, **stored, model=model, training=replace(training, steps=command.training.steps))
+        return Train(**stored, model=model, training=training, run=folder)
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a run of this package: {error}") from error
-    given, kept = flat(command), flat(started)
-    default = flat(recipe) | {"corpus": Train.corpus}  # the recipe's own corpus was named by a flag
-    for flag, value in given.items():
-        if value not in (default[flag], kept[flag]):
+
+
+def refuse_changes(started: Train, command: Train) -> None:
+    """Raise ValueError for a flag that a resumed run cannot follow, with both values."""
+    free = {*NOT_STORED, "validate_every", "keep_last"}
+    if started.training.schedule != "linear":  # which falls to zero at the last update, wherever that is
+        free.add("steps")
+    before = flat(started)
+    for name, value in flat(command).items():
+        if value != before[name] and name not in free:
             raise ValueError(
-                f"--{flag.replace('_', '-')} {value} was given, but the run in {folder} was started with {kept[flag]}; "
-                "leave the flag out, or start a new run"
+                f"--{name.replace('_', '-')} {value} was given, but the run in {command.folder()} was started with "
+                f"{before[name]}; leave the flag out, or start a new run"
             )
-    return started if given["steps"] != default["steps"] else replace(started, training=training)
 
 
 def flat(settings: Any) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""How good is a translation, and how surprised is the model (paper §6.1)."""
+"""Scores of translations and of the model behind them: BLEU, exact match, loss, perplexity, accuracy (paper §6.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from sacrebleu.metrics import BLEU
 
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
+from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
 from transformer.text.pairs import Pair
@@ -17,7 +17,7 @@ from transformer.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TeacherForced:
-    """How a model predicts each word of a correct translation, given the words before it."""
+    """Scores of a model that is given the right words before each word that it predicts (teacher forcing)."""
 
     loss: float
     """mean label-smoothed cross-entropy, in nats per token: what training minimises"""
@@ -42,18 +42,18 @@ def teacher_forced(
     """
     if not examples:
         raise ValueError("got no examples to score, expected at least one sentence pair")
-    loss = nll = correct = n_tokens = 0.0
+    loss = nll = 0.0
+    n_correct = n_tokens = 0
     with evaluation_mode(model):
         for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
             batch = collate([examples[i] for i in indices]).to(model.device)
-            keep = batch.keep
-            logits = model(batch.source, batch.target_in, keep=keep).float()  # (n, V)
-            targets = batch.target_out[keep]  # (n,)
-            nll += F.cross_entropy(logits, targets, reduction="sum").item()
-            loss += F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="sum").item()
-            correct += (logits.argmax(-1) == targets).sum().item()
+            hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
+            targets = batch.target_out[batch.target_mask]  # (n,)
+            loss += smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing).item()
+            nll += smoothed_cross_entropy(hidden, model.output.weight, targets).item()
+            n_correct += (model.output(hidden).argmax(-1) == targets).sum().item()
             n_tokens += len(targets)
-    return TeacherForced(loss / n_tokens, nll / n_tokens, correct / n_tokens)
+    return TeacherForced(loss / n_tokens, nll / n_tokens, n_correct / n_tokens)
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything `python -m transformer evaluate` reports."""
+    """The scores of a model on sentence pairs, and its translations."""
 
     bleu: Bleu
     """of the translations against the references"""
     exact_match: float
-    """share of translations that are the reference, word for word"""
+    """share of translations that are right, word for word"""
     token_accuracy: float
     """teacher-forced: share of tokens whose likeliest prediction is right"""
     perplexity: float

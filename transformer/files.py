@@ -40,7 +40,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
             f"could not save {folder} ({error}); the checkpoints saved before are intact. "
-            "Make room or make the folder writable, then go on from the last one with --resume"
+            "Make room or make the folder writable, then resume from the last one"
         ) from error
 
 
@@ -115,7 +115,7 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The update after which a run wrote this checkpoint: `checkpoint_folder` read backwards."""
+    """The update after which a run wrote this checkpoint, as the folder's name says."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
@@ -144,6 +144,6 @@ def last_checkpoint(run: Path) -> Path:
     if not saved:
         raise CheckpointError(
             f"there is no run to resume in {run}, expected a checkpoint under {run / 'checkpoints'}; "
-            "start it without --resume, or name the folder of an earlier run"
+            "start a new one, or name the folder of an earlier run"
         )
     return saved[-1]

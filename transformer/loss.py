@@ -13,48 +13,55 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
 
     hidden (n, D) and matrix (V, D) give logits (n, V); targets (n,) are the right tokens. The target is ε/V on
     every token and 1 − ε more on the right one (paper §5.4). Equals
-    `F.cross_entropy(hidden @ matrix.T, targets, label_smoothing=ε, reduction="sum")`, several times faster.
+    `F.cross_entropy(hidden @ matrix.T, targets, label_smoothing=ε, reduction="sum")`.
+
+    Written by hand because the logits are by far the largest tensor of a training, and here only a few rows of them
+    exist at a time. With its gradients the loss took .76 of the time of that line on a Xeon, and as long as it on an
+    EPYC (fp32, n = 1,200, D = 160, V = 5,000, one thread). `F.linear_cross_entropy` of torch 2.13 can work in pieces
+    too, but not with label smoothing.
     """
+    if not torch.is_grad_enabled():  # inside an autograd.Function one can no longer tell
+        hidden, matrix = hidden.detach(), matrix.detach()
     return _SmoothedCrossEntropy.apply(hidden, matrix, targets, label_smoothing)
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
-    """Loss and gradients in one go, a few rows after the other.
+    """Loss and gradients in one pass, a few rows of the logits at a time.
 
-    The logits are by far the largest tensor of a training, V numbers for every token. Autograd would keep them
-    until the backward pass. But the gradient by the logits, softmax − smoothed target, is known as soon as they
-    are: it is used while they are still in the cache, and forgotten.
+    Autograd would keep the V logits of every token until the backward pass. But the gradient by the logits,
+    softmax − smoothed target, is known as soon as they are: it is used while they are still in the cache, and
+    forgotten.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, hidden: Tensor, matrix: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        """Sum up the loss, and keep its gradients by hidden and matrix where they are asked for."""
-        kind = hidden.device.type
+        """Sum up the loss, and compute its gradients by hidden (n, D) and matrix (V, D) where they are asked for."""
+        kind, vocab_size = hidden.device.type, len(matrix)
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         wide = torch.promote_types(hidden.dtype, torch.float32)  # where sums are formed
-        n_rows = max(1, LOGITS_AT_ONCE.get(kind, 2**24) // len(matrix))
-        factor = matrix.to(dtype)
+        n_rows = max(1, LOGITS_AT_ONCE.get(kind, 2**24) // vocab_size)
+        factor = matrix.to(dtype)  # (V, D)
         loss = torch.zeros((), dtype=wide, device=hidden.device)
-        hidden_grad = torch.empty_like(hidden)
-        matrix_grad = torch.zeros_like(matrix, dtype=wide)
-        for rows in range(0, len(hidden), n_rows):
-            rows = slice(rows, rows + n_rows)
+        hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # (n, D)
+        matrix_grad = torch.zeros_like(matrix, dtype=wide) if ctx.needs_input_grad[1] else None  # (V, D)
+        for start in range(0, len(hidden), n_rows):
+            rows = slice(start, start + n_rows)
             x, target = hidden[rows].to(dtype), targets[rows, None]  # (r, D), (r, 1)
             log_p = torch.log_softmax(x @ factor.T, -1, dtype=wide)  # (r, V)
             loss -= (1 - smoothing) * log_p.gather(1, target).sum() + smoothing * log_p.mean(-1).sum()
-            if not any(ctx.needs_input_grad):
-                continue
-            gradient = log_p.exp_().sub_(smoothing / len(matrix))
-            gradient.scatter_add_(1, target, torch.full_like(target, smoothing - 1, dtype=wide))
-            gradient = gradient.to(dtype)
-            hidden_grad[rows] = gradient @ factor
-            matrix_grad += gradient.T @ x
-        ctx.save_for_backward(hidden_grad, matrix_grad.to(matrix.dtype))
+            if any(ctx.needs_input_grad):
+                gradient = log_p.exp_().sub_(smoothing / vocab_size)  # (r, V), by the logits
+                gradient.scatter_add_(1, target, torch.full_like(target, smoothing - 1, dtype=wide))
+                gradient = gradient.to(dtype)
+            if hidden_grad is not None:
+                hidden_grad[rows] = gradient @ factor  # (r, D)
+            if matrix_grad is not None:
+                matrix_grad += gradient.T @ x  # (V, D)
+        ctx.save_for_backward(hidden_grad, None if matrix_grad is None else matrix_grad.to(matrix.dtype))
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradients by that of the loss."""
-        hidden_grad, matrix_grad = ctx.saved_tensors
-        return hidden_grad * upstream, matrix_grad * upstream, None, None
+        """Scale the gradients, (n, D) and (V, D), by that of the loss, a scalar."""
+        return *(None if gradient is None else gradient * upstream for gradient in ctx.saved_tensors), None, None

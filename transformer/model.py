@@ -130,18 +130,15 @@ class Transformer(nn.Module):
         """Where the parameters lie."""
         return self.output.weight.device
 
-    def forward(self, source: Tensor, target: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Score every next word: source (B, S) and target (B, T) ids → logits (B, T, V).
 
         Position t of the logits predicts token t + 1 of the target, from tokens 0 to t and the source.
-        `keep` (B, T) asks for the positions where it is True alone, as (n, V): the pre-softmax product is the
-        widest of the model, and training has no use for it at padding.
 
         Raises IndexError for ids outside the vocabulary, ValueError for ids that are not (B, length) or a
         sentence longer than a learned position table.
         """
-        hidden = self.hidden(source, target)
-        return self.output(hidden if keep is None else hidden[keep])
+        return self.output(self.hidden(source, target))
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:
         """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""

@@ -1,26 +1,32 @@
-"""Learning from sentence pairs (paper §5): the settings, the schedule, the loss of a batch, the batches of an update.
+"""Learning from sentence pairs (paper §5): settings, learning rate, loss, and one step of training.
 
-An *update* is one step of the optimiser; all counting is in updates, from 1. The loop is in `transformer.runs.loop`.
+A training step, or *update*, changes the weights once. Names say `step`, the text says "update"; both count from 1.
+The loop around the updates is in `transformer.runs.loop`.
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch, Example, plain_batches, token_batches
 
+Schedule = Literal["noam", "linear", "constant"]
+"""how the learning rate goes on after the warm-up"""
+Precision = Literal["auto", "fp32", "bf16"]
+"""number formats of matrix products"""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train; the defaults are those of the paper's §5 where it names one.
 
-    Raises ValueError for settings that make no sense.
+    Raises ValueError for a number outside its range and for a schedule or precision of another name.
     """
 
     steps: int = 100_000
@@ -31,7 +37,7 @@ class TrainingConfig:
     """sentences of a batch, in random order; None: batches by batch_tokens"""
     accumulate: int = 1
     """batches whose gradients are summed up for one update, in each process"""
-    schedule: Literal["noam", "linear", "constant"] = "noam"
+    schedule: Schedule = "noam"
     """after the warm-up: fall as 1/√step (paper §5.3), fall to zero at the last update, or stay"""
     warmup: int = 4_000
     """updates in which the learning rate rises"""
@@ -39,7 +45,7 @@ class TrainingConfig:
     """learning rate at the end of the warm-up; None: (d_model · warmup)^-½, the paper's"""
     label_smoothing: float = 0.1
     """ε_ls: share of the target that is spread evenly over the vocabulary (paper §5.4)"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """number format of matrix products; auto: bf16 where the device is fast at it"""
     validate_every: int = 1_000
     """updates between two validations, each of which leaves a checkpoint"""
@@ -60,10 +66,7 @@ class TrainingConfig:
             raise ValueError(f"peak_rate is {self.peak_rate}, expected a learning rate above 0")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}, expected 0 or more and below 1")
-        for name, choices in {
-            "schedule": ("noam", "linear", "constant"),
-            "precision": ("auto", "fp32", "bf16"),
-        }.items():
+        for name, choices in {"schedule": get_args(Schedule), "precision": get_args(Precision)}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
 
@@ -75,14 +78,13 @@ def noam(step: int, d_model: int, warmup: int) -> float:
 
 def learning_rate(step: int, config: TrainingConfig, d_model: int) -> float:
     """The learning rate of update `step` ≥ 1 under the configured schedule."""
-    peak = config.peak_rate or noam(config.warmup, d_model, config.warmup)
-    if step <= config.warmup:
-        return peak * step / config.warmup
-    if config.schedule == "noam":
-        return peak * math.sqrt(config.warmup / step)
+    highest = noam(config.warmup, d_model, config.warmup)
+    scale = 1 if config.peak_rate is None else config.peak_rate / highest
+    if step <= config.warmup or config.schedule == "noam":
+        return scale * noam(step, d_model, config.warmup)
     if config.schedule == "linear":  # the update after the last one would have rate 0
-        return peak * max(0.0, (config.steps + 1 - step) / (config.steps + 1 - config.warmup))
-    return peak
+        return scale * highest * max(0, config.steps + 1 - step) / (config.steps + 1 - config.warmup)
+    return scale * highest
 
 
 def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
@@ -91,21 +93,49 @@ def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Ten
     Nothing is computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
     number in the whole update is the right one to divide by.
     """
-    keep = batch.keep
-    hidden = model.hidden(batch.source, batch.target_in)[keep]  # (n, D)
-    return smoothed_cross_entropy(hidden, model.output.weight, batch.target_out[keep], label_smoothing)
+    hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
+    targets = batch.target_out[batch.target_mask]  # (n,)
+    return smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing)
 
 
-def groups(examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1) -> Iterator[list[list[int]]]:
-    """The batches of every update, for ever: lists of up to accumulate × n_processes index lists.
+def training_step(
+    model: Transformer,
+    batches: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    label_smoothing: float = 0.0,
+    n_tokens: int | None = None,
+    bf16: bool = False,
+) -> Tensor:
+    """Make one update of the weights from its batches; returns its loss, a scalar in nats per token.
+
+    Each batch adds its gradients to those of the others. The loss is divided by the tokens of the *whole* update,
+    so that every token weighs the same, in however many batches it is cut up; a process that has only a share of the
+    batches is told the number, `n_tokens`. With `bf16`, matrices are multiplied in bfloat16; weights stay float32.
+    """
+    n_tokens = n_tokens or sum(batch.n_tokens for batch in batches)
+    total = torch.zeros((), device=model.device)
+    for batch in batches:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            loss = summed_loss(model, batch, label_smoothing) / n_tokens
+        loss.backward()
+        total += loss.detach()
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def batches_of_updates(
+    examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1
+) -> Iterator[list[list[int]]]:
+    """The batches of each update, for ever: lists of up to accumulate × n_processes lists of indices of examples.
 
     The order depends on the seed and the epoch alone, so a resumed run meets the same batches. Each example comes
-    exactly once an epoch; the last group of an epoch may be smaller.
+    exactly once an epoch; the last update of an epoch may have fewer batches.
     """
     for epoch in itertools.count():
         if config.batch_size is None:
             batches = token_batches(examples, config.batch_tokens, config.seed, epoch)
         else:
             batches = plain_batches(examples, config.batch_size, config.seed, epoch)
-        while group := list(itertools.islice(batches, config.accumulate * n_processes)):
-            yield group
+        while update := list(itertools.islice(batches, config.accumulate * n_processes)):
+            yield update

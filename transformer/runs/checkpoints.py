@@ -29,13 +29,13 @@ def load(
             "model; restore the tokenizer that it was trained with"
         )
     if average_last < 1:
-        raise ValueError(f"average is {average_last}, expected 1 (the best checkpoint) or how many of the last")
+        raise ValueError(f"average_last is {average_last}, expected 1 (the best checkpoint) or how many of the last")
     if average_last > 1:
         saved = saved_checkpoints(Path(name))
         if len(saved) < average_last:
             raise CheckpointError(
                 f"{name} has {len(saved)} checkpoints, expected the {average_last} to average; "
-                f"train with --keep-last {average_last}"
+                f"average fewer, or train with keep_last {average_last}"
             )
         model.load_weights(average(saved[-average_last:]), origin=str(name))
     return model.to(choose_device(device)), tokenizer

@@ -30,10 +30,14 @@ def _available(kind: str) -> bool:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware, at about twice the speed of float32."""
+    """Whether the device multiplies matrices faster in bfloat16 than in float32.
+
+    A GPU does where bfloat16 is built in, a CPU where it has units for matrices (Intel's AMX). With avx512_bf16
+    alone it does not: the loss of 1,200 tokens (D = 160, V = 5,000, gradients included) took 95 ms in bfloat16 and
+    54 ms in float32 on such a Xeon; on an EPYC with AVX2 and nothing more, 1,560 and 130.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # since torch 2.6
+        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return False

@@ -1,9 +1,10 @@
-"""What is trained, on which text, and how: the two recipes of the book."""
+"""What is trained, on which text, and how: the recipe of each corpus that has a name."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from transformer.config import TransformerConfig
+from transformer.text.corpora import NAMED
 from transformer.training import TrainingConfig
 
 
@@ -12,7 +13,7 @@ class Recipe:
     """A corpus, how it is cut into tokens, a model (its vocab_size is the most that there may be), a training."""
 
     corpus: str
-    """embedded or multi30k"""
+    """a name, or the path of a folder"""
     tokenizer: Literal["bpe", "words"]
     """byte-pair encoding, or every word of the training texts"""
     model: TransformerConfig
@@ -21,29 +22,13 @@ class Recipe:
     """how it is trained"""
 
 
-MULTI30K = Recipe(
-    corpus="multi30k",
-    tokenizer="bpe",
-    model=TransformerConfig(vocab_size=5_000, d_model=160, n_layers=3, n_heads=4, d_ff=512, dropout=0.2),
-    training=TrainingConfig(
-        steps=8_000,
-        batch_tokens=2_500,
-        schedule="linear",
-        warmup=800,
-        peak_rate=2.5e-3,
-        validate_every=250,
-        keep_last=10,
-    ),
-)
-"""a small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
-misconceived reasons"); a small vocabulary leaves more of the parameters to the layers"""
+def recipe_for(corpus: str) -> Recipe:
+    """The recipe that the corpus of that name declares; that of Multi30k for a folder."""
+    named = NAMED.get(corpus, NAMED["multi30k"])
+    return Recipe(corpus, named.tokenizer, TransformerConfig(**named.model), TrainingConfig(**named.training))
 
-EMBEDDED = Recipe(
-    corpus="embedded",
-    tokenizer="words",
-    model=TransformerConfig(vocab_size=1_000, d_model=64, n_layers=2, n_heads=2, d_ff=128, dropout=0.0),
-    training=TrainingConfig(
-        steps=1_500, batch_size=32, schedule="linear", warmup=100, peak_rate=5e-3, precision="fp32", validate_every=500
-    ),
-)
-"""small random batches and no dropout: the text is generated, and there is no end of it"""
+
+MULTI30K = recipe_for("multi30k")
+"""a small model with much dropout, and a small vocabulary: an hour of one core"""
+EMBEDDED = recipe_for("embedded")
+"""a very small model, and small random batches: under a minute of one core"""

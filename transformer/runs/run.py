@@ -1,4 +1,4 @@
-"""A folder that keeps one training: its settings, its course, and its checkpoints."""
+"""A folder that keeps one training: its settings, its history, and its checkpoints."""
 
 import json
 import math
@@ -33,7 +33,7 @@ from transformer.text.tokenizer import Tokenizer
 class Run:
     """The folder of one training.
 
-    `config.json` has the settings, `metrics.jsonl` the course, one record a line, `checkpoints/step-…` a
+    `config.json` has the settings, `metrics.jsonl` the history, one record a line, `checkpoints/step-…` a
     checkpoint each, and `best.json` names the one with the lowest validation loss.
     """
 
@@ -51,7 +51,7 @@ class Run:
         """
         if saved_checkpoints(self.folder):
             raise CheckpointError(
-                f"{self.folder} already holds a training; go on with it by --resume, or choose another folder"
+                f"{self.folder} already holds a training; resume it, or choose another folder"
             )
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -75,10 +75,15 @@ class Run:
         _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
         return step
 
-    def forget_after(self, step: int) -> None:
-        """Drop the records of updates that were lost, and that a resumed training makes again."""
+    def go_on(self, step: int) -> None:
+        """Keep the records up to this update, since a resumed training makes those after it again.
+
+        Settings, where there are any, replace those that were stored.
+        """
         kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
         with self._writing():
+            if self.settings:
+                write_json(self.folder / "config.json", self.settings)
             replace_text(self.folder / "metrics.jsonl", "".join(kept))
 
     def metrics(self) -> list[dict[str, float]]:
@@ -125,7 +130,7 @@ class Run:
         except OSError as error:
             raise CheckpointError(
                 f"could not write to {self.folder} ({error}); make room or choose a folder that is writable. "
-                "Checkpoints saved before are intact: go on from the last one with --resume"
+                "Checkpoints saved before are intact: resume from the last one"
             ) from error
 
 

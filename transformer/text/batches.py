@@ -42,14 +42,14 @@ class Batch:
         return self.target[:, 1:]
 
     @property
-    def keep(self) -> Tensor:
-        """True where there is something to predict, (B, T)."""
+    def target_mask(self) -> Tensor:
+        """True where there is a token to predict, False at padding, (B, T)."""
         return self.target_out != PAD
 
     @property
     def n_tokens(self) -> int:
         """How many tokens are to be predicted; padding does not count."""
-        return int(self.keep.sum())
+        return int(self.target_mask.sum())
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""

@@ -1,7 +1,7 @@
 """The texts to learn from: the embedded corpus, Multi30k, or a folder of your own.
 
-Every corpus is the same thing, splits of sentence pairs, whatever it is read from. A loader is a function of
-the two languages; `LOADERS` names them.
+Every corpus is the same thing, splits of sentence pairs, whatever it is read from. Those with a name are declared
+in `NAMED`, each with the recipe of a training on it.
 """
 
 import gzip
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pooch
 
@@ -48,7 +49,7 @@ class Corpus:
     """Sentence pairs in splits; "train", "val" and "test" are always there."""
 
     name: str
-    """"embedded", "multi30k", or the name of a folder"""
+    """its name, such as "embedded" or "multi30k", or that of a folder"""
     source: str
     """language of the source, such as "en\""""
     target: str
@@ -63,16 +64,16 @@ class Corpus:
 
 
 def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
-    """Load "embedded", "multi30k", or the folder of that path (see `load_folder`).
+    """Load the corpus of that name, such as "embedded" or "multi30k", or the folder of that path (see `load_folder`).
 
-    Raises ValueError for an unknown corpus or language, CorpusUnavailable where Multi30k cannot be had.
+    Raises ValueError for an unknown corpus or language, CorpusUnavailable for one that cannot be had.
     """
-    if name in LOADERS:
-        return LOADERS[name](source, target)
+    if name in NAMED:
+        return NAMED[name].load(source, target)
     if Path(name).is_dir():
         return load_folder(Path(name), source, target)
     raise ValueError(
-        f"corpus {name!r} is unknown, expected {' or '.join(LOADERS)}, or a folder that holds "
+        f"corpus {name!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds "
         f"train.{source}, train.{target}, val.{source}, val.{target}, test.{source} and test.{target}"
     )
 
@@ -194,5 +195,54 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 
 
-LOADERS: dict[str, Callable[[str, str], Corpus]] = {"embedded": load_embedded, "multi30k": load_multi30k}
-"""what loads a corpus that has a name, given the two languages"""
+
+@dataclass(frozen=True)
+class NamedCorpus:
+    """All that a corpus with a name declares: where its sentences come from, and how to train on them."""
+
+    load: Callable[[str, str], Corpus]
+    """what loads it, given the two languages"""
+    tokenizer: Literal["bpe", "words"]
+    """byte-pair encoding, or every word of the training texts"""
+    model: dict[str, Any]
+    """the fields of `TransformerConfig`; vocab_size is the most that there may be"""
+    training: dict[str, Any]
+    """the fields of `TrainingConfig`"""
+    terms: str
+    """what is in it, and under which terms: for the card of a model"""
+    limits: str
+    """what a model trained on it can do: for its card"""
+
+
+NAMED = {
+    "embedded": NamedCorpus(
+        load=load_embedded,
+        tokenizer="words",
+        model={"vocab_size": 1_000, "d_model": 64, "n_layers": 2, "n_heads": 2, "d_ff": 128, "dropout": 0.0},
+        # Small random batches and no dropout: the text is generated, and there is no end of it.
+        training={
+            "steps": 1_500, "batch_size": 32, "schedule": "linear", "warmup": 100, "peak_rate": 5e-3,
+            "precision": "fp32", "validate_every": 500,
+        },
+        terms="16,000 sentence pairs that `transformer/text/grammar.py` generates; under the licence of\nthe package.",
+        limits="It knows a few hundred words and the sentences of one small grammar, and nothing of the world.",
+    ),
+    "multi30k": NamedCorpus(
+        load=load_multi30k,
+        tokenizer="bpe",
+        # A small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
+        # misconceived reasons"); a small vocabulary leaves more of the parameters to the layers.
+        model={"vocab_size": 5_000, "d_model": 160, "n_layers": 3, "n_heads": 4, "d_ff": 512, "dropout": 0.2},
+        training={
+            "steps": 8_000, "batch_tokens": 2_500, "schedule": "linear", "warmup": 800, "peak_rate": 2.5e-3,
+            "validate_every": 250, "keep_last": 10,
+        },
+        terms="""29,000 English photo captions with German translations (Elliott et al. 2016,
+https://github.com/multi30k/dataset, task 1). Captions and translations derive from Flickr30k and are for research and
+education; these weights carry the same terms. The data set is not part of this package.""",
+        limits="""It knows the language of photo captions: people, animals and things doing something, in the
+present tense. On anything else it writes fluent nonsense. It repeats the stereotypes of its captions, and chooses a
+gender where English leaves it open.""",
+    ),
+}  # fmt: skip
+"""every corpus that has a name; one more is one more entry, and what loads it"""

@@ -1,0 +1,50 @@
+"""One process or several, such as one for each GPU, that train the same model: `torchrun -m -- transformer train`."""
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
+from torch import Tensor
+
+from transformer.runs.device import choose_device
+
+
+class Processes:
+    """All processes of a training, of which this one is number `index`; accelerate finds the others.
+
+    Each makes every update together with the others, from its share of the batches. A process that is alone
+    exchanges nothing.
+    """
+
+    def __init__(self, device: str | torch.device | None = None) -> None:
+        device = choose_device(device)
+        state = PartialState(cpu=device.type == "cpu")
+        self.count, self.index, self.is_main = state.num_processes, state.process_index, state.is_main_process
+        self.device = state.device if self.count > 1 else device
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor, which all have the same shape."""
+        return reduce(tensor, "sum") if self.count > 1 else tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in at least one of the processes."""
+        return flag if self.count == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def synchronize(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Give all models the weights of the first one, and add up their gradients before each step of the optimiser.
+
+        With equal weights and equal gradients, equal optimisers keep the weights equal.
+        """
+        if self.count > 1:
+            parameters = list(model.parameters())
+            for parameter in parameters:
+                broadcast(parameter.data)
+            optimizer.register_step_pre_hook(lambda *_: self._sum_gradients(parameters))
+
+    def _sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Replace each gradient by its sum over the processes; all of them travel in one message."""
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]  # None: there was no batch left
+        total = self.sum(torch.cat([gradient.flatten() for gradient in own]))
+        for parameter, gradient in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
