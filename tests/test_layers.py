@@ -16,6 +16,8 @@ from transformer.dropout import Dropout
 from transformer.layers import DecoderLayer, EncoderLayer, FeedForward, Residual, layer_norm
 
 SIZE = st.integers(1, 6)
+CONFIG = {"vocab_size": 5, "d_model": 4, "n_heads": 2, "d_ff": 3, "dropout": 0.0}
+NORMS = pytest.mark.parametrize("norm", ["post", "pre"])
 
 
 def normal(*shape: int) -> Tensor:
@@ -107,14 +109,14 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
 
 def test_residual_normalises_the_sum_or_what_the_sub_layer_sees():
     x = normal(2, 3, 4)
-    post, pre = (randomized(Residual(4, dropout=0.0, pre_norm=pre_norm)) for pre_norm in (False, True))
+    post, pre = (randomized(Residual(TransformerConfig(**CONFIG, norm=norm))) for norm in ("post", "pre"))
     assert_equal(post(x, torch.sin), layer_norm(x + x.sin(), *post.parameters()))
     assert_equal(pre(x, torch.sin), x + layer_norm(x, *pre.parameters()).sin())
 
 
-@pytest.mark.parametrize("pre_norm", [False, True])
-def test_residual_drops_what_the_sub_layer_made_and_never_x(pre_norm: bool):
-    residual = Residual(40, dropout=0.2, pre_norm=pre_norm)
+@NORMS
+def test_residual_drops_what_the_sub_layer_made_and_never_x(norm: str):
+    residual = Residual(TransformerConfig(d_model=40, dropout=0.2, norm=norm))
     residual.norm = nn.Identity()
     x = torch.full((50, 40), 3.0)
     dropped = residual(x, torch.ones_like) - x
@@ -125,9 +127,6 @@ def test_residual_drops_what_the_sub_layer_made_and_never_x(pre_norm: bool):
 
 
 # Whole layers
-
-CONFIG = {"vocab_size": 5, "d_model": 4, "n_heads": 2, "d_ff": 3, "dropout": 0.0}
-NORMS = pytest.mark.parametrize("norm", ["post", "pre"])
 
 
 @NORMS

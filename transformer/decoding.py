@@ -186,7 +186,7 @@ def beam_search(
     if not alpha >= 0:
         raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more")
     finished: list[list[Hypothesis]] = [[] for _ in source]
-    steps: list[list[list[BeamNode]]] = [[] for _ in source]
+    trees: list[list[list[BeamNode]]] = [[] for _ in source]
     with torch.inference_mode(), evaluation_mode(model):
         batch = _Batch(model, source, max_length)
         tokens = torch.full((len(source), 1, 1), BOS, device=source.device)  # (B, W, steps + 1)
@@ -199,7 +199,7 @@ def beam_search(
             tokens = torch.cat([tokens.take_along_dim(parents[:, :, None], 1), chosen[:, :, None]], dim=2)
             if history:
                 for i, sentence in enumerate(batch.sentences):
-                    steps[sentence].append(_nodes(parents[i], chosen[i], totals[i]))
+                    trees[sentence].append(_nodes(parents[i], chosen[i], totals[i]))
 
             at_limit = batch.steps >= batch.limits  # (B,)
             ended = (chosen == EOS) & totals.isfinite()  # (B, W')
@@ -211,11 +211,11 @@ def beam_search(
 
             # Log-probabilities only fall, so this is the most that an open hypothesis can still reach.
             reachable = totals.amax(1) / length_penalty(batch.limits, alpha)  # (B,)
-            left = (~at_limit & (best < reachable)).nonzero()[:, 0]  # (sentences that go on,)
+            left = (~at_limit & (best < reachable)).nonzero()[:, 0]  # (n,), the sentences that go on
             batch.keep(left, parents[left])
             tokens, totals, free, best = tokens[left], totals[left], free[left], best[left]
     ranked = [sorted(some, key=lambda h: h.score(alpha), reverse=True) for some in finished]
-    return _results(model, source, [Decoded(some, steps[i]) for i, some in enumerate(ranked)], attention)
+    return _results(model, source, [Decoded(some, trees[i]) for i, some in enumerate(ranked)], attention)
 
 
 def _most_likely(candidates: Tensor, beam: int, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,8 +34,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Widen to d_ff, cut at zero, narrow again."""
-        hidden = self.inner(x).relu()  # (…, d_ff)
-        return self.outer(hidden)  # (…, D)
+        return self.outer(self.inner(x).relu())  # (…, D), from (…, d_ff)
 
 
 class Residual(nn.Module):
@@ -45,11 +44,11 @@ class Residual(nn.Module):
     on from the first layer to the last without meeting a norm.
     """
 
-    def __init__(self, d_model: int, dropout: float, pre_norm: bool) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.pre_norm = pre_norm
-        self.norm = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
+        self.pre_norm = config.norm == "pre"
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Add to x (B, T, D) what the sub-layer, a function (B, T, D) → (B, T, D), makes of it."""
@@ -58,19 +57,15 @@ class Residual(nn.Module):
         return self.norm(x + self.dropout(sublayer(x)))  # (B, T, D)
 
 
-def _residual(config: TransformerConfig) -> Residual:
-    return Residual(config.d_model, config.dropout, pre_norm=config.norm == "pre")
-
-
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each with its residual connection (paper Figure 1, left)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention.from_config(config)
-        self.self_attention_residual = _residual(config)
+        self.self_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config.d_model, config.d_ff)
-        self.feed_forward_residual = _residual(config)
+        self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map x (B, S, D) to (B, S, D) under a mask that broadcasts to (B, H, S, S)."""
@@ -84,11 +79,11 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention.from_config(config)
-        self.self_attention_residual = _residual(config)
+        self.self_attention_residual = Residual(config)
         self.cross_attention = CrossAttention.from_config(config)
-        self.cross_attention_residual = _residual(config)
+        self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config.d_model, config.d_ff)
-        self.feed_forward_residual = _residual(config)
+        self.feed_forward_residual = Residual(config)
 
     def forward(
         self,

@@ -232,9 +232,8 @@ class Transformer(nn.Module):
         """
         own = dict(self.named_parameters())
         got, expected = ({name: tuple(t.shape) for name, t in some.items()} for some in (tensors, own))
-        differing = [name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name)]
-        if differing:
-            name = min(differing)
+        name = min((n for n in got.keys() | expected.keys() if got.get(n) != expected.get(n)), default=None)
+        if name is not None:
             raise CheckpointError(
                 f"{origin} is a checkpoint of another configuration: {name} is {got.get(name, 'nothing')}, expected "
                 f"{expected.get(name, 'nothing')}; build the model from the config.json that lies beside the weights"
