@@ -78,12 +78,11 @@ def ratios(table: str) -> list[float]:
 
 @pytest.mark.slow
 def test_table_has_a_row_for_each_measurement():
-    table = bench(replace(QUICK, parts=("training", "profile")))
+    table = bench(QUICK)
     header, _, titles, rule, *rows = table.splitlines()
     assert torch.__version__ in header and "d_model 16, 1 + 1 layers" in header and "1 threads" in header
     assert all(row.count("|") == 5 for row in (titles, rule, *rows))
-    assert all(ratio > 0 for ratio in ratios(table)) and len(ratios(table)) == len(rows) - 1
-    assert "where the time goes" in rows[-1] and re.search(r"\b(mm|addmm) \d+%", rows[-1])
+    assert all(ratio > 0 for ratio in ratios(table)) and len(ratios(table)) == len(rows) > 1
 
 
 def test_decoding_is_measured_against_four_others():

@@ -1,9 +1,12 @@
 """transformer.loss: the fused loss is the ordinary one, in value and gradient, however it is cut up."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from transformer import loss
 from transformer.loss import smoothed_cross_entropy
@@ -55,11 +58,41 @@ def test_without_gradients_it_is_only_a_number():
     torch.testing.assert_close(got, ordinary(hidden, matrix, targets, 0.1).detach(), rtol=0, atol=1e-11)
 
 
-def test_a_matrix_that_is_not_trained_gets_no_gradient():
+@pytest.mark.parametrize("trained", [0, 1], ids=["hidden", "matrix"])
+def test_only_what_is_trained_gets_a_gradient(trained: int):
     hidden, matrix, targets = problem(0)
-    smoothed_cross_entropy(hidden, matrix.detach(), targets, 0.1).backward()
-    expected = torch.autograd.grad(ordinary(hidden, matrix, targets, 0.1), hidden)[0]
-    torch.testing.assert_close(hidden.grad, expected, rtol=0, atol=1e-11)
+    both = [tensor if i == trained else tensor.detach() for i, tensor in enumerate((hidden, matrix))]
+    smoothed_cross_entropy(*both, targets, 0.1).backward()
+    (expected,) = torch.autograd.grad(ordinary(*both, targets, 0.1), both[trained])
+    torch.testing.assert_close(both[trained].grad, expected, rtol=0, atol=1e-11)
+    assert both[1 - trained].grad is None
+
+
+class Products(TorchDispatchMode):
+    """Counts the products of matrices that are computed while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.count += function is torch.ops.aten.mm.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("hidden_is_trained", "matrix_is_trained", "expected"), [(0, 0, 1), (1, 0, 2), (0, 1, 2), (1, 1, 3)]
+)
+def test_gradients_that_nobody_asked_for_are_not_computed(
+    hidden_is_trained: bool, matrix_is_trained: bool, expected: int
+):
+    hidden, matrix, targets = problem(0)
+    hidden.requires_grad_(bool(hidden_is_trained))
+    matrix.requires_grad_(bool(matrix_is_trained))
+    for grad, products in ((True, expected), (False, 1)):
+        with torch.set_grad_enabled(grad), Products() as counter:
+            smoothed_cross_entropy(hidden, matrix, targets, 0.1)
+        assert counter.count == products
 
 
 def test_nothing_to_predict_costs_nothing():

@@ -25,7 +25,7 @@ from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, pad
 from transformer.text.symbols import EOS, PAD
-from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss
+from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss, training_step
 
 V = 13  # tokens in the vocabulary of the made-up language
 
@@ -167,6 +167,40 @@ def test_loss_of_a_batch_is_the_sum_over_its_sentences():
 
 
 # One update
+
+
+@pytest.mark.parametrize("sizes", [(12,), (4, 4, 4), (1, 2, 9)], ids=str)
+def test_training_step_is_one_step_on_the_mean_over_all_tokens(sizes: tuple[int, ...]):
+    examples, ends = make_examples(12), list(itertools.accumulate(sizes))
+    batches = [collate(examples[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+    whole, model, by_hand = collate(examples), make_model().double(), make_model().double()
+    with torch.no_grad():
+        before = summed_loss(model, whole, 0.1) / whole.n_tokens
+    (summed_loss(by_hand, whole, 0.1) / whole.n_tokens).backward()
+    torch.optim.SGD(by_hand.parameters(), lr=0.1).step()
+    loss = training_step(model, batches, torch.optim.SGD(model.parameters(), lr=0.1), label_smoothing=0.1)
+    assert loss.item() == pytest.approx(before.item(), rel=1e-6) and not loss.requires_grad
+    torch.testing.assert_close(dict(model.named_parameters()), dict(by_hand.named_parameters()), rtol=0, atol=1e-12)
+    assert all(parameter.grad is None for parameter in model.parameters()), "the next update starts from nothing"
+
+
+def test_training_step_on_a_share_counts_the_tokens_of_all():
+    batch = collate(make_examples(5))
+    losses = [
+        training_step(model, [batch], torch.optim.SGD(model.parameters(), lr=0.0), n_tokens=n_tokens).item()
+        for n_tokens in (None, 2 * batch.n_tokens)
+        for model in [make_model()]
+    ]
+    assert losses[0] == pytest.approx(2 * losses[1])
+
+
+def test_training_leaves_the_caller_s_random_numbers_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(5)
+    model = make_model(dropout=0.3)
+    torch.manual_seed(3)
+    run_training(model, settings(validate_every=4), make_examples(8))
+    assert torch.equal(torch.rand(5), expected)
 
 
 def gradients_of_one_update(config: TrainingConfig, examples: list[Example]) -> dict[str, Tensor]:
@@ -448,6 +482,11 @@ def test_empty_corpus_is_refused(n_train: int, n_val: int):
         train(make_model(), make_examples(n_train), make_examples(n_val), settings(), device="cpu", progress=False)
 
 
+def test_run_that_is_further_than_it_shall_go_is_refused(whole: Run):
+    with pytest.raises(ValueError, match="the run has made 10 updates, expected to go on to a later one than 4"):
+        run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True, until=4)
+
+
 def test_stop_before_the_first_update_is_refused():
     with pytest.raises(ValueError, match=r"until is 0, expected .* from 1"):
         run_training(make_model(), settings(), make_examples(8), until=0)
@@ -462,7 +501,7 @@ def test_stop_before_the_first_update_is_refused():
     ],
     ids=lambda nonsense: " ".join(f"{name}={value}" for name, value in nonsense.items()),
 )  # fmt: skip
-def test_settings_that_make_no_sense_are_refused_by_name(nonsense: dict[str, Any]):
+def test_settings_out_of_range_are_refused_by_name(nonsense: dict[str, Any]):
     (name,) = nonsense
     with pytest.raises(ValueError, match=f"{name} is .*, expected"):
         TrainingConfig(**nonsense)

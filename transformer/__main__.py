@@ -21,7 +21,7 @@ from transformer.runs.loop import train
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import encode_pairs
-from transformer.text.corpora import NAMED, Corpus, CorpusUnavailable, load_corpus, read_lines
+from transformer.text.corpora import NAMED, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
@@ -66,15 +66,11 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Translate:
-    """Translate sentences given as arguments, in a file, or one a line on standard input."""
+class Trained:
+    """A model to use, and how: what `translate` and `evaluate` have in common."""
 
-    sentences: tyro.conf.Positional[tuple[str, ...]] = ()
-    """what to translate; none: read the file or standard input"""
     model: str = "multi30k-en-de"
     """folder of a run or of a checkpoint, or a model that comes with the package: multi30k-en-de, embedded-en-de"""
-    file: Path | None = None
-    """text file with one sentence a line; an empty line stays empty"""
     average: int = 1
     """use the mean of the last so many checkpoints of the run; 1: use the best one"""
     device: str | None = None
@@ -84,11 +80,19 @@ class Translate:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Translate(Trained):
+    """Translate sentences given as arguments, in a file, or one a line on standard input."""
+
+    sentences: tyro.conf.Positional[tuple[str, ...]] = ()
+    """what to translate; none: read the file or standard input"""
+    file: Path | None = None
+    """text file with one sentence a line; an empty line stays empty"""
+
+
+@dataclass(frozen=True)
+class Evaluate(Trained):
     """Measure BLEU, exact match, token accuracy and perplexity on one split of a corpus."""
 
-    model: str = "multi30k-en-de"
-    """folder of a run or of a checkpoint, or a model that comes with the package: multi30k-en-de, embedded-en-de"""
     corpus: Annotated[str | None, tyro.conf.arg(help=f"{CORPORA}; None: as in training")] = None
     source: str | None = None
     """language to translate from; None: as in training"""
@@ -100,12 +104,6 @@ class Evaluate:
     """only so many sentences, from the first"""
     output: Path | None = None
     """write the translations to this file, one a line"""
-    average: int = 1
-    """use the mean of the last so many checkpoints of the run; 1: use the best one"""
-    device: str | None = None
-    """cpu, cuda, mps; None: the best there is"""
-    decoding: DecodingConfig = DEFAULT_DECODING
-    """how translations are searched for"""
 
 
 def run_train(command: Train) -> None:
@@ -152,18 +150,7 @@ def run_translate(command: Translate) -> None:
         for line in sys.stdin:
             print_translations(model, tokenizer, [line.strip()], command.decoding)
     else:
-        print_translations(model, tokenizer, read_standard_input(), command.decoding)
-
-
-def read_standard_input() -> list[str]:
-    """The lines of standard input; raises ValueError where they are not UTF-8."""
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"standard input is not UTF-8 text ({error.reason}); convert it with iconv -t utf-8"
-        ) from error
-    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+        print_translations(model, tokenizer, lines_of(sys.stdin.buffer.read(), "standard input"), command.decoding)
 
 
 def print_translations(

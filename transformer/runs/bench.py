@@ -7,9 +7,9 @@ turns and the median counts, so that a slow minute of the machine hits all of th
 import datetime
 import itertools
 import platform
+import re
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +29,7 @@ from transformer.files import replace_text, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.device import choose_device, has_fast_bf16
-from transformer.runs.loop import train
+from transformer.runs.loop import paper_adam, train
 from transformer.runs.recipes import EMBEDDED, MULTI30K
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, collate, encode_pairs, plain_batches, token_batches
@@ -38,7 +38,7 @@ from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import make_tokenizer
 from transformer.training import summed_loss
 
-Part = Literal["training", "decoding", "embedded", "profile", "gpu"]
+Part = Literal["training", "decoding", "embedded", "gpu"]
 """what can be measured, see BenchConfig.parts"""
 Loss = Callable[[nn.Module, Batch, float], Tensor]
 """model, batch and label smoothing → the summed loss"""
@@ -50,10 +50,10 @@ BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
 class BenchConfig:
     """Measure speed and quality on this machine, and print a table."""
 
-    parts: tuple[Part, ...] = ("embedded", "training", "decoding", "profile")
-    """embedded: a training on one thread; training, decoding and gpu: speed; profile: where the time goes"""
+    parts: tuple[Part, ...] = ("embedded", "training", "decoding")
+    """embedded: a training on one thread; training, decoding and gpu: speed"""
     corpus: str = "embedded"
-    """whose sentences are trained on: embedded or multi30k"""
+    """whose sentences are trained on: a corpus with a name, or a folder"""
     run: Path | None = None
     """a finished training on Multi30k, to be measured too"""
     rounds: int = 5
@@ -119,27 +119,21 @@ def reference_loss(model: nn.Module, batch: Batch, label_smoothing: float) -> Te
 def interleaved(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each variant; they take turns, and a first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
+    finish = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     for round_ in range(rounds + 1):
         for name, variant in variants.items():
-            _wait_for(device)
+            finish()
             started = time.perf_counter()
             variant()
-            _wait_for(device)
+            finish()
             if round_:
                 seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def trainer(model: nn.Module, loss: Loss, batches: Sequence[Batch], precision: str) -> Callable[[], None]:
     """A function that makes one update on each batch, in "fp32" or "bf16"."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    kind = batches[0].source.device.type
-    model.train()
+    optimizer, kind = paper_adam(model.train()), batches[0].source.device.type
 
     def run() -> None:
         for batch in batches:
@@ -154,7 +148,7 @@ def trainer(model: nn.Module, loss: Loss, batches: Sequence[Batch], precision: s
 
 def training_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
     """Real target tokens per second, ours and `torch.nn.Transformer`'s, on the same batches."""
-    for kind, config, batches in dealt_batches(command, device):
+    for kind, config, batches in sample_batches(command, device):
         n_tokens = sum(batch.n_tokens for batch in batches)
         for precision in ("fp32", "bf16") if has_fast_bf16(device) else ("fp32",):
             variants = {
@@ -168,16 +162,13 @@ def training_rows(command: BenchConfig, device: torch.device) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def dealt_batches(command: BenchConfig, device: torch.device) -> Iterator[tuple[str, TransformerConfig, list[Batch]]]:
+def sample_batches(command: BenchConfig, device: torch.device) -> Iterator[tuple[str, TransformerConfig, list[Batch]]]:
     """Some batches by length and some in random order, with the size of a model for them."""
     corpus = load_corpus(command.corpus)
     tokenizer = make_tokenizer("bpe", corpus, command.model.vocab_size)
     examples, config = encode_pairs(tokenizer, corpus["train"]), replace(command.model, vocab_size=len(tokenizer))
-    dealt = {
-        "length-bucketed": token_batches(examples, 4_096, seed=0, epoch=0),
-        "random": plain_batches(examples, 64, seed=0, epoch=0),
-    }
-    for kind, batches in dealt.items():
+    by_length, at_random = token_batches(examples, 4_096, seed=0, epoch=0), plain_batches(examples, 64, seed=0, epoch=0)
+    for kind, batches in {"length-bucketed": by_length, "random": at_random}.items():
         some = itertools.islice(batches, command.batches)
         yield kind, config, [collate([examples[i] for i in indices]).to(device) for indices in some]
 
@@ -201,14 +192,10 @@ def decoding_rows(
     model = Transformer(command.model).eval()
     model.output = NeverEnding(command.model.d_model, command.model.vocab_size, bias=False)
     model.to(device)
-
-    def sources(n: int) -> Tensor:
-        source = torch.randint(4, command.model.vocab_size, (n, 20), device=device)
-        source[:, -1] = EOS
-        return source
-
+    sources = torch.randint(4, command.model.vocab_size, (max(long[0], short[0]), 20), device=device)
+    sources[:, -1] = EOS
     n, length = long
-    source = sources(n)
+    source = sources[:n]
     variants = {
         "greedy": lambda: greedy(model, source, length),
         "recomputing every prefix": lambda: greedy_without_cache(model, source, length),
@@ -220,12 +207,9 @@ def decoding_rows(
     for name, slower in seconds.items():
         yield Row(what, f"{ours:.2f} s", f"{name}: {slower:.2f} s", f"{slower / ours:.1f}×")
     for n, length in (short, long):
-        source = sources(n)
-        variants = {
-            "greedy": partial(greedy, model, source, length),
-            "beam": partial(beam_search, model, source, 4, max_length=length),
-        }
-        one, four = interleaved(variants, command.rounds, device).values()
+        one_each = partial(greedy, model, sources[:n], length)
+        four_each = partial(beam_search, model, sources[:n], 4, max_length=length)
+        one, four = interleaved({"greedy": one_each, "beam": four_each}, command.rounds, device).values()
         what = f"beam 4, {n} sentences of {length} tokens, cached, batched"
         yield Row(what, f"{four:.2f} s", f"greedy: {one:.2f} s", f"{four / one:.1f}×")
 
@@ -317,9 +301,8 @@ def gpu_rows(
             seconds = interleaved(variants, command.rounds, device)
             with FlopCounterMode(display=False) as counter:
                 variants["eager"]()
-            ours, theirs = (
-                min(seconds[x], seconds[y]) for x, y in (("eager", "compiled"), ("torch", "torch, compiled"))
-            )
+            ours = min(seconds["eager"], seconds["compiled"])
+            theirs = min(seconds["torch"], seconds["torch, compiled"])
             share = counter.get_total_flops() / ours / peak(precision, device)
             speed = {variant: f"{n * length / s:,.0f}" for variant, s in seconds.items()}
             yield Row(
@@ -337,30 +320,10 @@ def peak(precision: str, device: torch.device, n: int = 8_192) -> float:
     return 2 * n**3 / interleaved({"product": lambda: matrix @ matrix}, 10, device)["product"]
 
 
-def profile_rows(command: BenchConfig, device: torch.device, n_operators: int = 8) -> Iterator[Row]:
-    """Where the time of a training goes: the operators that take most of it."""
-    kind, config, batches = next(dealt_batches(command, device))
-    precision = "bf16" if has_fast_bf16(device) else "fp32"
-    run = trainer(Transformer(config).to(device), summed_loss, batches, precision)
-    run()
-    activity = torch.profiler.ProfilerActivity
-    with torch.profiler.profile(activities=[activity.CUDA if device.type == "cuda" else activity.CPU]) as profile:
-        run()
-    spent: Counter[str] = Counter()
-    for event in profile.key_averages():
-        spent[event.key] += event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
-    total = spent.total()
-    listed = ", ".join(
-        f"{name.removeprefix('aten::')} {time / total:.0%}" for name, time in spent.most_common(n_operators)
-    )
-    yield Row(f"where the time goes, {kind} batches, {precision}", listed)
-
-
 PARTS: dict[str, Callable[[BenchConfig, torch.device], Iterator[Row]]] = {
     "training": training_rows,
     "decoding": decoding_rows,
     "embedded": embedded_rows,
-    "profile": profile_rows,
     "gpu": gpu_rows,
 }
 """what measures each part"""
@@ -414,11 +377,9 @@ def machine(device: torch.device) -> str:
     """The device by its name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    processor = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).is_file():  # Linux does not tell Python
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    return processor
+    info = Path("/proc/cpuinfo")  # Linux does not tell Python
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def replaced(readme: Path, device: torch.device, table: str) -> str:

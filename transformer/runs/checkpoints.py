@@ -1,4 +1,4 @@
-"""What a training leaves behind, ready for use: its best checkpoint, or the mean of the last few (paper §6.1)."""
+"""Loading a trained model: the best checkpoint of its run, or the mean of the last few (paper §6.1)."""
 
 from collections.abc import Sequence
 from pathlib import Path

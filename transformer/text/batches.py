@@ -1,4 +1,4 @@
-"""Sentences of unequal length, side by side in one tensor (paper §5.1)."""
+"""Batches: sentence pairs of unequal length, padded into one tensor, grouped by length or at random (paper §5.1)."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def plain_batches(examples: Sequence[Example], batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Deal all examples out in random order: index lists of `batch_size`, the last one perhaps shorter."""
+    """Batches of all examples in random order: index lists of `batch_size`, the last one perhaps shorter."""
     order = list(range(len(examples)))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     for start in range(0, len(order), batch_size):
@@ -79,7 +79,7 @@ def plain_batches(examples: Sequence[Example], batch_size: int, seed: int, epoch
 
 
 def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Put sentences of like length together, as many as fit in `max_tokens` (paper §5.1).
+    """Batches of sentences of like length, index lists of as many as fit in `max_tokens` (paper §5.1).
 
     The budget counts positions of the padded tensor, source or target, whichever is larger. Each example comes
     exactly once an epoch; the batches come in random order, and so do examples of equal length within them.
@@ -104,9 +104,10 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
 
 
 def _place(source: int, target: int) -> tuple[int, int]:
-    """Where a pair stands in the order of lengths: by its longer side, then by how much longer that side is.
+    """The key by which pairs are sorted by length: the longer side, then the difference of the two sides.
 
-    The second turns round at every step of the first, so that neighbours are alike on both sides everywhere.
+    The difference rises where the longer side is odd and falls where it is even, so that the last pairs of one
+    length and the first of the next are alike on both sides.
     """
     longer = max(source, target)
     return longer, source - target if longer % 2 else target - source

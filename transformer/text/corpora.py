@@ -184,12 +184,17 @@ def read_lines(path: Path) -> list[str]:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is not a complete gzip file ({error}); fetch it again") from error
+    return lines_of(content, str(path))
+
+
+def lines_of(content: bytes, name: str) -> list[str]:
+    """The lines of UTF-8 text, stripped of white space at both ends; raises ValueError where it is not UTF-8."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8"
+            f"{name} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8"
         ) from error
     # Only \n ends a line: str.splitlines would also cut at form feeds and the like, and shift one side.
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []

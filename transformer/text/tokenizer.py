@@ -12,10 +12,10 @@ from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
 
 class Tokenizer:
-    """Text to ids and back; `tokenizer.json` holds all of it.
+    """A vocabulary and the rules that cut text into its tokens; `tokenizer.json` holds both.
 
-    Made by `Tokenizer.bpe`, `Tokenizer.words` or `Tokenizer.load`. Ids never include BOS or EOS: who builds a
-    batch adds them. Text that happens to spell a special token, such as "<s>", is text like any other.
+    Made by `Tokenizer.bpe`, `Tokenizer.words` or `Tokenizer.load`. Ids never include BOS or EOS: `collate` adds
+    them to a batch. Text that happens to spell a special token, such as "<s>", is text like any other.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -79,7 +79,7 @@ class Tokenizer:
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; special tokens are left out."""
+        """The text of token ids, special tokens left out; unlike `transformer.decoding.decode`, no model is asked."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
