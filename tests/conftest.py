@@ -40,13 +40,14 @@ def fixed_seed() -> None:
 def tiny_model() -> Callable[..., Transformer]:
     """Builds a small model in evaluation mode, with changes to its configuration.
 
-    All its parameters are random, gains and biases included: where they are 1 and 0, mistakes can hide.
+    All its parameters are random, gains and biases included: where they are 1 and 0, mistakes can hide. Unless they
+    are to be those that a training starts from.
     """
 
-    def build(**changes: Any) -> Transformer:
+    def build(fresh: bool = False, **changes: Any) -> Transformer:
         sizes = {"vocab_size": 11, "d_model": 16, "n_layers": 2, "n_heads": 2, "d_ff": 32, "max_len": 16}
         model = Transformer(TransformerConfig(**{**sizes, **changes})).eval()
-        for parameter in model.parameters():
+        for parameter in () if fresh else model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         return model
 

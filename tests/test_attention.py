@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from transformer.attention import (
+    CrossAttention,
     KeyValueCache,
     MultiHeadAttention,
     attention_weights,
@@ -41,9 +42,9 @@ def random_mask(*shape: int) -> Tensor:
     return (torch.rand(shape) < 0.5).scatter(-1, torch.randint(shape[-1], (*shape[:-1], 1)), True)
 
 
-def random_attention(*sizes: int, **options: float) -> MultiHeadAttention:
+def random_attention(*sizes: int, kind: type = MultiHeadAttention, **options: float) -> MultiHeadAttention:
     """In float64, with parameters that are all random: biases of zero would hide mistakes."""
-    module = MultiHeadAttention(*sizes, **options).double()
+    module = kind(*sizes, **options).double()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     return module
@@ -212,7 +213,7 @@ def test_multi_head_attention_equals_pytorchs(b: int, t: int, s: int, h: int, k:
     expected, weights = theirs(queries, memory, memory, attn_mask=hidden, average_attn_weights=False)
     with record_attention(ours) as recorded:
         assert_equal(ours(queries, memory, mask), expected)
-    assert_equal(recorded[""][0], weights)
+    assert_equal(recorded[ours][0].weights, weights)
 
 
 @given(h=SIZE, k=SIZE, v=SIZE, d=SIZE, t=SIZE, s=SIZE)
@@ -281,35 +282,39 @@ def test_projections_start_from_xavier_and_zero():
 
 @given(pieces=st.lists(SIZE, min_size=1, max_size=4))
 def test_attention_with_a_cache_equals_attention_over_everything(pieces: list[int]):
-    attention, x = random_attention(4, 2), normal(2, sum(pieces), 4)
-    cache, parts, past = KeyValueCache(grows=True), [], 0
+    attention, x = random_attention(4, 2, d_v=3), normal(2, sum(pieces), 4)
+    cache, parts, past = KeyValueCache(), [], 0
     for piece in x.split(pieces, dim=1):
         parts.append(attention(piece, piece, causal_mask(piece.size(1), past), cache))
         past += piece.size(1)
     assert_equal(torch.cat(parts, dim=1), attention(x, x, causal_mask(past)))
-    assert cache.keys.shape == cache.values.shape == (2, 2, past, 2)
+    assert cache.keys.shape == (2, 2, past, 2) and cache.values.shape == (2, 2, past, 3)
 
 
 def test_memory_is_projected_once_and_then_only_read():
-    attention, memory, cache = random_attention(4, 2), normal(2, 5, 4), KeyValueCache(grows=False)
+    attention, memory, cache = random_attention(4, 2, kind=CrossAttention), normal(2, 5, 4), KeyValueCache()
     queries = normal(3, 2, 1, 4)
     expected = [attention(x, memory) for x in queries]
     projected = []
     for linear in (attention.key, attention.value):
         linear.register_forward_hook(lambda module, *_: projected.append(module))
-    assert not cache.complete
     assert torch.equal(torch.stack([attention(x, memory, cache=cache) for x in queries]), torch.stack(expected))
-    assert cache.complete and projected == [attention.key, attention.value]
+    assert projected == [attention.key, attention.value]
 
 
-def test_cache_that_grows_is_never_complete():
-    cache = KeyValueCache(grows=True)
-    cache.append(normal(1, 1, 2, 3), normal(1, 1, 2, 3))
-    assert not cache.complete
+@given(b=SIZE, w=SIZE, t=SIZE, s=SIZE, cached=st.booleans())
+def test_hypotheses_share_the_memory_of_their_sentence(b: int, w: int, t: int, s: int, cached: bool):
+    """As if each row of the queries had a copy of the memory for itself."""
+    attention, queries, memory = random_attention(4, 2, kind=CrossAttention), normal(b * w, t, 4), normal(b, s, 4)
+    mask, cache = random_mask(b, 1, 1, s), KeyValueCache()
+    if cached:
+        attention(normal(b, 1, 4), memory, mask, cache)
+    copies = [x.repeat_interleave(w, dim=0) for x in (memory, mask)]
+    assert_equal(attention(queries, memory, mask, cache), attention(queries, *copies))
 
 
 def test_cache_selects_rows_in_the_order_asked_for():
-    keys, values, cache = normal(3, 2, 4, 5), normal(3, 2, 4, 5), KeyValueCache(grows=True)
+    keys, values, cache = normal(3, 2, 4, 5), normal(3, 2, 4, 6), KeyValueCache()
     cache.select(torch.tensor([0]))  # nothing there yet: nothing to do
     cache.append(keys, values)
     cache.select(torch.tensor([2, 0, 2]))
@@ -319,14 +324,32 @@ def test_cache_selects_rows_in_the_order_asked_for():
 # Recording
 
 
-def test_recorded_weights_are_those_that_made_the_output():
-    attention, x, memory, mask = random_attention(8, 2), normal(2, 3, 8), normal(2, 5, 8), random_mask(2, 1, 3, 5)
+@pytest.mark.parametrize("masked", [False, True])
+def test_recorded_products_and_weights_are_those_that_made_the_output(masked: bool):
+    attention, x, memory = random_attention(8, 2, d_v=3), normal(2, 3, 8), normal(2, 5, 8)
+    mask = random_mask(2, 1, 3, 5) if masked else None
     with record_attention(attention) as recorded:
         result = attention(x, memory, mask)
-    (weights,) = recorded[""]
-    assert weights.shape == (2, 2, 3, 5)
+    assert torch.equal(result, attention(x, memory, mask))
+    ((products, weights),) = recorded[attention]
+    scores = products / 2  # √d_k
+    assert_equal(weights, (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1))
     heads = weights @ split_heads(attention.value(memory), 2)
     assert_equal(attention.output(merge_heads(heads)), result)
+
+
+def test_recorded_queries_and_keys_are_those_that_were_used():
+    """The mistake: products made again from the projections, which miss what happens to q and k after them."""
+
+    class Normalised(MultiHeadAttention):
+        def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+            q, (k, v) = split_heads(self.query(queries), 2), self.keys_and_values(memory)
+            return self.output(merge_heads(self.attend(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, None, 0.0)))
+
+    attention, x = random_attention(8, 2, kind=Normalised), normal(1, 3, 8)
+    with record_attention(attention) as recorded:
+        attention(x, x)
+    assert recorded[attention][0].products.abs().max() <= 1
 
 
 def test_recorded_weights_are_masked_and_taken_before_dropout():
@@ -335,18 +358,21 @@ def test_recorded_weights_are_masked_and_taken_before_dropout():
     with record_attention(attention.train()) as recorded:
         attention(x, x, mask)
         attention.eval()(x, x, mask)
-    in_training, in_evaluation = recorded[""]
+    in_training, in_evaluation = (record.weights for record in recorded[attention])
     assert torch.equal(in_training, in_evaluation)
     assert (in_training.triu(1) == 0).all()
     assert_equal(in_training.sum(-1), torch.ones(2, 2, 4, dtype=torch.float64))
 
 
-def test_recording_names_every_attention_and_ends_with_the_block():
+def test_recording_holds_every_attention_in_order_and_ends_with_the_block():
     modules = nn.ModuleDict({"first": random_attention(4, 1), "second": nn.Sequential(random_attention(4, 2))})
-    x = normal(1, 3, 4)
-    with pytest.raises(KeyError), record_attention(modules) as recorded:
-        modules["first"](x, x)
-        raise KeyError
-    modules["first"](x, x)
-    assert {name: len(calls) for name, calls in recorded.items()} == {"first": 1, "second.0": 0}
-    assert modules["first"].recorded is modules["second"][0].recorded is None
+    first, second, x = modules["first"], modules["second"][0], normal(1, 3, 4)
+    with record_attention(modules) as outer:
+        with pytest.raises(KeyError), record_attention(first) as inner:
+            first(x, x)
+            raise KeyError
+        second(x, x)
+    first(x, x)
+    assert [(attention, len(calls)) for attention, calls in outer.items()] == [(first, 1), (second, 1)]
+    assert [(attention, len(calls)) for attention, calls in inner.items()] == [(first, 1)]
+    assert first.attend is second.attend is scaled_dot_product_attention

@@ -25,7 +25,7 @@ def reader() -> tuple[Transformer, Tokenizer]:
 
 
 def test_weights_are_the_softmax_of_the_scaled_products(reader: tuple[Transformer, Tokenizer]):
-    found = attention_maps.looks(*reader, PAIR)
+    found = attention_maps.labelled_attention(*reader, PAIR)
     for kind, look in found.items():
         assert look.products.shape == look.weights.shape == (2, 2, len(look.queries), len(look.keys))
         scores = look.products / math.sqrt(8)
@@ -35,7 +35,7 @@ def test_weights_are_the_softmax_of_the_scaled_products(reader: tuple[Transforme
 
 
 def test_rows_are_the_words_that_are_chosen(reader: tuple[Transformer, Tokenizer]):
-    found = attention_maps.looks(*reader, PAIR)
+    found = attention_maps.labelled_attention(*reader, PAIR)
     assert found["encoder"].queries == found["cross"].keys == ["the", "dog", "sleeps", ".", "</s>"]
     assert found["cross"].queries == found["decoder"].queries == ["der", "Hund", "schläft", ".", "</s>"]
     assert found["decoder"].keys == ["<s>", "der", "Hund", "schläft", "."]
@@ -43,7 +43,7 @@ def test_rows_are_the_words_that_are_chosen(reader: tuple[Transformer, Tokenizer
 
 def test_nothing_stays_behind(reader: tuple[Transformer, Tokenizer]):
     model, tokenizer = reader
-    attention_maps.looks(model, tokenizer, PAIR)
+    attention_maps.labelled_attention(model, tokenizer, PAIR)
     assert model.training and not any(module._forward_hooks for module in model.modules())
 
 

@@ -102,8 +102,8 @@ def test_positions_can_start_anywhere(kind: str):
 
 
 def test_kind_of_positions_must_be_known():
-    with pytest.raises(ValueError, match="positions are 'rotary', expected 'sinusoidal', 'learned' or 'none'"):
-        PositionalEncoding(6, "rotary")
+    with pytest.raises(ValueError, match="positions are 'alibi', expected one of sinusoidal, learned, none"):
+        PositionalEncoding(6, "alibi")
 
 
 def test_sinusoids_are_the_default_and_are_neither_trained_nor_saved():

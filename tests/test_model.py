@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformer.attention import MultiHeadAttention
 from transformer.config import TransformerConfig
 from transformer.files import CheckpointError
-from transformer.layers import LayerNorm, Residual
+from transformer.layers import Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
 from transformer.runs.device import choose_device, has_fast_bf16
 from transformer.text.symbols import PAD
@@ -38,7 +38,7 @@ def assert_equal(actual: Tensor, expected: Tensor) -> None:
 # Against PyTorch
 
 
-def copy_norm(ours: LayerNorm, theirs: nn.LayerNorm) -> None:
+def copy_norm(ours: nn.LayerNorm, theirs: nn.LayerNorm) -> None:
     theirs.load_state_dict(ours.state_dict())
 
 
@@ -165,6 +165,16 @@ def test_attention_maps_have_the_shapes_and_sums_they_should(tiny_model: Build):
         torch.testing.assert_close(getattr(maps, name).sum(-1), torch.ones(shapes[name][:-1]))
 
 
+def test_products_are_what_the_weights_are_made_of(tiny_model: Build):
+    model, source, target = tiny_model(d_k=4), random_ids(2, 6), random_ids(2, 5)
+    weights, products = (model.attention_maps(source, target, products=products) for products in (False, True))
+    for name in ("encoder", "cross"):
+        torch.testing.assert_close((getattr(products, name) / 2).softmax(-1), getattr(weights, name))
+    future = ~torch.ones(5, 5, dtype=torch.bool).tril()
+    hidden = (products.decoder / 2).masked_fill(future, -torch.inf)
+    torch.testing.assert_close(hidden.softmax(-1), weights.decoder)
+
+
 def test_attention_maps_show_neither_future_nor_padding(tiny_model: Build):
     """The mistake: maps without the mask."""
     source, target = random_ids(1, 6), random_ids(1, 5)
@@ -252,7 +262,7 @@ def test_number_of_parameters_is_the_papers(size: str, millions: float, within: 
 
 def test_final_norms_belong_to_pre_norm_alone(tiny_model: Build):
     for stack in ("encoder", "decoder"):
-        assert isinstance(getattr(tiny_model(norm="pre"), stack).norm, LayerNorm)
+        assert isinstance(getattr(tiny_model(norm="pre"), stack).norm, nn.LayerNorm)
         assert not list(getattr(tiny_model(norm="post"), stack).norm.parameters())
 
 
@@ -324,20 +334,36 @@ def test_memory_is_projected_once_in_a_whole_decoding(tiny_model: Build):
     assert calls == {"self_attention": 2 * 2 * 6, "cross_attention": 2 * 2}
 
 
-def test_cache_selects_sentences_and_reorders_hypotheses(tiny_model: Build):
+@pytest.mark.parametrize("sentences", [None, [2, 0]])
+def test_cache_selects_hypotheses_and_sentences(tiny_model: Build, sentences: list[int] | None):
+    """The hypotheses of a sentence share its memory, which moves only when sentences leave."""
     model, source, cache = tiny_model(), random_ids(3, 5), DecoderCache(2)
     with torch.no_grad():
-        model.decode(random_ids(3, 4), model.encode(source), cache=cache)
-    before, rows = copy.deepcopy(cache), torch.tensor([2, 0, 0])
+        model.decode(random_ids(6, 4), model.encode(source), cache=cache)
+    before, hypotheses = copy.deepcopy(cache), torch.tensor([5, 0, 1, 1])
+    cache.select(hypotheses, None if sentences is None else torch.tensor(sentences))
+    for i, rows in ((0, hypotheses), (1, sentences or slice(None))):
+        for old, new in zip(before.layers, cache.layers, strict=True):
+            assert torch.equal(old[i].keys[rows], new[i].keys) and torch.equal(old[i].values[rows], new[i].values)
 
-    def moved(which: int, rows: Tensor | slice) -> bool:
-        pairs = [(old[which], new[which]) for old, new in zip(before.layers, cache.layers, strict=True)]
-        return all(torch.equal(o.keys[rows], n.keys) and torch.equal(o.values[rows], n.values) for o, n in pairs)
 
-    cache.reorder(rows)  # the hypotheses share their sentence: its memory stays where it is
-    assert moved(0, rows) and moved(1, slice(None))
-    cache.select(torch.tensor([1]))
-    assert moved(0, rows[1:2]) and moved(1, slice(1, 2))
+def test_hypotheses_of_a_sentence_are_decoded_as_if_each_had_a_sentence_of_its_own(tiny_model: Build):
+    model, source, caches = tiny_model().double(), random_ids(2, 5), (DecoderCache(2), DecoderCache(2))
+    source[0, 3:] = PAD
+    copies = source.repeat_interleave(3, dim=0)
+    for tokens in random_ids(6, 4).split(1, dim=1):
+        shared, alone = (
+            model.decode(tokens, model.encode(ids), model.source_mask(ids), cache)
+            for ids, cache in zip((source, copies), caches, strict=True)
+        )
+        assert_equal(shared, alone)
+
+
+def test_padding_is_hidden_in_the_first_call_of_a_cache_alone(tiny_model: Build):
+    model, target = tiny_model(), torch.tensor([[4, PAD, 5]])
+    assert model.decoder_mask(target)[0, 0].int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 1]]
+    assert model.decoder_mask(target, past=1)[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert model.decoder_mask(target[:, :1], past=7) is None
 
 
 # Saved models

@@ -81,13 +81,14 @@ def _at_most(seconds: float) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise TimeUp
 
-    before = signal.signal(signal.SIGPROF, stop)
+    signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        # Not what it was: a signal that is still on its way to another thread would end the kernel.
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def peak_megabytes() -> float:

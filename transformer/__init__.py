@@ -8,7 +8,7 @@ The plan of the package. A module imports from its own floor and from the floors
     training, loss, decoding, evaluation            learning (paper §5) and translating (paper §6.1)
     attention, embeddings, layers, model, config    the model (paper §3)
     text/                                           corpora, tokens and batches (paper §5.1)
-    files                                           checkpoints on disk: written whole, read with care
+    files, dropout                                  checkpoints on disk, and a dropout that is fast on a CPU
 """
 
 import warnings

@@ -1,18 +1,22 @@
 """Attention (paper §3.2): scaled dot products, masks, several heads, and the cache that decoding needs.
 
 Shapes are written in one notation throughout: B batch, T queries (target length), S keys (source length),
-D d_model, H heads, K d_k. A mask is boolean, True where a query *may* attend to a key, and broadcasts to
-(B, H, T, S): the convention of `torch.nn.functional.scaled_dot_product_attention`.
+D d_model, H heads, K d_k, the size of a head's queries and keys; d_v is that of its values. A mask is boolean, True
+where a query *may* attend to a key, and broadcasts to (B, H, T, S): the convention of
+`torch.nn.functional.scaled_dot_product_attention`.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transformer.config import TransformerConfig
 from transformer.text.symbols import PAD
 
 
@@ -43,7 +47,7 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
         return scores.softmax(-1)
     _check_mask(mask, scores.shape)
     # −inf, not a large number: −1e9 overflows in float16 and gives padding equal shares of an empty row.
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)  # (…, T, S)
     return weights.masked_fill(~mask, 0.0)  # an empty row is 0/0 = NaN: nothing was seen, so nothing is mixed
 
 
@@ -70,43 +74,33 @@ def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
             f"the mask has dtype {mask.dtype}, expected torch.bool with True where a query may attend; "
             "convert zeros and ones with mask.bool(), and invert a mask in which True means 'hidden' with ~mask"
         )
-    sizes = zip(reversed(mask.shape), reversed(scores_shape), strict=False)
-    fits = mask.dim() <= len(scores_shape) and all(size in (1, expected) for size, expected in sizes)
-    if not fits:
+    try:
+        mask.expand(scores_shape)
+    except RuntimeError as error:
         raise ValueError(
             f"the mask has shape {tuple(mask.shape)}, expected one that broadcasts to the scores "
             f"{tuple(scores_shape)}, that is (batch, heads, queries, keys); "
             "padding_mask gives (B, 1, 1, S), causal_mask (1, 1, T, T)"
-        )
+        ) from error
 
 
 class KeyValueCache:
-    """Keys and values of one attention sub-layer, kept from one decoding step to the next.
+    """Keys and values of one attention, kept from one decoding step to the next; empty at first."""
 
-    In self-attention the cache *grows* by the keys of each new word. In cross-attention the memory never
-    changes: its keys and values are projected at the first step and then only read.
-    """
-
-    def __init__(self, grows: bool) -> None:
-        self.grows = grows
+    def __init__(self) -> None:
         self.keys: Tensor | None = None  # (B, H, S, K)
-        self.values: Tensor | None = None  # (B, H, S, K)
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing left to add: a cross-attention cache after its first step."""
-        return not self.grows and self.keys is not None
+        self.values: Tensor | None = None  # (B, H, S, d_v)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values (B, H, n, K) behind those already there, and return all of them."""
+        """Add keys (B, H, n, K) and values (B, H, n, d_v) behind those already there, and return all of them."""
         if self.keys is not None:
-            keys = torch.cat([self.keys, keys], dim=2)
-            values = torch.cat([self.values, values], dim=2)
+            keys = torch.cat([self.keys, keys], dim=2)  # (B, H, S + n, K)
+            values = torch.cat([self.values, values], dim=2)  # (B, H, S + n, d_v)
         self.keys, self.values = keys, values
         return keys, values
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order: drops finished sentences, reorders beams."""
+        """Keep these rows (n,) of the batch, in this order: drops finished sentences, reorders hypotheses."""
         if self.keys is not None:
             self.keys = self.keys.index_select(0, rows)
             self.values = self.values.index_select(0, rows)
@@ -134,12 +128,7 @@ class MultiHeadAttention(nn.Module):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        dropout: float = 0.0,
-        d_k: int | None = None,
-        d_v: int | None = None,
+        self, d_model: int, n_heads: int, dropout: float = 0.0, d_k: int | None = None, d_v: int | None = None
     ) -> None:
         super().__init__()
         if n_heads < 1:
@@ -150,16 +139,20 @@ class MultiHeadAttention(nn.Module):
                 "size; change one of the two, or give d_k and d_v yourself"
             )
         d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
-        self.n_heads = n_heads
-        self.dropout = dropout
-        self.query = nn.Linear(d_model, n_heads * d_k)
+        self.n_heads, self.dropout = n_heads, dropout
+        self.query = nn.Linear(d_model, n_heads * d_k)  # W^Q of all heads, and so on
         self.key = nn.Linear(d_model, n_heads * d_k)
         self.value = nn.Linear(d_model, n_heads * d_v)
         self.output = nn.Linear(n_heads * d_v, d_model)
         for projection in (self.query, self.key, self.value, self.output):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
-        self.recorded: list[Tensor] | None = None  # a list only while record_attention is at work
+        self.attend = scaled_dot_product_attention  # record_attention puts another in its place
+
+    @classmethod
+    def from_config(cls, config: TransformerConfig) -> Self:
+        """The attention that a model of this configuration has in its layers."""
+        return cls(config.d_model, config.n_heads, config.attention_dropout, config.d_k, config.d_v)
 
     def forward(
         self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
@@ -169,32 +162,65 @@ class MultiHeadAttention(nn.Module):
         Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before.
         """
         q = split_heads(self.query(queries), self.n_heads)  # (B, H, T, K)
-        k, v = self._keys_and_values(memory, cache)  # (B, H, S, K) each
-        if self.recorded is not None:
-            self.recorded.append(attention_weights(q, k, mask))
-        heads = scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+        k, v = self.keys_and_values(memory, cache)  # (B, H, S, K), (B, H, S, d_v)
+        heads = self.attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, H, T, d_v)
         return self.output(merge_heads(heads))  # (B, T, D)
 
-    def _keys_and_values(self, memory: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:
-        if cache is not None and cache.complete:
-            return cache.keys, cache.values
-        k = split_heads(self.key(memory), self.n_heads)
-        v = split_heads(self.value(memory), self.n_heads)
+    def keys_and_values(self, memory: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Tensor]:
+        """Project memory (B, n, D): keys (B, H, S, K) and values (B, H, S, d_v), behind those of the cache."""
+        k = split_heads(self.key(memory), self.n_heads)  # (B, H, n, K)
+        v = split_heads(self.value(memory), self.n_heads)  # (B, H, n, d_v)
         return (k, v) if cache is None else cache.append(k, v)
 
 
-@contextmanager
-def record_attention(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Collect the attention weights of every `MultiHeadAttention` inside `module` while the block runs.
+class CrossAttention(MultiHeadAttention):
+    """Attention of the decoder to the encoder's output, the memory, which stays the same while a target is written.
 
-    Yields a dict from the attention's name to a list with one (B, H, T, S) tensor per call: the weights of
-    `attention_weights`, with the mask and before dropout. Recording costs what the fused kernel saves.
+    Its keys and values are projected at the first step and then only read from the cache. Several hypotheses may
+    translate one sentence: their rows stand together, W for each row of the memory, and share its keys and values.
     """
-    attentions = {name: m for name, m in module.named_modules() if isinstance(m, MultiHeadAttention)}
-    for attention in attentions.values():
-        attention.recorded = []
+
+    def forward(
+        self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """Let queries (B·W, T, D) gather from memory (B, S, D); the mask broadcasts to (B, H, W·T, S)."""
+        together = queries.reshape(len(memory), -1, queries.size(-1))  # (B, W·T, D)
+        return super().forward(together, memory, mask, cache).view_as(queries)  # (B·W, T, D)
+
+    def keys_and_values(self, memory: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Tensor]:
+        """Keys (B, H, S, K) and values (B, H, S, d_v) of memory (B, S, D), from the cache if it has any."""
+        if cache is None or cache.keys is None:
+            return super().keys_and_values(memory, cache)
+        return cache.keys, cache.values
+
+
+class AttentionRecord(NamedTuple):
+    """What one call of an attention computed on its way to the output."""
+
+    products: Tensor
+    """q · k of each query and key, before scaling and mask, (B, H, T, S)"""
+    weights: Tensor
+    """the `attention_weights`, with the mask and before dropout, (B, H, T, S)"""
+
+
+@contextmanager
+def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, list[AttentionRecord]]]:
+    """Record every call of every `MultiHeadAttention` inside `module` while the block runs.
+
+    Yields a dict from each attention, in the order of `module.modules()`, to the records of its calls, made of the
+    very queries and keys that it used. Recording costs what the fused kernel saves; outside the block it costs nothing.
+    """
+    kernels = {m: m.attend for m in module.modules() if isinstance(m, MultiHeadAttention)}
+    recorded: dict[MultiHeadAttention, list[AttentionRecord]] = {attention: [] for attention in kernels}
+
+    def attend(attention: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
+        recorded[attention].append(AttentionRecord(q @ k.mT, attention_weights(q, k, mask)))
+        return kernels[attention](q, k, v, mask, p)
+
+    for attention in kernels:
+        attention.attend = partial(attend, attention)
     try:
-        yield {name: attention.recorded for name, attention in attentions.items()}
+        yield recorded
     finally:
-        for attention in attentions.values():
-            attention.recorded = None
+        for attention, kernel in kernels.items():
+            attention.attend = kernel

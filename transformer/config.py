@@ -1,7 +1,10 @@
 """The sizes and choices that make one Transformer (paper Table 3)."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args, get_origin
+
+Positions = Literal["sinusoidal", "learned", "none"]
+"""how a vector learns its place (paper §3.5): by a computed table, a trained one (Table 3, row E), or not at all"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class TransformerConfig:
     """P_drop on the sum of embedding and position and on every sub-layer's output (paper §5.4)"""
     attention_dropout: float = 0.0
     """dropout on attention weights, which the paper does not mention and its published code used"""
-    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    positions: Positions = "sinusoidal"
     """how a vector learns its place (paper §3.5)"""
     max_len: int = 512
     """rows of the position table; sinusoids grow beyond it, learned positions end there"""
@@ -46,9 +49,10 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
-        for name, choices in {"positions": ("sinusoidal", "learned", "none"), "norm": ("post", "pre")}.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if get_origin(field.type) is Literal and value not in choices:
+                raise ValueError(f"{field.name} is {value!r}, expected one of {', '.join(choices)}")
 
     @classmethod
     def base(cls, **changes: Any) -> "TransformerConfig":

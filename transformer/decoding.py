@@ -1,7 +1,8 @@
-"""Writing a translation, one word after the other (paper §6.1): greedy, beam search, sampling.
+"""Decoding, which writes a translation one token after the other (paper §6.1): greedy, beam search, sampling.
 
 All of them read a batch of sources once, keep the decoder's keys and values in a cache, feed it one token per
-step, and drop a sentence from the batch when it is finished.
+step, and drop a sentence from the batch when it is finished. In shapes B counts the sentences that are left, W the
+hypotheses of each.
 """
 
 import math
@@ -145,21 +146,21 @@ def _one_path(
     """Follow one hypothesis per sentence, each token chosen from log-probabilities (B, V)."""
     found: dict[int, Hypothesis] = {}
     with torch.inference_mode(), evaluation_mode(model):
-        step = _Step(model, source, max_length)
+        batch = _Batch(model, source, max_length)
         tokens = torch.full((len(source), 1), BOS, device=source.device)  # (B, steps + 1)
         totals = torch.zeros(len(source), device=source.device)  # (B,)
         while len(tokens):
-            log_probs = step(tokens[:, -1:])  # (B, V)
-            chosen = choose(log_probs)
-            totals = totals + log_probs.gather(1, chosen[:, None])[:, 0]
-            tokens = torch.cat([tokens, chosen[:, None]], dim=1)
-            done = (chosen == EOS) | (step.count >= step.limits)
+            log_probs = batch.next_log_probs(tokens[:, -1:])[:, 0]  # (B, V)
+            chosen = choose(log_probs)[:, None]  # (B, 1)
+            totals += log_probs.gather(1, chosen)[:, 0]
+            tokens = torch.cat([tokens, chosen], dim=1)
+            done = (chosen[:, 0] == EOS) | (batch.steps >= batch.limits)  # (B,)
             for i in done.nonzero()[:, 0].tolist():
-                found[step.sentences[i]] = _hypothesis(tokens[i], totals[i])
+                found[batch.sentences[i]] = _hypothesis(tokens[i], totals[i])
             if done.any():
                 left = (~done).nonzero()[:, 0]
                 tokens, totals = tokens[left], totals[left]
-                step.drop_all_but(left)
+                batch.keep(left)
     return _results(model, source, [Decoded([found[i]]) for i in range(len(source))], attention)
 
 
@@ -185,42 +186,36 @@ def beam_search(
     if not alpha >= 0:
         raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more")
     finished: list[list[Hypothesis]] = [[] for _ in source]
-    steps: list[list[list[BeamNode]]] = [[] for _ in source]
+    trees: list[list[list[BeamNode]]] = [[] for _ in source]
     with torch.inference_mode(), evaluation_mode(model):
-        step = _Step(model, source, max_length)
+        batch = _Batch(model, source, max_length)
         tokens = torch.full((len(source), 1, 1), BOS, device=source.device)  # (B, W, steps + 1)
         totals = torch.zeros(len(source), 1, device=source.device)  # (B, W), −inf where there is no open hypothesis
         free = torch.full((len(source), 1), beam, device=source.device)  # (B, 1), places not taken by finished ones
         best = torch.full((len(source),), -math.inf, device=source.device)  # (B,), best score of a finished one
         while len(tokens):
-            log_probs = step(tokens[:, :, -1].reshape(-1, 1)).view(*totals.shape, -1)  # (B, W, V)
-            totals, parents, chosen = _most_likely(totals[:, :, None] + log_probs, beam, free)  # (B, W') each
+            log_probs = batch.next_log_probs(tokens[:, :, -1])  # (B, W, V)
+            totals, parents, chosen = _most_likely(log_probs.add_(totals[:, :, None]), beam, free)  # (B, W') each
             tokens = torch.cat([tokens.take_along_dim(parents[:, :, None], 1), chosen[:, :, None]], dim=2)
-            step.follow(parents, width=log_probs.size(1))
-
-            ended = (chosen == EOS) & totals.isfinite()
             if history:
-                for i, sentence in enumerate(step.sentences):
-                    steps[sentence].append(_nodes(parents[i], chosen[i], totals[i]))
-            for i, j in ended.nonzero().tolist():
-                finished[step.sentences[i]].append(_hypothesis(tokens[i, j], totals[i, j]))
-            scores = totals / length_penalty(step.count, alpha)
-            best = best.maximum(scores.masked_fill(~ended, -math.inf).amax(1))
+                for i, sentence in enumerate(batch.sentences):
+                    trees[sentence].append(_nodes(parents[i], chosen[i], totals[i]))
+
+            at_limit = batch.steps >= batch.limits  # (B,)
+            ended = (chosen == EOS) & totals.isfinite()  # (B, W')
+            best = best.maximum((totals / length_penalty(batch.steps, alpha)).masked_fill(~ended, -math.inf).amax(1))
+            cut_off = (at_limit & best.isinf())[:, None] & totals.isfinite()  # better than nothing: no EOS was reached
+            for i, j in (ended | cut_off).nonzero().tolist():
+                finished[batch.sentences[i]].append(_hypothesis(tokens[i, j], totals[i, j]))
             totals, free = totals.masked_fill(ended, -math.inf), free - ended.sum(1, keepdim=True)
 
             # Log-probabilities only fall, so this is the most that an open hypothesis can still reach.
-            reachable = totals.amax(1) / length_penalty(step.limits, alpha)
-            done = (best >= reachable) | (step.count >= step.limits)
-            for i in done.nonzero()[:, 0].tolist():
-                if not finished[step.sentences[i]]:  # the limit came before any EOS: better cut off than nothing
-                    cut_off = totals[i].isfinite().nonzero()[:, 0]
-                    finished[step.sentences[i]] = [_hypothesis(tokens[i, j], totals[i, j]) for j in cut_off]
-            if done.any():
-                left = (~done).nonzero()[:, 0]
-                tokens, totals, free, best = tokens[left], totals[left], free[left], best[left]
-                step.drop_all_but(left, width=totals.size(1))
+            reachable = totals.amax(1) / length_penalty(batch.limits, alpha)  # (B,)
+            left = (~at_limit & (best < reachable)).nonzero()[:, 0]  # (n,), the sentences that go on
+            batch.keep(left, parents[left])
+            tokens, totals, free, best = tokens[left], totals[left], free[left], best[left]
     ranked = [sorted(some, key=lambda h: h.score(alpha), reverse=True) for some in finished]
-    return _results(model, source, [Decoded(some, steps[i]) for i, some in enumerate(ranked)], attention)
+    return _results(model, source, [Decoded(some, trees[i]) for i, some in enumerate(ranked)], attention)
 
 
 def _most_likely(candidates: Tensor, beam: int, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,65 +224,54 @@ def _most_likely(candidates: Tensor, beam: int, free: Tensor) -> tuple[Tensor, T
     Returns log-probability, parent and token of each, (B, W'); places beyond those free get −inf.
     """
     vocab_size = candidates.size(-1)
-    totals, index = candidates.flatten(1).topk(min(beam, candidates[0].numel()))
+    totals, index = candidates.flatten(1).topk(min(beam, candidates[0].numel()))  # (B, W') each
     totals = totals.masked_fill(torch.arange(totals.size(1), device=free.device) >= free, -math.inf)
     return totals, index // vocab_size, index % vocab_size
 
 
 def _nodes(parents: Tensor, tokens: Tensor, totals: Tensor) -> list[BeamNode]:
+    """The open and newly finished hypotheses of one sentence, of W places, as nodes of its tree."""
     rows = zip(parents.tolist(), tokens.tolist(), totals.tolist(), strict=True)
     return [BeamNode(parent, token, total, token == EOS) for parent, token, total in rows if total > -math.inf]
 
 
 def _hypothesis(tokens: Tensor, log_prob: Tensor) -> Hypothesis:
-    """Make a hypothesis of ids (steps + 1) that begin with BOS and perhaps end in EOS."""
+    """Make a hypothesis of ids (steps + 1,) that begin with BOS and perhaps end in EOS."""
     ids = tokens[1:].tolist()
     is_finished = ids[-1] == EOS
     return Hypothesis(ids[:-1] if is_finished else ids, float(log_prob), is_finished)
 
 
-class _Step:
-    """The model at work on a batch: the newest tokens in, log-probabilities of the next ones out.
-
-    A sentence may be several rows wide, one for each hypothesis of its beam; the rows of a sentence stand
-    together.
-    """
+class _Batch:
+    """The sentences that are not finished, and what the model needs to choose the next token of their hypotheses."""
 
     def __init__(self, model: Transformer, source: Tensor, max_length: int | None) -> None:
         self.model = model
         self.mask = model.source_mask(source)  # (B, 1, 1, S)
         self.memory = model.encode(source, self.mask)  # (B, S, D)
-        self.cache = DecoderCache(model.config.n_layers)
+        self.cache = DecoderCache(model.config.n_layers)  # of B·W hypotheses, those of a sentence together
         self.limits = _length_limits(model, source, max_length)  # (B,)
         self.sentences = list(range(len(source)))  # which sentence of the source stands in each place of the batch
-        self.count = 0  # tokens chosen so far
+        self.steps = 0  # tokens chosen so far
+        self.width = 1  # W at the last step
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Newest tokens (rows, 1) → log-probabilities (rows, V)."""
-        self.count += 1
-        hidden = self.model.decode(tokens, self.memory, self.mask, self.cache)  # (rows, 1, D)
-        log_probs = self.model.output(hidden[:, -1]).float().log_softmax(-1)
-        log_probs[:, [PAD, BOS]] = -math.inf  # no translation has them, and no model learns to write them
-        return log_probs
+    def next_log_probs(self, tokens: Tensor) -> Tensor:
+        """Newest tokens of the hypotheses (B, W) → log-probabilities of the next ones (B, W, V)."""
+        self.steps, self.width = self.steps + 1, tokens.size(1)
+        hidden = self.model.decode(tokens.reshape(-1, 1), self.memory, self.mask, self.cache)  # (B·W, 1, D)
+        log_probs = self.model.output(hidden[:, 0]).float().log_softmax(-1)  # (B·W, V)
+        log_probs[:, PAD] = log_probs[:, BOS] = -math.inf  # no translation has them, and no model learns to write them
+        return log_probs.view(*tokens.shape, -1)
 
-    def follow(self, parents: Tensor, width: int) -> None:
-        """Let hypothesis j of each sentence go on from its parent (B, W'), one of the `width` before it."""
-        rows = (torch.arange(len(parents), device=parents.device)[:, None] * width + parents).flatten()
-        if parents.size(1) == width:
-            self.cache.reorder(rows)
-        else:  # the beam has just opened: from one row per sentence to W'
-            self._select(rows)
-
-    def drop_all_but(self, left: Tensor, width: int = 1) -> None:
-        """Go on with these sentences of the batch only."""
+    def keep(self, left: Tensor, parents: Tensor | None = None) -> None:
+        """Go on with these sentences (n,) only, and hypothesis j of each with the cache of its parent (n, W')."""
+        rows = left if parents is None else (left[:, None] * self.width + parents).flatten()  # (n·W',)
+        if len(left) == len(self.sentences):
+            self.cache.select(rows)
+            return
+        self.cache.select(rows, left)
         self.sentences = [self.sentences[i] for i in left.tolist()]
-        self.limits = self.limits[left]
-        self._select((left[:, None] * width + torch.arange(width, device=left.device)).flatten())
-
-    def _select(self, rows: Tensor) -> None:
-        self.cache.select(rows)
-        self.mask = self.mask[rows]
-        self.memory = self.memory[rows]
+        self.mask, self.memory, self.limits = self.mask[left], self.memory[left], self.limits[left]
 
 
 def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -> Tensor:
@@ -319,11 +303,21 @@ def _attention_behind(model: Transformer, source: Tensor, hypothesis: Hypothesis
     return model.attention_maps(source[source != PAD][None], target)
 
 
+METHODS: dict[str, Callable[[Transformer, Tensor, "DecodingConfig"], list[Decoded]]] = {
+    "beam": lambda model, source, c: beam_search(model, source, c.beam, c.alpha, c.max_length),
+    "greedy": lambda model, source, c: greedy(model, source, c.max_length),
+    "sample": lambda model, source, c: sample(
+        model, source, c.temperature, c.top_k, c.top_p, torch.Generator(source.device).manual_seed(c.seed), c.max_length
+    ),
+}
+"""the methods by name, and which settings of a `DecodingConfig` each of them takes"""
+
+
 @dataclass(frozen=True)
 class DecodingConfig:
     """How to turn sources into translations."""
 
-    method: Literal["beam", "greedy", "sample"] = "beam"
+    method: Literal[tuple(METHODS)] = "beam"
     """keep several hypotheses, take the most likely word each time, or draw it"""
     beam: int = 4
     """hypotheses kept at each step"""
@@ -350,16 +344,11 @@ DEFAULT_DECODING = DecodingConfig()
 def decode(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
     """Decode source ids (B, S), each ending in EOS, by the method that the configuration names.
 
-    Raises ValueError for settings that make no sense, as the method's own function does.
+    Raises ValueError for an unknown method, and for settings that the method's own function refuses.
     """
-    if config.method == "greedy":
-        return greedy(model, source, config.max_length)
-    if config.method == "beam":
-        return beam_search(model, source, config.beam, config.alpha, config.max_length)
-    if config.method == "sample":
-        generator = torch.Generator(source.device).manual_seed(config.seed)
-        return sample(model, source, config.temperature, config.top_k, config.top_p, generator, config.max_length)
-    raise ValueError(f"method is {config.method!r}, expected 'beam', 'greedy' or 'sample'")
+    if config.method not in METHODS:
+        raise ValueError(f"method is {config.method!r}, expected one of {', '.join(METHODS)}")
+    return METHODS[config.method](model, source, config)
 
 
 def translate(

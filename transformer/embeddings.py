@@ -1,10 +1,13 @@
 """From token ids to vectors that know their place (paper §3.4 and §3.5)."""
 
 import math
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from transformer.config import Positions
 
 
 class TokenEmbedding(nn.Module):
@@ -17,7 +20,7 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, d_model: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))  # (V, D)
         self.scale = math.sqrt(d_model)
         nn.init.normal_(self.weight, std=d_model**-0.5)
 
@@ -34,7 +37,7 @@ class TokenEmbedding(nn.Module):
                     f"token ids run from {low} to {high}, expected 0 to {len(self.weight) - 1}; "
                     "was the text encoded with another tokenizer than the model's?"
                 )
-        return F.embedding(ids, self.weight) * self.scale
+        return F.embedding(ids, self.weight) * self.scale  # (B, T, D)
 
 
 def sinusoids(n: int, d_model: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -52,38 +55,42 @@ def sinusoids(n: int, d_model: int, dtype: torch.dtype = torch.float32) -> Tenso
     position = torch.arange(n, dtype=torch.float64)[:, None]  # (n, 1)
     frequency = 10000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
     angle = position * frequency  # (n, D/2)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(dtype)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(dtype)  # (n, D/2, 2) → (n, D)
 
 
 class PositionalEncoding(nn.Module):
     """Add to each vector one that says where it stands (paper §3.5): (B, T, D) → (B, T, D).
 
-    `kind` is "sinusoidal" (a table that grows on demand, and is neither trained nor saved), "learned" (a
-    trained table of `max_len` rows, row (E) of the paper's Table 3) or "none".
+    `kind` is "sinusoidal" (a table that grows on demand, and is neither trained nor saved) or "learned" (a trained
+    table of `max_len` rows, row (E) of the paper's Table 3); the others of `Positions` add nothing.
+
+    Raises ValueError for a kind that `Positions` does not have.
     """
 
-    def __init__(self, d_model: int, kind: str = "sinusoidal", max_len: int = 512) -> None:
+    def __init__(self, d_model: int, kind: Positions = "sinusoidal", max_len: int = 512) -> None:
         super().__init__()
+        if kind not in get_args(Positions):
+            raise ValueError(f"positions are {kind!r}, expected one of {', '.join(get_args(Positions))}")
         self.kind = kind
         if kind == "sinusoidal":
-            self.register_buffer("table", sinusoids(max_len, d_model), persistent=False)
+            self.register_buffer("table", sinusoids(max_len, d_model), persistent=False)  # (max_len, D)
         elif kind == "learned":
-            self.table = nn.Parameter(torch.empty(max_len, d_model))
+            self.table = nn.Parameter(torch.empty(max_len, d_model))  # (max_len, D)
             nn.init.normal_(self.table, std=0.5**0.5)  # as loud as a sinusoid, whose rms is √½
-        elif kind != "none":
-            raise ValueError(f"positions are {kind!r}, expected 'sinusoidal', 'learned' or 'none'")
+        else:
+            self.table = None
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Add positions start, start + 1, … to x.
 
         Raises ValueError for a sentence that runs past the end of a learned table.
         """
-        if self.kind == "none":
+        if self.table is None:
             return x
         end = start + x.size(1)
         if end > len(self.table):
             self._grow(end)
-        return x + self.table[start:end]
+        return x + self.table[start:end]  # (B, T, D) + (T, D)
 
     def _grow(self, n: int) -> None:
         if self.kind == "learned":

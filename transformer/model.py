@@ -1,7 +1,7 @@
 """The Transformer (paper §3): encoder, decoder, and the one matrix that ties words to vectors at both ends."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transformer.attention import KeyValueCache, causal_mask, padding_mask, record_attention
+from transformer.attention import KeyValueCache, MultiHeadAttention, causal_mask, padding_mask, record_attention
 from transformer.config import TransformerConfig
+from transformer.dropout import Dropout
 from transformer.embeddings import PositionalEncoding, TokenEmbedding
 from transformer.files import CheckpointError, read_json, read_tensors, resolve, write_json
-from transformer.layers import DecoderLayer, Dropout, EncoderLayer, LayerNorm
+from transformer.layers import DecoderLayer, EncoderLayer
 
 
 class Encoder(nn.Module):
@@ -23,37 +24,33 @@ class Encoder(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
-        self.norm = LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+        self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map embedded words x (B, S, D) to the memory (B, S, D); the mask broadcasts to (B, H, S, S)."""
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, mask)  # (B, S, D)
         return self.norm(x)
 
 
 class DecoderCache:
-    """What a decoder remembers between steps: for each layer, its own words and the memory's keys and values."""
+    """The keys and values that a decoder keeps between steps: of each layer's self-attention and cross-attention."""
 
     def __init__(self, n_layers: int) -> None:
-        self.layers = [(KeyValueCache(grows=True), KeyValueCache(grows=False)) for _ in range(n_layers)]
+        self.layers = [(KeyValueCache(), KeyValueCache()) for _ in range(n_layers)]
 
     @property
     def length(self) -> int:
         """How many target positions are cached."""
-        keys = self.layers[0][0].keys
+        keys = self.layers[0][0].keys  # (B, H, T, K)
         return 0 if keys is None else keys.size(2)
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order."""
-        for caches in self.layers:
-            for cache in caches:
-                cache.select(rows)
-
-    def reorder(self, rows: Tensor) -> None:
-        """Reorder hypotheses of the same sentence: the target side moves, the memory they share stays."""
-        for own, _ in self.layers:
-            own.select(rows)
+    def select(self, hypotheses: Tensor, sentences: Tensor | None = None) -> None:
+        """Keep these rows of the target, in this order, and of the memory these sentences; None: all of them."""
+        for own, memory in self.layers:
+            own.select(hypotheses)
+            if sentences is not None:
+                memory.select(sentences)
 
 
 class Decoder(nn.Module):
@@ -62,7 +59,7 @@ class Decoder(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.n_layers))
-        self.norm = LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+        self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 
     def forward(
         self,
@@ -76,14 +73,15 @@ class Decoder(nn.Module):
 
         The masks broadcast to (B, H, T, T) and (B, H, T, S). With a cache, x holds only the newest words.
         """
-        for i, layer in enumerate(self.layers):
-            x = layer(x, memory, self_mask, memory_mask, None if cache is None else cache.layers[i])
+        caches = [(None, None)] * len(self.layers) if cache is None else cache.layers
+        for layer, (self_cache, memory_cache) in zip(self.layers, caches, strict=True):
+            x = layer(x, memory, self_mask, memory_mask, self_cache, memory_cache)  # (B, T, D)
         return self.norm(x)
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """The attention weights of one pass, rows are queries and columns are keys."""
+    """The attention weights, or the products q · k, of one pass; rows are queries and columns are keys."""
 
     encoder: Tensor
     """source looking at source, (L, B, H, S, S)"""
@@ -144,7 +142,7 @@ class Transformer(nn.Module):
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:
         """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""
-        source_mask = self.source_mask(source)
+        source_mask = self.source_mask(source)  # (B, 1, 1, S)
         return self.decode(target, self.encode(source, source_mask), source_mask)
 
     def source_mask(self, source: Tensor) -> Tensor:
@@ -152,9 +150,19 @@ class Transformer(nn.Module):
         _check_shape(source)
         return padding_mask(source)
 
+    def decoder_mask(self, target: Tensor, past: int = 0) -> Tensor | None:
+        """The mask of the decoder's self-attention for target ids (B, T) that follow `past` cached ones.
+
+        Without a past it hides the future and padding, (B, 1, T, T), with one the future alone, (1, 1, T, past + T).
+        It is None for a single new token, which may see all that came before.
+        """
+        if past == 0:
+            return causal_mask(target.size(1), device=target.device) & padding_mask(target)
+        return None if target.size(1) == 1 else causal_mask(target.size(1), past, target.device)
+
     def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
         """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding."""
-        mask = self.source_mask(source) if mask is None else mask
+        mask = self.source_mask(source) if mask is None else mask  # (B, 1, 1, S)
         return self.encoder(self._embed(source, self.source_embedding), mask)
 
     def decode(
@@ -163,33 +171,34 @@ class Transformer(nn.Module):
         """Map target ids (B, T), given the memory (B, S, D) and its mask, to the last layer's vectors (B, T, D).
 
         Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
-        that came since the last call. `output` turns the result into logits.
+        that came since the last call; then padding is hidden in the first call alone, and later ones must have none.
+        `output` turns the result into logits.
         """
         past = 0 if cache is None else cache.length
-        x = self._embed(target, self.target_embedding, start=past)
-        self_mask = causal_mask(target.size(1), past, target.device)  # (1, 1, T, past + T)
-        if past == 0:
-            self_mask = self_mask & padding_mask(target)  # (B, 1, T, T)
-        return self.decoder(x, memory, self_mask, source_mask, cache)
+        x = self._embed(target, self.target_embedding, start=past)  # (B, T, D)
+        return self.decoder(x, memory, self.decoder_mask(target, past), source_mask, cache)
 
     def _embed(self, ids: Tensor, embedding: TokenEmbedding, start: int = 0) -> Tensor:
         _check_shape(ids)
-        return self.dropout(self.positions(embedding(ids), start))
+        return self.dropout(self.positions(embedding(ids), start))  # (B, T, D)
 
     @torch.no_grad()
-    def attention_maps(self, source: Tensor, target: Tensor) -> AttentionMaps:
-        """Every attention weight of one pass over source (B, S) and target (B, T), without dropout."""
+    def attention_maps(self, source: Tensor, target: Tensor, products: bool = False) -> AttentionMaps:
+        """Every attention weight of one pass over source (B, S) and target (B, T), without dropout.
+
+        `products` asks for the products q · k, before scaling and mask, in place of the weights.
+        """
         with evaluation_mode(self), record_attention(self) as recorded:
             self(source, target)
 
-        def stack(side: str, attention: str) -> Tensor:  # L times (B, H, T, S) → (L, B, H, T, S)
-            names = [f"{side}.layers.{i}.{attention}" for i in range(self.config.n_layers)]
-            return torch.stack([recorded[name][0] for name in names])
+        def stack(attentions: Iterable[MultiHeadAttention]) -> Tensor:  # L times (B, H, T, S) → (L, B, H, T, S)
+            records = [recorded[attention][0] for attention in attentions]
+            return torch.stack([record.products if products else record.weights for record in records])
 
         return AttentionMaps(
-            encoder=stack("encoder", "self_attention"),
-            decoder=stack("decoder", "self_attention"),
-            cross=stack("decoder", "cross_attention"),
+            encoder=stack(layer.self_attention for layer in self.encoder.layers),
+            decoder=stack(layer.self_attention for layer in self.decoder.layers),
+            cross=stack(layer.cross_attention for layer in self.decoder.layers),
         )
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -222,13 +231,12 @@ class Transformer(nn.Module):
         Raises CheckpointError where names or shapes differ; no parameter is touched then.
         """
         own = dict(self.named_parameters())
-        differing = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
-        if own.keys() != tensors.keys() or differing:
-            name = sorted(differing or own.keys() ^ tensors.keys())[0]
-            got, expected = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, own))
+        got, expected = ({name: tuple(t.shape) for name, t in some.items()} for some in (tensors, own))
+        name = min((n for n in got.keys() | expected.keys() if got.get(n) != expected.get(n)), default=None)
+        if name is not None:
             raise CheckpointError(
-                f"{origin} is a checkpoint of another configuration: {name} is {got}, expected {expected}; "
-                "build the model from the config.json that lies beside the weights"
+                f"{origin} is a checkpoint of another configuration: {name} is {got.get(name, 'nothing')}, expected "
+                f"{expected.get(name, 'nothing')}; build the model from the config.json that lies beside the weights"
             )
         with torch.no_grad():
             for name, parameter in own.items():

@@ -1,4 +1,4 @@
-"""The built book: its pages, and which of them are chapters or hold charts."""
+"""The built book: its pages, and which of them are chapters, hold charts, or stand for others of their kind."""
 
 from pathlib import Path
 
@@ -7,4 +7,19 @@ HTML = ROOT / "_build" / "html"
 FILES = [file.relative_to(HTML) for file in HTML.rglob("*.html")]
 PAGES = sorted(file.as_posix() for file in FILES if "_static" not in file.parts)
 CHAPTERS = [f"book/{chapter.stem}.html" for chapter in sorted((ROOT / "book").glob("*.ipynb"))]
-WITH_CHARTS = [page for page in PAGES if 'class="chart"' in (HTML / page).read_text(encoding="utf-8")]
+TEXTS = {page: (HTML / page).read_text(encoding="utf-8") for page in PAGES}
+WITH_CHARTS = [page for page, text in TEXTS.items() if 'class="chart"' in text]
+
+
+def kind(page: str) -> str:
+    """What sort of page it is, by what it holds."""
+    if page == "index.html":
+        return "front page"
+    if page in CHAPTERS:
+        return "chapter"
+    signs = {'id="search-results"': "search", 'class="py ': "API", "<table": "tables"}
+    return next((name for sign, name in signs.items() if sign in TEXTS[page]), "prose")
+
+
+# Of each kind the largest page.
+SAMPLE = sorted({kind(page): page for page in sorted(PAGES, key=lambda page: len(TEXTS[page]))}.values())

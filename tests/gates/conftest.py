@@ -1,16 +1,20 @@
 """The browser that the gates use, and the report they end with."""
 
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.gates import gates
 from tests.gates.book import HTML
+from tests.gates.costs import SPENT
+from tests.gates.visits import served
 from tools.print_book import find_browser
 
 QUIET = ("gpu", "background-networking", "component-update", "sync")
+THIS_MACHINE_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # so that every machine sees the same
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +35,10 @@ def browser(debugging_port: int) -> Iterator[Browser]:
             "sudo apt install chromium) or name its program: CHROMIUM=/path/to/chrome make gates",
             returncode=2,
         )
-    arguments = ["--no-sandbox", *(f"--disable-{feature}" for feature in QUIET)]
+    arguments = ["--no-sandbox", THIS_MACHINE_ONLY, *(f"--disable-{feature}" for feature in QUIET)]
     arguments.append(f"--remote-debugging-port={debugging_port}")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        browser = playwright.chromium.launch(executable_path=found, args=arguments, timeout=0)
         yield browser
         browser.close()
 
@@ -42,14 +46,37 @@ def browser(debugging_port: int) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The book, served on this machine."""
-    with gates.served(HTML) as address:
+    with served(HTML) as address:
         yield address
 
 
+@pytest.fixture(autouse=True)
+def note_costs(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Let each test's report carry what its gates cost."""
+    SPENT.clear()
+    yield
+    record_property("spent", dict(SPENT))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have recorded as "measured": it is reported, not judged."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    lines = [line for report in reports for name, line in report.user_properties if name == "measured"]
-    if lines:
+    """Print what tests have recorded as "measured", and what each gate cost: it is reported, not judged."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports if ended(report)]
+    measured = [value for report in reports for name, value in report.user_properties if name == "measured"]
+    if reports:
         terminalreporter.section("measured, not judged")
-        terminalreporter.write_line("\n".join(sorted(lines)))
+        terminalreporter.write_line("\n".join([*sorted(measured), "", f"{'seconds':>9}  gate", *costs(reports)]))
+
+
+def ended(report: object) -> bool:
+    """Whether it is the last report of a test, which holds all that was recorded."""
+    return isinstance(report, pytest.TestReport) and report.when == "teardown"
+
+
+def costs(reports: list[pytest.TestReport]) -> list[str]:
+    """A line for each gate, the dearest first; what a file's tests took besides is one more, and so are the faults."""
+    costs: Counter[str] = Counter()
+    for report in reports:
+        properties, file = dict(report.user_properties), Path(report.location[0]).name
+        spent = {} if file == "test_faults.py" else properties.get("spent", {})
+        costs.update({**spent, f"all else in {file}": properties["took"]["wall"] - sum(spent.values())})
+    return [f"{seconds:>9.1f}  {name}" for name, seconds in costs.most_common()]

@@ -4,19 +4,22 @@ import base64
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.gates import gates
+from tests.gates import files, gates, visits
+from tests.gates.gates import DARK, LIGHT, SEARCH, WITHOUT_JAVASCRIPT, Gate, Tour
+from tests.gates.lighthouse import PERFECT, lighthouse
 
 pytestmark = pytest.mark.gates
 
 # In the place of a chart, a few lines that behave like one.
 POINT = "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%209%209'/%3E"
+DRAWING = '<svg width="99" height="9" aria-hidden="true"><rect width="50" height="9"/></svg>'
 SOUND = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -40,7 +43,7 @@ a {{ color: inherit }}
 <div class="chart">
 <img src="{POINT}" alt="a bar of a certain length" width="9" height="9">
 <div class="chart-live">
-<svg width="99" height="9" aria-hidden="true"><rect width="50" height="9"/></svg>
+{DRAWING}
 <input type="range" aria-label="its length" min="0" max="99" value="50">
 </div>
 </div>
@@ -53,37 +56,90 @@ slider.oninput = () => document.querySelector("rect").setAttribute("width", slid
 </html>
 """
 
-FAULTS: dict[str, tuple[Callable, str, str, str]] = {
-    # what is wrong: the gate, what it says, and the fault: what is put in the place of what
-    "contrast in light": (gates.accessibility, "color-contrast", "color: #111;", "color: #ccc;"),
-    "contrast in dark": (gates.accessibility, "color-contrast", "color: #eee;", "color: #333;"),
-    "contrast in a fold": (gates.accessibility, "#answer", '<p id="answer">', '<p id="answer" style="color: #999">'),
-    "control without a name": (gates.accessibility, "label", ' aria-label="its length"', ""),
-    "error of a script": (gates.console, "nowhere is not defined", "const slider", "nowhere(); const slider"),
-    "missing file": (gates.console, "404", 'href="data:,"', 'href="missing.ico"'),
-    "request to another host": (gates.other_hosts, "https://example.org/", f'src="{POINT}"', 'src="https://example.org/"'),
-    "connection to another host": (
-        gates.other_hosts, "https://example.org/", "<style>", '<link rel="preconnect" href="https://example.org/"><style>'
+
+class Fault(NamedTuple):
+    """A fault: on which tour which gate finds it and what it says, and what is put in the place of what."""
+
+    tour: Tour
+    gate: Gate
+    expected: str
+    old: str = ""
+    new: str = ""
+
+
+FAULTS = {
+    "contrast in light": Fault(LIGHT, gates.accessibility, "color-contrast", "color: #111;", "color: #ccc;"),
+    "contrast in dark": Fault(DARK, gates.contrast, "color-contrast", "color: #eee;", "color: #333;"),
+    "contrast in a fold": Fault(
+        LIGHT, gates.accessibility, "#answer", '<p id="answer">', '<p id="answer" style="color: #999">'
     ),
-    "cut off at the left": (gates.overflow, "cut off at the left", "<main>", '<main><p style="margin-left: -40px">'),
-    "too wide for a phone": (gates.overflow, "screen of 375 px", 'width="9" height="9">', 'width="400" height="9">'),
-    "no description": (gates.descriptions, "''", "a picture of one point", ""),
-    "file name as description": (gates.descriptions, "plot.png", "a picture of one point", "_images/plot.png"),
-    "heavy page": (gates.weight, "250,000", "<details>", "<!--FILLER--><details>"),
-}  # fmt: skip
-CHART_FAULTS = {  # what it says, and the fault: what is put in the place of what
-    "not drawn": ("not drawn", '<svg width="99" height="9" aria-hidden="true"><rect width="50" height="9"/></svg>', ""),
-    "not described": ("not described", "a bar of a certain length", "chart"),
-    "slider without effect": ("changes nothing", "slider.value)", "50)"),
-    "slider deaf to keys": ("does not move", "slider.oninput", "slider.onkeydown = () => false; slider.oninput"),
-    "slider reset by the theme": (
-        "after a change of theme", "slider.oninput", "matchMedia('(prefers-color-scheme: dark)').onchange"
-        " = () => { slider.value = 50 }; slider.oninput"
+    "contrast in a fold in dark": Fault(
+        DARK, gates.contrast, "#answer", '<p id="answer">', '<p id="answer" style="color: #555">'
     ),
-    "nothing in print": ("in print", "</style>", "@media print { .chart { display: none } }</style>"),
-    "nothing without JavaScript": (
-        "without JavaScript", "</style>", "@media (scripting: none) { .chart * { display: none } }</style>"
+    "control without a name": Fault(LIGHT, gates.accessibility, "label", ' aria-label="its length"', ""),
+    "control without a name, on a phone": Fault(
+        LIGHT, gates.accessibility, "#menu", "</main>",
+        '<button id="menu"></button><style>@media (width > 400px) { #menu { display: none } }</style></main>',
     ),
+    "always light": Fault(DARK, gates.theme, "dark theme", "prefers-color-scheme: dark)", "width < 0)"),
+    "deaf to a change of theme": Fault(
+        LIGHT, gates.theme, "dark theme", "prefers-color-scheme: dark)", "width < 0)"
+    ),
+    "always dark": Fault(
+        LIGHT, gates.theme, "light theme", "color: #111; background: #fff", "color: #eee; background: #111"
+    ),
+    "error of a script": Fault(
+        LIGHT, gates.console, "nowhere is not defined", "const slider", "nowhere(); const slider"
+    ),
+    "error of a script from disk": Fault(
+        DARK, gates.console, "fetch", "<script>", "<script>fetch('sound.html').catch(e => console.error(String(e)));"
+    ),
+    "missing file": Fault(LIGHT, gates.console, "404", "<style>", '<link rel="stylesheet" href="missing.css"><style>'),
+    "request to another host": Fault(
+        LIGHT, gates.other_hosts, "https://example.org/", f'src="{POINT}"', 'src="https://example.org/"'
+    ),
+    "request to another host from disk": Fault(
+        DARK, gates.other_hosts, "https://example.org/", f'src="{POINT}"', 'src="https://example.org/"'
+    ),
+    "connection to another host": Fault(
+        LIGHT, gates.other_hosts, "https://example.org/", "<style>",
+        '<link rel="preconnect" href="https://example.org/"><style>',
+    ),
+    "cut off at the left": Fault(
+        LIGHT, gates.overflow, "cut off at the left", "<main>", '<main><p style="margin-left: -40px">'
+    ),
+    "too wide for a phone": Fault(
+        LIGHT, gates.overflow, "screen of 375 px", 'width="9" height="9">', 'width="400" height="9">'
+    ),
+    "no description": Fault(LIGHT, gates.descriptions, "''", "a picture of one point", ""),
+    "file name as description": Fault(
+        LIGHT, gates.descriptions, "plot.png", "a picture of one point", "_images/plot.png"
+    ),
+    "heavy page": Fault(LIGHT, gates.weight, "250,000", "<details>", "<!--FILLER--><details>"),
+    "chart not drawn": Fault(LIGHT, gates.drawn, "chart 0", DRAWING, ""),
+    "chart not drawn from disk": Fault(DARK, gates.drawn, "chart 0", DRAWING, ""),
+    "chart gone after a change of theme": Fault(
+        LIGHT, gates.drawn, "chart 0", "slider.oninput",
+        "matchMedia('(prefers-color-scheme: dark)').onchange = () => slider.previousElementSibling.remove();"
+        " slider.oninput",
+    ),
+    "chart not described": Fault(LIGHT, gates.chart_descriptions, "'chart", "a bar of a certain length", "chart"),
+    "slider without effect": Fault(LIGHT, gates.keyboard, "changes nothing", "slider.value)", "50)"),
+    "slider deaf to keys": Fault(
+        LIGHT, gates.keyboard, "does not move", "slider.oninput", "slider.onkeydown = () => false; slider.oninput"
+    ),
+    "slider reset by the theme": Fault(
+        LIGHT, gates.choices_kept, "after a change of theme", "slider.oninput",
+        "matchMedia('(prefers-color-scheme: dark)').onchange = () => { slider.value = 0 }; slider.oninput",
+    ),
+    "nothing in print": Fault(
+        LIGHT, gates.seen, "chart 0", "</style>", "@media print { .chart { display: none } }</style>"
+    ),
+    "nothing without JavaScript": Fault(
+        WITHOUT_JAVASCRIPT, gates.seen, "chart 0", "</style>",
+        "@media (scripting: none) { .chart * { display: none } }</style>",
+    ),
+    "silent search": Fault(SEARCH, gates.answers, "no result"),
 }  # fmt: skip
 LINKS = {  # an address that leads nowhere, and what the gate says
     "missing.html": "no such file",
@@ -92,43 +148,10 @@ LINKS = {  # an address that leads nowhere, and what the gate says
 }
 
 
-def planted(old: str, new: str) -> str:
+def planted(old: str, new: str, page: str = SOUND) -> str:
     """The sound page with `new` in the place of `old`."""
-    assert SOUND.count(old) >= 1, f"the sound page holds no {old!r}"
-    return SOUND.replace(old, new)
-
-
-@contextmanager
-def site(folder: Path, text: str) -> Iterator[str]:
-    """A site of one page, served."""
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    with gates.served(folder) as address:
-        yield address
-
-
-def found_in(findings: list[str], expected: str) -> bool:
-    return any(expected in finding for finding in findings)
-
-
-def test_sound_page_passes(browser: Browser, debugging_port: int, tmp_path: Path):
-    with site(tmp_path, SOUND) as own:
-        for theme in ("light", "dark"):
-            notes = gates.visit(browser, own + "page.html", own, theme)
-            assert {gate.__name__: gate(notes) for gate in gates.NOTED} == {gate.__name__: [] for gate in gates.NOTED}
-        assert gates.charts(browser, own + "page.html", own) == []
-        scores, findings = gates.lighthouse(own + "page.html", debugging_port)
-        assert findings == [] and scores["accessibility"] == 100
-    assert gates.from_disk(browser, tmp_path, "page.html") == []
-    assert gates.valid_html(tmp_path, ["page.html"]) == []
-    assert gates.links(tmp_path, ["page.html"]) == []
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_found(browser: Browser, tmp_path: Path, fault: str):
-    gate, expected, old, new = FAULTS[fault]
-    theme = "dark" if "dark" in fault else "light"
-    with site(tmp_path, planted(old, new).replace("FILLER", noise(gates.HEAVIEST))) as own:
-        assert found_in(gate(gates.visit(browser, own + "page.html", own, theme)), expected)
+    assert old in page, f"the sound page holds no {old!r}"
+    return page.replace(old, new)
 
 
 def noise(length: int) -> str:
@@ -136,63 +159,86 @@ def noise(length: int) -> str:
     return base64.b64encode(random.Random(0).randbytes(length)).decode()
 
 
-@pytest.mark.parametrize("fault", CHART_FAULTS)
-def test_fault_of_a_chart_is_found(browser: Browser, tmp_path: Path, fault: str):
-    expected, old, new = CHART_FAULTS[fault]
-    with site(tmp_path, planted(old, new)) as own:
-        assert found_in(gates.charts(browser, own + "page.html", own), expected)
+def found_in(findings: list[str], expected: str) -> bool:
+    return any(expected in finding for finding in findings)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of pages, each with one fault."""
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session", name="address")
+def address_of_faults(folder: Path) -> Iterator[str]:
+    """That site, served on this machine."""
+    with visits.served(folder) as address:
+        yield address
+
+
+@pytest.mark.parametrize("tour", [LIGHT, WITHOUT_JAVASCRIPT, DARK], ids=["light", "without JavaScript", "dark"])
+def test_sound_page_passes(browser: Browser, folder: Path, address: str, tour: Tour):
+    (folder / "sound.html").write_text(SOUND, encoding="utf-8")
+    own = folder.as_uri() + "/" if tour is DARK else address
+    assert gates.visit(browser, own, "sound.html", tour).found == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_found(browser: Browser, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, fault: str):
+    tour, gate, expected, old, new = FAULTS[fault]
+    monkeypatch.setattr(visits, "PATIENCE", 30)  # what never comes need not be waited for long
+    page = f"{fault.replace(' ', '-')}.html"
+    (folder / page).write_text(planted(old, new).replace("FILLER", noise(gates.HEAVIEST)), encoding="utf-8")
+    own = folder.as_uri() + "/" if tour is DARK else address
+    assert found_in(gates.visit(browser, own, page, tour, only=gate).found, expected)
 
 
 @pytest.mark.parametrize("link", LINKS)
 def test_broken_link_is_found(tmp_path: Path, link: str):
     (tmp_path / "page.html").write_text(planted('href="#top"', f'href="{link}"'), encoding="utf-8")
-    assert found_in(gates.links(tmp_path, ["page.html"]), LINKS[link])
+    assert found_in(files.links(tmp_path, ["page.html"]), LINKS[link])
 
 
-def test_fault_of_a_page_opened_from_disk_is_found(browser: Browser, tmp_path: Path):
-    fault = planted("<script>", "<script>fetch('page.html').catch(error => console.error(String(error)));")
-    (tmp_path / "page.html").write_text(fault, encoding="utf-8")
-    assert found_in(gates.from_disk(browser, tmp_path, "page.html"), "fetch")
+def test_sound_link_is_not_found(tmp_path: Path):
+    (tmp_path / "page.html").write_text(SOUND, encoding="utf-8")
+    assert files.links(tmp_path, ["page.html"]) == []
 
 
-def test_invalid_html_is_found(tmp_path: Path):
+def test_invalid_html_is_found_and_valid_html_is_not(tmp_path: Path):
+    (tmp_path / "sound.html").write_text(SOUND, encoding="utf-8")
     (tmp_path / "page.html").write_text(planted("<details>", '<p id="top"><details>'), encoding="utf-8")
-    assert found_in(gates.valid_html(tmp_path, ["page.html"]), "Duplicate ID")
+    findings = files.valid_html(tmp_path, ["sound.html", "page.html"])
+    assert found_in(findings, "page.html") and found_in(findings, "Duplicate ID")
+    assert not found_in(findings, "sound.html")
 
 
-@pytest.mark.parametrize(
-    ("expected", "old", "new"),
-    [
-        ("accessibility", ' aria-label="its length"', ""),
-        ("best-practices", "const slider", "nowhere();\nconst slider"),
-        ("seo", '<meta name="description" content="A page that passes every gate.">', ""),
-    ],
-    ids=gates.PERFECT,
-)
-def test_lighthouse_finds_a_fault(
-    browser: Browser, debugging_port: int, tmp_path: Path, expected: str, old: str, new: str
-):
-    with site(tmp_path, planted(old, new)) as own:
-        assert found_in(gates.lighthouse(own + "page.html", debugging_port)[1], expected)
+def test_lighthouse_finds_a_fault_in_each_category(browser: Browser, debugging_port: int, folder: Path, address: str):
+    page = SOUND
+    for old, new in (
+        (' aria-label="its length"', ""),
+        ("const slider", "nowhere();\nconst slider"),
+        ('<meta name="description" content="A page that passes every gate.">', ""),
+    ):
+        page = planted(old, new, page)
+    (folder / "lighthouse.html").write_text(page, encoding="utf-8")
+    findings = lighthouse(address + "lighthouse.html", debugging_port)[1]
+    assert {finding.split()[0] for finding in findings} == set(PERFECT)
 
 
 @pytest.mark.parametrize("service", ["colab.research.google.com/github", "mybinder.org/v2/gh"])
-def test_missing_launch_link_is_found(service: str):
+def test_missing_launch_link_is_found(tmp_path: Path, service: str):
     links = (
         '<a href="https://colab.research.google.com/github/a/b/blob/main/book/page.ipynb">Colab</a>'
         '<a href="https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/book/page.ipynb">Binder</a>'
     )
-    assert gates.launch_links("book/page.html", links, "a/b") == []
-    wrong = links.replace(f"{service}/a/", f"{service}/other/")
-    assert found_in(gates.launch_links("book/page.html", wrong, "a/b"), service)
+    for folder, text in (("right", links), ("wrong", links.replace(f"{service}/a/", f"{service}/other/"))):
+        (tmp_path / folder / "book").mkdir(parents=True)
+        (tmp_path / folder / "book" / "page.html").write_text(text, encoding="utf-8")
+    assert files.launch_links(tmp_path / "right", "book/page.html", "a/b") == []
+    assert found_in(files.launch_links(tmp_path / "wrong", "book/page.html", "a/b"), service)
 
 
 def test_spelling_mistake_is_found(tmp_path: Path):
     for text, status in (("The model learns.", 0), ("T" + "eh model learns.", 65)):
         (tmp_path / "text.md").write_text(text, encoding="utf-8")
         assert subprocess.run([sys.executable, "-m", "codespell_lib", "text.md"], cwd=tmp_path).returncode == status
-
-
-def test_silent_search_is_found(browser: Browser, tmp_path: Path):
-    with site(tmp_path, SOUND) as own:
-        assert found_in(gates.search(browser, own + "page.html", own, "attention"), "no result")

@@ -1,7 +1,7 @@
-"""A small book, built with the configuration of the real one: a chart with a slider, and a verdict of each kind."""
+"""A small book, built with the configuration of the real one: what no chapter shows, a verdict of each kind."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -9,15 +9,15 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
-from tests.gates import gates
+from tests.gates.gates import DARK, LIGHT, visit
+from tests.gates.visits import served
 from tools import build_book, chapters
 
-pytestmark = pytest.mark.gates
+pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]  # built once, by one process
 
 SOURCE = Path(__file__).with_name("fixture_book")
 SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages.py")
-PAGE = "book/chart.html"
-VERDICTS = "book/exercises.html"
+PAGE = "book/exercises.html"
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +38,19 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", name="address")
 def small_address(html: Path) -> Iterator[str]:
     """The small book, served on this machine."""
-    with gates.served(html) as address:
+    with served(html) as address:
         yield address
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", [PAGE, VERDICTS])
-def test_visit(browser: Browser, address: str, page: str, theme: gates.Theme):
-    notes = gates.visit(browser, address + page, address, theme)
-    found: dict[Callable, list[str]] = {gate: gate(notes) for gate in gates.NOTED}
-    assert {gate.__name__: findings for gate, findings in found.items() if findings} == {}
-
-
 def test_each_kind_of_verdict_is_on_the_page(html: Path):
-    page = BeautifulSoup((html / VERDICTS).read_text(encoding="utf-8"), "html.parser")
+    page = BeautifulSoup((html / PAGE).read_text(encoding="utf-8"), "html.parser")
     kinds = [verdict["data-status"] for verdict in page.select(".verdict:has(strong)")]
     assert kinds == ["todo", "wrong", "wrong", "right"]
 
 
-def test_chart(browser: Browser, address: str):
-    assert gates.charts(browser, address + PAGE, address) == []
+def test_page_in_light(browser: Browser, address: str):
+    assert visit(browser, address, PAGE, LIGHT).found == []
 
 
-def test_opened_from_disk(browser: Browser, html: Path):
-    assert gates.from_disk(browser, html, PAGE) == []
+def test_page_in_dark_from_disk(browser: Browser, html: Path):
+    assert visit(browser, html.as_uri() + "/", PAGE, DARK).found == []

