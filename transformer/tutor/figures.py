@@ -1,4 +1,7 @@
-"""Figures in one style: colour-blind safe, on a white ground, drawn as vectors. For charts that move, see `charts`."""
+"""Figures in one style: colour-blind safe, drawn as vectors. For charts that move, see `charts`.
+
+On the pages of the book `INK` becomes the colour of the text around a figure, and its ground transparent.
+"""
 
 import base64
 import html
@@ -9,25 +12,41 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from IPython.core.formatters import format_display_data
 from IPython.display import HTML, display
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
 WIDTH = 6.0
 """width of a figure in inches: near that of the text column, and small enough for a phone to keep letters legible"""
 
+INK = "#262626"
+"""of lines and letters; the pages replace it by the reader's own"""
+
 PALETTE = ("#0173b2", "#d17f00", "#029e73", "#cc78bc", "#ad3c12")
 """blue, orange, green, pink, rust: apart for every kind of colour vision, and at least 3:1 against white and #121212"""
+
+QUERY, KEY, VALUE, SOURCE, TARGET = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[4]
+"""what stands for queries, keys, values, the source and the target, in every figure of the book"""
+
+SHADES = ListedColormap([(*to_rgb(PALETTE[0]), share / 255) for share in range(256)], "shades")
+"""of heat maps: from nothing to the full colour, and so right on a white ground and on a black one"""
 
 
 def use_style() -> None:
     """Set matplotlib's defaults for the rest of the notebook; in a notebook, figures become SVG."""
+    colormaps.register(SHADES, force=True)
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE)
     plt.rcParams.update(
         {
             "figure.figsize": (WIDTH, 3.4),
             "figure.constrained_layout.use": True,
             "figure.facecolor": "white",
+            "axes.facecolor": "none",
+            "image.cmap": "shades",
+            **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), INK),
+            **dict.fromkeys(("xtick.color", "ytick.color"), INK),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlelocation": "left",
@@ -53,7 +72,7 @@ def draw_attention(axes: Axes, weights: Tensor, queries: Sequence[str], keys: Se
             f"the weights have shape {tuple(weights.shape)}, expected ({len(queries)}, {len(keys)}): "
             "one row for each query and one column for each key"
         )
-    axes.imshow(weights.cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(weights.cpu(), cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(keys)), keys, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(queries)), queries)
     axes.tick_params(length=0)
