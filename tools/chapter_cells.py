@@ -4,7 +4,7 @@
     python -m tools.chapter_cells --check     # only say what differs; the exit status is 1 if anything does
     python -m tools.chapter_cells book/03_attention.ipynb    # in these notebooks only
 
-The pages read the tags themselves, see `tools/pages.py`; CONTRIBUTING.md says which tag is for what.
+The pages read the tags themselves, see `tools/pages`; CONTRIBUTING.md says which tag is for what.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from tools import build_book, chapters
 pytestmark = pytest.mark.gates
 
 SOURCE = Path(__file__).with_name("fixture_book")
-SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages.py")
+SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages")
 PAGE = "book/chart.html"
 VERDICTS = "book/exercises.html"
 

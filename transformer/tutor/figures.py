@@ -3,9 +3,10 @@
 On the pages of the book `INK` becomes the colour of the text around a figure, and its ground transparent.
 """
 
-import base64
+import hashlib
 import html
 import io
+import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -18,7 +19,7 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-WIDTH = 6.0
+WIDTH = 5.6
 """width of a figure in inches: near that of the text column, and small enough for a phone to keep letters legible"""
 
 INK = "#262626"
@@ -32,6 +33,9 @@ QUERY, KEY, VALUE, SOURCE, TARGET = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[
 
 SHADES = ListedColormap([(*to_rgb(PALETTE[0]), share / 255) for share in range(256)], "shades")
 """of heat maps: from nothing to the full colour, and so right on a white ground and on a black one"""
+
+SMALLEST = 9
+"""pixels that letters of a figure are high at least, on the narrowest screen"""
 
 
 def use_style() -> None:
@@ -80,11 +84,41 @@ def draw_attention(axes: Axes, weights: Tensor, queries: Sequence[str], keys: Se
 
 
 def as_html(figure: Figure, alt: str) -> HTML:
-    """The figure as an image with alternative text, to be shown on another page of the book than its own."""
-    drawing = io.BytesIO()
+    """The figure as HTML with alternative text, to be shown on another page of the book than its own."""
+    drawing = io.StringIO()
     figure.savefig(drawing, format="svg", metadata={"Date": None})
-    encoded = base64.b64encode(drawing.getvalue()).decode()
-    return HTML(f'<img class="figure" alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{encoded}">')
+    return HTML(inked(drawing.getvalue(), alt))
+
+
+def inked(drawing: str, alt: str) -> str:
+    """matplotlib's SVG as part of a page: in its ink and letters, without a ground, and described by `alt`.
+
+    On a narrow screen it shrinks until its smallest letters are `SMALLEST` pixels high, and scrolls from there on.
+    """
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"#(?:262626|000000)\b", "currentColor", drawing)
+    drawing = re.sub(r'(<g id="patch_1">\s*<path[^>]*?)fill: #ffffff', r"\1fill: none", drawing, count=1)
+    drawing = re.sub(r"font: ((?:[a-z]+ )*)([\d.]+px) [^;\"]*", _without_family, drawing)
+    drawing = re.sub(r"font-family: [^;\"]*(; ?)?", "", drawing)
+    used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", drawing))
+    mark = hashlib.sha256(drawing.encode()).hexdigest()[:6]  # figures on one page must not share names
+    drawing = re.sub(r' id="([^"]+)"', lambda id: f' id="{mark}-{id[1]}"' if id[1] in used else "", drawing)
+    drawing = re.sub(r"(url\(|href=\")#", rf"\1#{mark}-", drawing)
+    _, _, width, _ = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())
+    letters = [float(size) for size in re.findall(r"font-size: ([\d.]+)", drawing)]
+    narrowest = SMALLEST / min(letters, default=SMALLEST) * width
+    size = f"width: {width * 4 / 3:.0f}px; min-width: {narrowest if letters else 0:.0f}px"  # points to pixels
+    named = f'<svg role="img" aria-label="{html.escape(alt)}" style="{size}" viewBox='
+    drawing = re.sub(r"<svg [^>]*?viewBox=", lambda _: named, drawing, count=1)
+    drawing = re.sub(r'(<svg [^>]*viewBox="[^"]+")[^>]*>', r"\1>", drawing, count=1)
+    drawing = re.sub(r">\s+<", "><", drawing).strip()
+    return f'<div class="picture">{drawing}</div>'
+
+
+def _without_family(font: re.Match[str]) -> str:
+    words = {"bold": "font-weight: bold; ", "italic": "font-style: italic; "}
+    return "".join(words.get(word, "") for word in font[1].split()) + f"font-size: {font[2]}"
 
 
 def glue(name: str, shown: HTML) -> None:
