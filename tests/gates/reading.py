@@ -1,7 +1,7 @@
 """What a page must be for those who read it: gates on a page that is open in a browser, at the width it then has.
 
 Each gate takes the open page and returns what it found. `ON_A_PHONE` are for a screen of 375 px, `IN_THE_DARK` for the
-dark theme, `AS_IT_OPENS` for a page as a reader gets it, before anything is unfolded; `ANYWHERE` for any page, unfolded.
+dark theme, `AS_IT_OPENS` for a page as a reader gets it, before anything is unfolded; `ANYWHERE` for any page.
 """
 
 import json
