@@ -191,6 +191,18 @@ def test_claims_of_written_chapters_that_nothing_verifies_are_found():
     assert proved.unproved({source: chapter(*map(outcome, of_chapter_1))}) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("√d_k and M_{a+b}", "√d{sub}`k` and M{sub}`a+b`"),
+        ("d^-½ of `d_k`", "d{sup}`-½` of `d_k`"),
+        ("val_loss < [1]", r"val\_loss \< \[1\]"),
+    ],
+)
+def test_letters_with_an_index_are_typeset_on_the_page_of_claims(text: str, expected: str):
+    assert proved.statement(Claim("X-1", text, "reader")) == expected
+
+
 def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Path):
     page = tmp_path / "claims.md"
     page.write_text("# Claims\n\n<!-- myths -->\n\n<!-- claims -->\n")
