@@ -24,8 +24,8 @@ SPECIFICATION = "application/vnd.vegalite.v6+json"
 
 INK = "currentColor"
 """the colour of the text around the chart, dark by day and light by night"""
-FONT = "system-ui, sans-serif"
-"""of all that is written in charts"""
+FONT = "Book Text, Charter, Georgia, serif"
+"""of all that is written in charts: the pages' own, or one like it"""
 _LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.15}
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 
