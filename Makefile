@@ -37,7 +37,7 @@ quick: $(INSTALLED) ## run the quick tests, under two minutes
 	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
-	$(IN_VENV) -m pytest -m gates -n logical --dist loadfile $(if $(TIMES),--where-the-time-went) tests/gates
+	$(IN_VENV) -m pytest -m gates -n logical --dist loadgroup $(if $(TIMES),--where-the-time-went) tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
 	$(IN_VENV) -m ruff check

@@ -125,12 +125,22 @@ def test_evidence_is_required(evidence: str):
 def test_outcome_is_text_html_and_a_record():
     bundle, metadata = DisplayFormatter().format(Outcome(claims()["ATT-5"], "holds", "error 3e-08"))
     assert bundle["text/plain"].startswith("✓ ATT-5 holds")
-    assert "✓ ATT-5" in bundle["text/html"] and 'data-status="holds"' in bundle["text/html"]
+    assert "<summary><strong>✓</strong>" in bundle["text/html"] and 'data-status="holds"' in bundle["text/html"]
     assert json.loads(json.dumps(metadata[TRACE])) == {
         "claim": "ATT-5",
         "status": "holds",
         "evidence": "error 3e-08",
+        "shown": "",
     }
+
+
+def test_line_shows_one_number_and_typeset_letters_and_folds_the_rest():
+    claim = Claim("X-1", "q·k has variance d_k", "paper §3")
+    bundle, _ = DisplayFormatter().format(Outcome(claim, "holds", "largest d_k 512", "98 of 100 rows"))
+    line, _, folded = bundle["text/html"].partition("</summary>")
+    assert "variance d<sub>k</sub>" in line and "98 of 100 rows" in line
+    assert "largest d<sub>k</sub> 512" in folded and "X-1" in folded and "paper §3" in folded
+    assert "X-1" not in line and "512" not in line
 
 
 def test_html_shows_signs_and_runs_nothing():
@@ -179,6 +189,18 @@ def test_claims_of_written_chapters_that_nothing_verifies_are_found():
     assert proved.unproved({source: chapter()}) == of_chapter_1
     assert proved.unproved({source: chapter(*(outcome(claim) for claim in of_chapter_1[1:]))}) == of_chapter_1[:1]
     assert proved.unproved({source: chapter(*map(outcome, of_chapter_1))}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("√d_k and M_{a+b}", "√d{sub}`k` and M{sub}`a+b`"),
+        ("d^-½ of `d_k`", "d{sup}`-½` of `d_k`"),
+        ("val_loss < [1]", r"val\_loss \< \[1\]"),
+    ],
+)
+def test_letters_with_an_index_are_typeset_on_the_page_of_claims(text: str, expected: str):
+    assert proved.statement(Claim("X-1", text, "reader")) == expected
 
 
 def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Path):

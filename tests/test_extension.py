@@ -1,6 +1,7 @@
 """The book's Sphinx extension, piece by piece; the whole is tried by the gates."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.utils import new_document
 
-from tools import pages
+from tools.pages import finish, notebooks, references, search
+from transformer.tutor import predictions
 
 SPECIFICATION = {
     "description": "Two points, one above the other.",
@@ -28,19 +30,28 @@ def app(tmp_path) -> Any:
     return SimpleNamespace(doctreedir=tmp_path, env=env)
 
 
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    said: list[str] = []
+    for module in (notebooks, references):
+        monkeypatch.setattr(module.logger, "warning", lambda text, *parts, **where: said.append(text % parts))
+    return said
+
+
 def read(app: Any, *outputs: dict[str, Any]) -> list[dict[str, Any]]:
     """The outputs of a notebook as the extension hands them on."""
-    source = [json.dumps({"cells": [{"cell_type": "code", "outputs": list(outputs)}]})]
-    pages.read_notebook(app, "book/chapter", source)
+    cell = {"cell_type": "code", "metadata": {}, "outputs": list(outputs)}
+    source = [json.dumps({"cells": [cell]})]
+    notebooks.read_notebook(app, "book/chapter", source)
     return json.loads(source[0])["cells"][0]["outputs"]
 
 
 def test_a_chart_becomes_a_picture_and_what_is_needed_to_draw_it(app):
-    (output,) = read(app, {"data": {pages.CHART: SPECIFICATION, "text/html": "<script src=https://cdn></script>"}})
+    (output,) = read(app, {"data": {notebooks.CHART: SPECIFICATION, "text/html": "<script src=https://cdn></script>"}})
     assert list(output["data"]) == ["text/html"]
     chart = BeautifulSoup(output["data"]["text/html"], "html.parser").select_one(".chart")
     assert chart.img["alt"] == SPECIFICATION["description"]
-    assert "<svg" in (pages.pictures(app) / chart.img["src"]).read_text()
+    assert "<svg" in (notebooks.pictures(app) / chart.img["src"]).read_text()
     assert json.loads(chart.script.string) == SPECIFICATION
     assert "https://cdn" not in str(chart)
 
@@ -48,27 +59,25 @@ def test_a_chart_becomes_a_picture_and_what_is_needed_to_draw_it(app):
 def test_a_chart_without_a_description_stops_the_build(app):
     bare = {key: value for key, value in SPECIFICATION.items() if key != "description"}
     with pytest.raises(ValueError, match="no description"):
-        read(app, {"data": {pages.CHART: bare}})
+        read(app, {"data": {notebooks.CHART: bare}})
 
 
 def test_the_first_verification_of_a_claim_can_be_linked_to(app):
-    line = {"text/plain": "✓ MT-1 holds", "text/html": '<p class="claim">MT-1</p>'}
-    outputs = read(app, *({"data": line, "metadata": {pages.CLAIM: {"claim": "MT-1"}}} for _ in range(2)))
+    line = {"text/plain": "✓ MT-1 holds", "text/html": '<details class="claim">MT-1</details>'}
+    outputs = read(app, *({"data": line, "metadata": {notebooks.CLAIM: {"claim": "MT-1"}}} for _ in range(2)))
     named = ["claim-MT-1" in output["data"]["text/html"] for output in outputs]
     assert named == [True, False], "an id may stand on a page only once"
-    assert pages.claims(app.env) == {"MT-1": ("book/chapter", "✓ MT-1 holds")}
+    assert notebooks.claims(app.env) == {"MT-1": ("book/chapter", "✓ MT-1 holds")}
 
 
 @pytest.mark.parametrize(
     ("alt", "good"),
     [("Loss falls from eight nats to one.", True), ("", False), ("  ", False), ("_images/ab12.svg", False)],
 )
-def test_an_image_that_says_nothing_is_a_warning(alt, good, app, monkeypatch):
-    warnings: list[Any] = []
-    monkeypatch.setattr(pages.logger, "warning", lambda *parts, **where: warnings.append(parts))
+def test_an_image_that_says_nothing_is_a_warning(alt, good, app, warnings):
     document = new_document("chapter")
     document += nodes.image(uri="_images/ab12.svg", alt=alt)
-    pages.check_images(app, document)
+    references.check_images(app, document)
     assert (warnings == []) is good
 
 
@@ -79,8 +88,116 @@ def test_a_page_is_mended():
         '<article><section><p>What it is about.</p></section><img class="chart-picture" src="a.svg"></article></body>',
         "html.parser",
     )
-    pages.mend(page)
+    finish.mend(page)
     assert page.script is None
     assert page.select_one('meta[name="description"]')["content"] == "What it is about."
     assert page.find(id="pst-primary-sidebar")["role"] == "region"
     assert page.img["src"] == "../_static/charts/a.svg"
+
+
+# Figures and numbers
+
+DRAWING = """<?xml version="1.0"?><svg width="288pt" viewBox="0 0 288 99"><style>*{}</style><g id="patch_1">
+<path style="fill: #ffffff"/></g><clipPath id="p1"/><g id="axes_1" clip-path="url(#p1)">
+<text style="font: bold 9px 'DejaVu Sans', sans-serif; fill: #262626">a</text></g></svg>"""
+
+
+def test_a_figure_takes_the_ink_and_letters_of_the_page(app, warnings):
+    (output,) = read(app, {"data": {"image/svg+xml": DRAWING}})
+    drawn = BeautifulSoup(output["data"]["text/html"], "html.parser").svg
+    assert "#ffffff" not in str(drawn) and "#262626" not in str(drawn) and "DejaVu" not in str(drawn)
+    assert "font-weight: bold; font-size: 9px" in drawn.find("text")["style"]
+    assert "min-width: 288px" in drawn["style"], "at 288 px letters of 9 units are 9 px high"
+    (clip,) = [element["id"] for element in drawn.select("[id]")]
+    assert clip != "p1" and f"url(#{clip})" in str(drawn), "figures on one page must not share names"
+    assert warnings == ["the figure of cell None needs a description (alt text)"]
+
+
+@pytest.mark.parametrize(
+    ("document", "title"),
+    [("book/03_attention", "# 3. Attention"), ("book/chart", "# Attention"), ("03_b", "# 3. Attention")],
+)
+def test_a_chapter_has_the_number_of_its_file(document, title):
+    cells = [{"cell_type": "markdown", "source": ["# Attention\n", "\n", "# not this"]}]
+    notebooks.number_title(document, cells)
+    assert "".join(cells[0]["source"]) == f"{title}\n\n# not this"
+
+
+# Predictions
+
+QUESTION = {"name": "rows", "kind": "choice", "question": "How many?", "options": ["all", "a <few>"]}
+ANSWER = {"name": "rows", "answer": 1, "why": "So it is."}
+
+
+def trace(record):
+    return {"data": {"text/html": ""}, "metadata": {predictions.TRACE: record}}
+
+
+def test_a_question_and_its_answer_become_one_form(app, warnings):
+    (form,) = read(app, trace(QUESTION), trace(ANSWER))
+    soup = BeautifulSoup(form["data"]["text/html"], "html.parser")
+    assert json.loads(soup.script.string) == {**QUESTION, "answer": 1}
+    assert "a <few>. So it is." in soup.details.get_text(), "it can be read without a script"
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([QUESTION], "the prediction rows has no measured answer"),
+        ([ANSWER], "the prediction rows has no question"),
+        ([QUESTION, QUESTION, ANSWER], "the prediction rows stands there twice"),
+        ([QUESTION, ANSWER, ANSWER], "the prediction rows stands there twice"),
+    ],
+)
+def test_what_lacks_the_other_is_a_warning(app, warnings, records, said):
+    read(app, *map(trace, records))
+    assert warnings == [said]
+
+
+# Lesson and laboratory
+
+CELL = '<div class="cell {}"><div class="cell_input">{}</div>{}</div>'
+OUTPUT = '<div class="cell_output">{}</div>'
+CHAPTER = f"""<html><body><div class="header-article-items__start"></div><article><section><h1>T</h1>
+{CELL.format("", "seen", "")}{CELL.format("tag_apparatus", "one", "")}
+{CELL.format("tag_apparatus", "two", OUTPUT.format("9"))}
+<section id="laboratory"><h2>Laboratory</h2><section id="a"><h3>A</h3><p>x</p></section></section>
+</section></article></body></html>"""
+
+
+def test_apparatus_is_behind_one_line_and_the_laboratory_behind_another():
+    page = BeautifulSoup(CHAPTER, "html.parser")
+    finish.arrange(page)
+    (apparatus,) = page.select("details.apparatus")
+    assert [code.get_text() for code in apparatus.select(".cell_input")] == ["one", "two"]
+    assert apparatus.summary.get_text() == "How this was measured"
+    assert apparatus.find_previous_sibling()["class"] == ["cell_output"]
+    assert page.select_one(".cell > .cell_input").get_text() == "seen"
+    layer = page.select_one("#laboratory > details.layer")
+    assert layer.has_attr("open"), "without a script everything is shown"
+    assert layer.summary.get_text() == "How we know: 1 experiment" and layer.select_one("#a h3")
+    assert len(page.select(".reading-switch button")) == 3
+
+
+# Search
+
+ROOT_OF_D = (
+    "<math><semantics><mrow><msqrt><msub><mi>d</mi><mi>k</mi></msub></msqrt></mrow>"
+    '<annotation encoding="application/x-tex">\\sqrt{d_k}</annotation></semantics></math>'
+)
+
+
+def test_search_finds_sections_with_text_that_can_be_read():
+    page = BeautifulSoup(
+        f'<article><section id="t"><h1>3. T<a class="headerlink">#</a></h1><p>First.</p><section id="why"><h2>Why</h2>'
+        f'<details class="layer"><div><p>By {ROOT_OF_D}.</p><section id="in"><h3>In</h3><p>Deep.</p></section></div>'
+        "</details></section></section></article>",
+        "html.parser",
+    )
+    found = list(search.sections(page, Path("book/t.html")))
+    assert [(entry["at"], entry["title"]) for entry in found] == [
+        ("book/t.html#t", "3. T"), ("book/t.html#why", "Why"), ("book/t.html#in", "In")
+    ]  # fmt: skip
+    assert found[0]["text"] == "First." and found[2]["text"] == "Deep."
+    assert found[1]["text"] == f"By √d{search.SUB}k{search.END} ."

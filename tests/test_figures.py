@@ -1,6 +1,7 @@
 """Figures and charts: what they refuse, what they hand to notebooks and pages, and colours that all can tell apart."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -95,8 +96,14 @@ def test_a_glued_figure_is_hidden_where_it_is_made_and_carries_its_description(s
     (bundle,) = shown
     kinds = [kind for kind in bundle if "/" in kind]
     assert kinds and all(kind.startswith("application/papermill.record/") for kind in kinds)
-    assert 'alt="a &quot;quoted&quot; line"' in bundle["application/papermill.record/text/html"]
+    assert 'aria-label="a &quot;quoted&quot; line"' in bundle["application/papermill.record/text/html"]
     assert bundle["metadata"]["scrapbook"]["name"] == "a-name"
+
+
+def test_queries_keys_values_source_and_target_have_the_same_colours_on_the_pages():
+    sheet = (Path(__file__).parents[1] / "book" / "assets" / "book.css").read_text(encoding="utf-8")
+    for name in ("query", "key", "value", "source", "target"):
+        assert f"--book-{name}: {getattr(figures, name.upper())};" in sheet
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#121212"])

@@ -12,11 +12,12 @@ from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
 import transformer
-from tools import build_book
+from tools import build_book, chapter_cells
 from tools.exercises import chapter_of
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +140,42 @@ def test_notebook_cells_are_short(notebook: Path):
     for cell in code_cells(notebook):
         lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
         assert len(lines) <= LONGEST_CELL, f"{len(lines)} lines begin with {lines[0]!r}"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_cells_are_folded_as_their_tags_say(notebook: Path):
+    assert chapter_cells.renew(nbformat.read(notebook, as_version=4)) == [], "run python -m tools.chapter_cells"
+
+
+def test_cell_that_is_not_folded_as_its_tag_says_is_found():
+    cells = [nbformat.v4.new_code_cell(metadata={"tags": tags}) for tags in (["apparatus"], ["core"], [], ["set-up"])]
+    cells[2].metadata["jupyter"] = {"source_hidden": True}  # left over from a tag
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert chapter_cells.renew(notebook) == [cells[i].id for i in (0, 2, 3)]
+    assert [cell.metadata.get("cellView") for cell in cells] == ["form", None, None, "form"]
+    assert chapter_cells.renew(notebook) == []
+
+
+def typed_in(source: str) -> list[int]:
+    """The lines in which a prediction is answered by a constant instead of something measured."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    answers = [call for call in calls if ast.unparse(call.func) == "predict.answer"]
+    return [
+        call.lineno
+        for call in answers
+        if len(call.args) < 3 or not any(isinstance(node, ast.Name) for node in ast.walk(call.args[1]))
+    ]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_no_prediction_is_answered_by_a_constant(notebook: Path):
+    assert [line for cell in code_cells(notebook) for line in typed_in("".join(cell["source"]))] == []
+
+
+@pytest.mark.parametrize("constant", ["2", "[True, False]", "-1.5", "([0, 1], [3, 4])"])
+def test_answer_that_is_typed_in_is_found(constant: str):
+    assert typed_in(f"predict.answer('x', {constant}, f'{{y}}')") == [1]
+    assert typed_in("predict.answer('x', [y > 1, y <= 1], 'why')\npredict.answer('x', f(y), 'why')") == []
 
 
 # The package

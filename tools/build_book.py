@@ -21,7 +21,7 @@ import yaml
 from tools import chapters, claims, repository
 from tools.chapters import ROOT, Notebooks
 
-SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages.py")
+SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages")
 
 
 def clear(root: Path) -> None:

@@ -50,7 +50,7 @@ def by_chapter(chapters: Chapters) -> Iterator[str]:
     """A table of claims for each chapter, in the order in which it proves them."""
     for source, chapter in chapters.items():
         title = re.search(r"^# (.+)$", chapter.cells[0].source, re.MULTILINE)[1]
-        yield from (f"### [{title}]({source.name})", "")
+        yield from (f"### [{chapter_of(source)}. {title}]({source.name})", "")
         yield from ("| claim | what it says | from | measured in this build |", "|---|---|---|---|")
         for outcome in outcomes(chapter):
             claim = claims()[outcome["claim"]]
@@ -71,12 +71,25 @@ def link(outcome: dict[str, str]) -> str:
 def evidence(outcome: dict[str, str]) -> str:
     """What was measured, or that nothing was."""
     text = outcome["evidence"] if outcome["status"] == "holds" else f"{outcome['status']}: {outcome['evidence']}"
-    return plain(text).replace("|", "|\N{ZERO WIDTH SPACE}")  # where the signature of a score may break
+    return indexed(plain(text)).replace("|", "|\N{ZERO WIDTH SPACE}")  # where the signature of a score may break
 
 
 def statement(claim: Claim) -> str:
     """The text of a claim; its code and its emphasis are marked as in Markdown."""
-    return re.sub(r"([|$<\[\]{}])", r"\\\1", claim.text)
+    parts = re.split(r"(`[^`]+`)", claim.text)
+    parts[::2] = [indexed(re.sub(r"([_|$<\[\]{}])", r"\\\1", part)) for part in parts[::2]]
+    parts[1::2] = [part.replace("|", r"\|") for part in parts[1::2]]
+    return "".join(parts)
+
+
+def indexed(text: str) -> str:
+    """Escaped text in which a letter's index or exponent, as d_k or M_{a+b}, is raised or lowered."""
+
+    def place(found: re.Match[str]) -> str:
+        role = {"\\_": "sub", "^": "sup"}[found[2]]
+        return f"{found[1]}{{{role}}}`{found[3] or found[4]}`"
+
+    return re.sub(r"(?<![^\W\d_])([^\W\d_])(\\_|\^)(?:\\\{(.*?)\\\}|([-−]?[^\W_]+))", place, text)
 
 
 def plain(text: str) -> str:

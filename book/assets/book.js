@@ -2,9 +2,6 @@
 (() => {
   const here = document.currentScript.src;
 
-  /* Search results quote the pages found, which browsers do not let a page opened from disk read. */
-  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
-
   /* Charts. The picture in the page gives way to the live chart when the reader comes near. Ink is `currentColor` and the
      ground transparent, so that a chart follows the light and dark switch without being drawn anew. */
   let vega;
@@ -44,12 +41,25 @@
     charts.forEach((chart) => near.observe(chart));
   }
 
-  /* What scrolls sideways inside its own box can be reached with the keyboard. */
+  /* What scrolls sideways inside its own box can be reached with the keyboard, and fades out where it goes on. */
+  const BOXES = "div.math, .cell_output, .pst-scrollable-table-container, .chart, .picture, div.highlight > pre";
   function reachScrollBoxes() {
-    for (const box of document.querySelectorAll("div.math, .cell_output, .pst-scrollable-table-container, .chart")) {
+    for (const box of document.querySelectorAll(BOXES)) {
       if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
+      fade(box);
     }
+  }
+  function fade(box) {
+    const left = box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft);
+    box.classList.toggle("goes-on", left > 2 && getComputedStyle(box).overflowX !== "visible");
+  }
+  function watchScrollBoxes() {
+    reachScrollBoxes();
+    addEventListener("resize", reachScrollBoxes);
+    document.fonts.ready.then(reachScrollBoxes);
+    addEventListener("toggle", reachScrollBoxes, true); // a fold that opens
+    addEventListener("scroll", ({ target }) => target.matches?.(BOXES) && fade(target), { capture: true, passive: true });
   }
 
   /* Hints: what a link's title says, shown to touch and keyboard too. Escape closes a hint. */
@@ -59,7 +69,8 @@
     document.querySelector("main").append(hint);
     const hide = () => (hint.hidden = true);
     const show = (link) => {
-      hint.textContent = link.dataset.hint;
+      const words = link.dataset.hint.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+      hint.innerHTML = words.replace(/(?<!\p{L})(\p{L})_(?:\{([^}]*)\}|([\p{L}\p{N}]+))/gu, "$1<sub>$2$3</sub>"); // d_k
       hint.hidden = false;
       const at = link.getBoundingClientRect();
       const left = Math.min(at.left, innerWidth - hint.offsetWidth - 12);
@@ -94,8 +105,7 @@
 
   addEventListener("DOMContentLoaded", () => {
     drawWhenNear(document.querySelectorAll(".chart"));
-    reachScrollBoxes();
-    addEventListener("resize", reachScrollBoxes);
+    watchScrollBoxes();
     showHints();
     unfoldForPrint();
   });

@@ -1,4 +1,4 @@
-"""A small book, built with the configuration of the real one: what no chapter shows, a verdict of each kind."""
+"""A small book, built with the configuration of the real one: a verdict of each kind, a lesson with its laboratory."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from tools import build_book, chapters
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]  # built once, by one process
 
 SOURCE = Path(__file__).with_name("fixture_book")
-SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages.py")
-PAGE = "book/exercises.html"
+SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages")
+VERDICTS, LESSON = "book/exercises.html", "book/03_laboratory.html"
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,16 @@ def small_address(html: Path) -> Iterator[str]:
 
 
 def test_each_kind_of_verdict_is_on_the_page(html: Path):
-    page = BeautifulSoup((html / PAGE).read_text(encoding="utf-8"), "html.parser")
+    page = BeautifulSoup((html / VERDICTS).read_text(encoding="utf-8"), "html.parser")
     kinds = [verdict["data-status"] for verdict in page.select(".verdict:has(strong)")]
     assert kinds == ["todo", "wrong", "wrong", "right"]
 
 
-def test_page_in_light(browser: Browser, address: str):
-    assert visit(browser, address, PAGE, LIGHT).found == []
+@pytest.mark.parametrize("page", [VERDICTS, LESSON])
+def test_page_in_light(browser: Browser, address: str, page: str):
+    assert visit(browser, address, page, LIGHT).found == []
 
 
-def test_page_in_dark_from_disk(browser: Browser, html: Path):
-    assert visit(browser, html.as_uri() + "/", PAGE, DARK).found == []
+@pytest.mark.parametrize("page", [VERDICTS, LESSON])
+def test_page_in_dark_from_disk(browser: Browser, html: Path, page: str):
+    assert visit(browser, html.as_uri() + "/", page, DARK).found == []

@@ -66,11 +66,14 @@ def show_attention(
     pair: Pair,
     kinds: Sequence[Kind] = ("cross", "encoder", "decoder"),
     cell: tuple[int, int] = (0, 0),
+    layer: int | None = None,
+    head: int = 1,
 ) -> None:
     """Display the maps of one sentence pair: menus choose the kind, the layer and the head.
 
     A cell is chosen by pointing or with two sliders, which the keyboard moves too; its q · k, the scaled score and
-    its share of the row stand above the map. `cell` is the (row, column) that is chosen at the start.
+    its share of the row stand above the map. At the start the map shows the first kind, `layer` (counted from 1; the
+    last one where it is not given) and `head` (from 1), and `cell` is the chosen (row, column).
     """
     found = labelled_attention(model, tokenizer, pair)
     chosen = {NAMES[kind]: found[kind] for kind in kinds}
@@ -82,9 +85,10 @@ def show_attention(
         "layer": list(range(model.config.n_layers, 0, -1)),  # the last first: it is the easiest to read
         "head": list(range(1, model.config.n_heads + 1)),
     }
+    shown_first = {"layer": layer or model.config.n_layers, "head": head}
     parameters = [
-        alt.param(name, value=options[0], bind=alt.binding_select(options=options, name=f"{name} "))
-        for name, options in menus.items()
+        alt.param(name, value=shown_first.get(name, of[0]), bind=alt.binding_select(options=of, name=f"{name} "))
+        for name, of in menus.items()
     ]
     sliders = {
         name: alt.binding_range(min=0, max=size - 1, step=1, name=f"{name} ")
@@ -109,10 +113,11 @@ def show_attention(
         strokeWidth=alt.value(3),
     )
     arithmetic = shown.transform_filter(at).transform_calculate(
-        line=f"'q·k = ' + datum.product + ',  ÷ {root:.4g} = ' + format(datum.product / {root}, '.2f')"
-        " + ',  share of the row ' + datum.weight"
+        line=f"'q·k = ' + format(datum.product, '.2f') + ',  ÷ {root:.4g} = ' + format(datum.product / {root}, '.2f')"
+        " + '\\n' + 'share of the row: ' + format(datum.weight, '.3f')"
     )
-    line = arithmetic.mark_text(align="left").encode(x=alt.value(0), y=alt.value(-12), text="line:N")
+    # Two lines, since one is wider than a phone.
+    line = arithmetic.mark_text(align="left", lineBreak="\n").encode(x=alt.value(0), y=alt.value(-26), text="line:N")
     charts.show(
         heat.add_params(*parameters, at) + line,
         f"Heat map of attention weights for “{pair.source}” and “{pair.target}”. Menus choose the kind of attention, "

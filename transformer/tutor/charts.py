@@ -20,12 +20,12 @@ from IPython.display import display
 from transformer.tutor.figures import PALETTE
 
 SPECIFICATION = "application/vnd.vegalite.v6+json"
-"""media type under which an output keeps the chart's Vega-Lite specification; `tools/pages.py` reads it"""
+"""media type under which an output keeps the chart's Vega-Lite specification; `tools/pages` reads it"""
 
 INK = "currentColor"
 """the colour of the text around the chart, dark by day and light by night"""
-FONT = "system-ui, sans-serif"
-"""of all that is written in charts"""
+FONT = "Book Text, Charter, Georgia, serif"
+"""of all that is written in charts: the pages' own, or one like it"""
 _LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK, "gridOpacity": 0.15}
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 

@@ -1,9 +1,7 @@
 """The book's claims, and `verify`, which proves one in front of the reader or stops."""
 
 import difflib
-import html
 import os
-import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +10,7 @@ from typing import Any
 
 import torch
 
-from transformer.tutor.show import show
+from transformer.tutor.show import show, typeset
 
 TRACE = "executable-transformer-claim"
 """key in the metadata of a cell's output under which an executed notebook keeps the outcome, to list all claims"""
@@ -53,7 +51,6 @@ def claims() -> dict[str, Claim]:
     return {id: Claim(id, **fields) for id, fields in ledger().items() if id != "chapters"}
 
 
-_CODE, _EMPHASIS = re.compile(r"`([^`]+)`"), re.compile(r"\*([^*]+)\*")
 MARKS = {"holds": "✓", "fails": "✗", "not run": "○"}
 """the sign of each status"""
 
@@ -67,31 +64,36 @@ class Outcome:
     status: str
     """"holds", "fails" or "not run\""""
     evidence: str
-    """what was measured"""
+    """what was measured, in full"""
+    shown: str = ""
+    """the one number of it that a reader can picture, such as "98 of 100 rows\""""
 
     def __str__(self) -> str:
-        return f"{MARKS[self.status]} {self.claim.id} {self.status}: {self.claim.text} [{self.evidence}]"
+        measured = f"{self.shown}; {self.evidence}" if self.shown else self.evidence
+        return f"{MARKS[self.status]} {self.claim.id} {self.status}: {self.claim.text} [{measured}]"
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        identity, status, text, evidence = (
-            html.escape(part) for part in (self.claim.id, self.status, self.claim.text, self.evidence)
+        trace = {"claim": self.claim.id, "status": self.status, "evidence": self.evidence, "shown": self.shown}
+        return {"text/plain": str(self), "text/html": self._as_html()}, {TRACE: trace}
+
+    def _as_html(self) -> str:
+        """One line; the claim's name, its source and all that was measured unfold."""
+        said = "" if self.status == "holds" else f"<em>{self.status}:</em> "
+        shown = f' <span class="claim-shown">{typeset(self.shown)}</span>' if self.shown else ""
+        return (
+            f'<details class="claim" data-status="{self.status}">'
+            f"<summary><strong>{MARKS[self.status]}</strong> {said}{typeset(self.claim.text)}{shown}</summary>"
+            f'<p class="claim-evidence">Measured: {typeset(self.evidence)}</p>'
+            f'<p class="claim-source">Claim {self.claim.id}, from: {typeset(self.claim.source)}</p></details>'
         )
-        text = _EMPHASIS.sub(r"<em>\1</em>", _CODE.sub(r"<code>\1</code>", text))
-        line = {
-            "text/plain": str(self),
-            "text/html": (
-                f'<p class="claim" data-status="{status}"><strong>{MARKS[self.status]} {identity}</strong> '
-                f'<span class="claim-status">{status}</span>: {text} <em class="claim-evidence">{evidence}</em></p>'
-            ),
-        }
-        return line, {TRACE: {"claim": self.claim.id, "status": self.status, "evidence": self.evidence}}
 
 
-def verify(claim: str, condition: bool | None, evidence: str) -> None:
+def verify(claim: str, condition: bool | None, evidence: str, *, shown: str = "") -> None:
     """Show that a claim holds, with the evidence that was measured, or stop.
 
     `condition` is what was computed, True or False (of Python, NumPy or a tensor of one element); None says
-    that it could not be computed because the data are absent, and then `evidence` says which.
+    that it could not be computed because the data are absent, and then `evidence` says which. `shown` stands beside
+    the claim, the evidence unfolds.
 
     Raises ClaimError when the condition is False; for an unknown claim; and for None where CI is at work, since
     there the data must be present. Raises TypeError for a condition that is no truth value, such as the error
@@ -103,7 +105,7 @@ def verify(claim: str, condition: bool | None, evidence: str) -> None:
     if not evidence.strip():
         raise ValueError(f"{claim} came without evidence, expected what was measured, such as 'largest error 3e-08'")
     status = "not run" if condition is None else "holds" if _truth(claim, condition) else "fails"
-    outcome = Outcome(claims()[claim], status, evidence)
+    outcome = Outcome(claims()[claim], status, evidence, shown)
     show(outcome)
     if status == "fails":
         raise ClaimError(str(outcome))

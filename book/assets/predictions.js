@@ -1,0 +1,211 @@
+/* Predictions: a question becomes a form, and the reader's guess is shown beside what this build measured. Guesses stay on
+   the device. Nothing waits for an answer: "Just show me" opens it at any time. */
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const POINTS = 9; // of a drawn curve
+  const make = (name, attributes = {}, ...inside) => {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    element.append(...inside);
+    return element;
+  };
+  const draw = (name, attributes) => {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const round = (value) => Number(value.toPrecision(3));
+
+  /* Each kind builds its form, and says what to do when there is a guess: form(prediction, guessed) returns show(guess). */
+
+  function choice({ question, options, place, typeset }, guessed) {
+    const group = make("div", { class: "prediction-options", role: "group", "aria-label": question.question });
+    const buttons = options.map((text, i) => {
+      const button = make("button", { type: "button", "aria-pressed": "false" });
+      button.innerHTML = text;
+      button.addEventListener("click", () => guessed(i));
+      group.append(button);
+      return button;
+    });
+    place.replaceWith(group);
+    return (guess) => {
+      for (const [i, button] of buttons.entries()) {
+        button.setAttribute("aria-pressed", i === guess);
+        button.classList.toggle("is-right", guess !== null && i === question.answer);
+        button.disabled = guess !== null;
+      }
+      if (guess === null) return "";
+      return guess === question.answer ? "You saw it coming." : `You said: ${typeset(guess)}. Measured:`;
+    };
+  }
+
+  function slider({ question, place }, guessed) {
+    const { low, high, log, unit, step, answer } = question;
+    const value = (at) => (log ? low * (high / low) ** (at / 100) : Number(at));
+    const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
+    const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
+    const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
+    const input = make("input", { type: "range", ...range, "aria-label": question.question });
+    const output = make("output");
+    const button = make("button", { type: "button", class: "prediction-done" }, "That is my guess");
+    const marks = make("div", { class: "prediction-track", "aria-hidden": "true" });
+    const tell = () => {
+      output.textContent = said(value(input.value));
+      input.setAttribute("aria-valuetext", output.textContent);
+    };
+    input.addEventListener("input", tell);
+    button.addEventListener("click", () => guessed(round(value(input.value))));
+    place.replaceWith(make("div", { class: "prediction-slider" }, input, output, button, marks));
+    return (guess) => {
+      if (guess !== null) input.value = log ? 100 * share(guess) : guess;
+      tell();
+      for (const control of [input, button]) control.disabled = guess !== null;
+      marks.replaceChildren();
+      if (guess === null) return "";
+      for (const [at, kind, text] of [[guess, "guess", "you"], [answer, "measured", "measured"]])
+        marks.append(make("span", { class: kind, style: `left: ${100 * share(at)}%` }, text));
+      return `You said ${said(guess)}. Measured:`;
+    };
+  }
+
+  function curve({ question, place }, guessed) {
+    const [width, height, left, top, below] = [360, 220, 44, 22, 34];
+    const { x: [xTitle, xLow, xHigh], y: [yTitle, yLow, yHigh], answer } = question;
+    const across = (i) => left + (i / (POINTS - 1)) * (width - left - 12);
+    const up = (share) => height - below - share * (height - below - top);
+    const xOf = (i) => round(xLow + (i / (POINTS - 1)) * (xHigh - xLow));
+    const yOf = (share) => round(yLow + share * (yHigh - yLow));
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${question.question} A curve with ${POINTS} points: arrow keys left and right choose a point, up and down move it.` });
+    const text = (x, y, anchor, words) => {
+      const element = draw("text", { x, y, "text-anchor": anchor });
+      element.textContent = words;
+      svg.append(element);
+    };
+    svg.append(draw("path", { class: "axes", d: `M${left} ${top} V${height - below} H${width - 12}` }));
+    text(left - 6, height - below, "end", yLow);
+    text(left - 6, top + 8, "end", yHigh);
+    text(left, height - below + 15, "start", xLow);
+    text(width - 12, height - below + 15, "end", xHigh);
+    text((width + left) / 2, height - 6, "middle", xTitle);
+    text(2, 12, "start", yTitle);
+    const measured = draw("polyline", { class: "measured" });
+    const line = draw("polyline", { class: "guess" });
+    svg.append(measured, line);
+    let shares = Array(POINTS).fill(0.5);
+    let locked = false;
+    const handles = shares.map((_, i) => {
+      const handle = draw("circle", {
+        r: 6, role: "slider", tabindex: i ? -1 : 0, "aria-orientation": "vertical",
+        "aria-valuemin": yLow, "aria-valuemax": yHigh, "aria-label": `${yTitle} at ${xTitle} ${xOf(i)}`,
+      });
+      handle.addEventListener("keydown", (event) => key(event, i));
+      svg.append(handle);
+      return handle;
+    });
+    const redraw = () => {
+      line.setAttribute("points", shares.map((share, i) => `${across(i)},${up(share)}`).join(" "));
+      for (const [i, handle] of handles.entries()) {
+        handle.setAttribute("cx", across(i));
+        handle.setAttribute("cy", up(shares[i]));
+        handle.setAttribute("aria-valuenow", yOf(shares[i]));
+        handle.setAttribute("aria-disabled", locked);
+      }
+    };
+    const put = (i, share) => {
+      shares[i] = Math.min(1, Math.max(0, share));
+      redraw();
+    };
+    function key(event, i) {
+      const steps = { ArrowUp: 0.05, ArrowDown: -0.05, PageUp: 0.2, PageDown: -0.2 };
+      const moves = { ArrowLeft: -1, ArrowRight: 1 };
+      if (event.key in steps && !locked) put(i, shares[i] + steps[event.key]);
+      else if (event.key in moves) {
+        const next = handles[Math.min(POINTS - 1, Math.max(0, i + moves[event.key]))];
+        handles.forEach((handle) => handle.setAttribute("tabindex", handle === next ? 0 : -1));
+        next.focus();
+      } else return;
+      event.preventDefault();
+    }
+    /* A finger, or a mouse, draws: every point it passes goes where it is. */
+    let last = null;
+    const at = (event) => {
+      const box = svg.getBoundingClientRect();
+      const x = ((event.clientX - box.left) / box.width) * width, y = ((event.clientY - box.top) / box.height) * height;
+      const place = ((x - left) / (width - left - 12)) * (POINTS - 1);
+      return { i: Math.min(POINTS - 1, Math.max(0, Math.round(place))), share: (height - below - y) / (height - below - top) };
+    };
+    const drag = (event) => {
+      if (last === null || locked) return;
+      const now = at(event), steps = Math.max(1, Math.abs(now.i - last.i));
+      for (let step = 0; step <= steps; step++)
+        put(Math.round(last.i + (step / steps) * (now.i - last.i)), last.share + (step / steps) * (now.share - last.share));
+      last = now;
+    };
+    svg.addEventListener("pointerdown", (event) => {
+      if (locked) return;
+      svg.setPointerCapture(event.pointerId);
+      last = at(event);
+      drag(event);
+    });
+    svg.addEventListener("pointermove", drag);
+    for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => (last = null));
+
+    const button = make("button", { type: "button", class: "prediction-done" }, "That is my curve");
+    button.addEventListener("click", () => guessed(shares.map((share) => Number(share.toFixed(3)))));
+    place.replaceWith(make("div", { class: "prediction-curve" }, svg, button));
+    return (guess) => {
+      locked = button.disabled = guess !== null;
+      if (guess) shares = [...guess];
+      svg.classList.toggle("is-answered", locked);
+      const shown = answer.filter(([x]) => x >= xLow && x <= xHigh).map(([x, y]) => {
+        const share = Math.min(1, Math.max(0, (y - yLow) / (yHigh - yLow)));
+        return `${left + ((x - xLow) / (xHigh - xLow)) * (width - left - 12)},${up(share)}`;
+      });
+      measured.setAttribute("points", locked ? shown.join(" ") : "");
+      redraw();
+      return locked ? "Dashed: your curve. Full: measured." : "";
+    };
+  }
+
+  const KINDS = { choice, slider, curve };
+
+  function ask(prediction) {
+    const question = JSON.parse(prediction.querySelector("script").textContent);
+    const place = prediction.querySelector(":scope > p + *"); // what says it without a script
+    const answer = prediction.querySelector(".prediction-answer");
+    const key = `prediction:${question.name}`;
+    const options = [...prediction.querySelectorAll(":scope > ul > li")].map((option) => option.innerHTML);
+    const beside = make("p", { class: "prediction-guess", role: "status" });
+    const again = make("button", { type: "button", class: "prediction-again" }, "Ask me again");
+    const settle = (guess, now) => {
+      beside.innerHTML = show(guess);
+      beside.hidden = again.hidden = guess === null;
+      prediction.classList.toggle("is-answered", guess !== null);
+      if (now) answer.open = guess !== null;
+      if (now) bookKept.set(key, guess === null ? null : JSON.stringify(guess));
+    };
+    const show = KINDS[question.kind]({ question, options, place, typeset: (i) => options[i] }, (guess) => settle(guess, true));
+    again.addEventListener("click", () => {
+      settle(null, true);
+      prediction.querySelector("button, input, [tabindex='0']").focus();
+    });
+    answer.before(beside);
+    prediction.append(again);
+    let before = null;
+    try {
+      before = valid(question, JSON.parse(bookKept.get(key)));
+    } catch {
+      /* kept by another version of the book */
+    }
+    settle(before, false);
+    if (before !== null) answer.open = true;
+  }
+
+  function valid({ kind, options, low, high }, guess) {
+    if (kind === "choice") return Number.isInteger(guess) && guess >= 0 && guess < options.length ? guess : null;
+    if (kind === "slider") return typeof guess === "number" && guess >= low && guess <= high ? guess : null;
+    return Array.isArray(guess) && guess.length === POINTS && guess.every((share) => share >= 0 && share <= 1) ? guess : null;
+  }
+
+  addEventListener("DOMContentLoaded", () => document.querySelectorAll(".prediction:has(script)").forEach(ask));
+})();

@@ -1,0 +1,119 @@
+"""Count what CONTRIBUTING.md asks of a chapter's lesson: for authors; nothing is judged by the number.
+
+    python -m tools.anatomy                             # every chapter
+    python -m tools.anatomy book/03_attention.ipynb     # these only
+
+The lesson is all before `## Laboratory`, or, where there is none yet, before `## Exercises`. Its core is the cell
+tagged `core`. Screens are counted where `make book` has built the page and Chromium or Chrome is there.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from tools.chapters import ROOT, sources
+
+END = re.compile(r"^## (Laboratory|Exercises)$", re.MULTILINE)
+UNSEEN = {"set-up", "apparatus", "predict", "remove-cell", "remove-input"}
+"""tags of cells whose code a reader does not see"""
+PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|<img|!\[")
+ASKED = re.compile(r"\bpredict\.(?:choice|slider|curve)\(")
+WORD = re.compile(r"[\w√$][\w'’$\\{}^·√-]*")
+SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@dataclass
+class Anatomy:
+    """What a chapter's lesson consists of."""
+
+    words: int = 0
+    before_picture: int | None = None
+    before_core: int | None = None
+    code_lines: int = 0
+    pictures: int = 0
+    predictions: int = 0
+    has_laboratory: bool = False
+
+    def __str__(self) -> str:
+        def early(words: int | None) -> str:
+            return "–" if words is None else str(words)
+
+        first = f"{early(self.before_picture):>9}{early(self.before_core):>7}"
+        return f"{self.words:>6}{first}{self.code_lines:>6}{self.pictures:>10}{self.predictions:>13}"
+
+
+HEAD = f"{'chapter':<28}{'words':>6}{'→picture':>9}{'→core':>7}{'code':>6}{'pictures':>10}{'predictions':>13}  screens"
+
+
+def lesson(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    """The cells of the lesson; the one in which the laboratory begins is cut there."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (end := END.search(cell.source)):
+            yield nbformat.v4.new_markdown_cell(cell.source[: end.start()])
+            return
+        yield cell
+
+
+def anatomy(notebook: NotebookNode) -> Anatomy:
+    """Count a chapter's lesson."""
+    found = Anatomy(has_laboratory=any("## Laboratory\n" in f"{cell.source}\n" for cell in notebook.cells))
+    for cell in lesson(notebook):
+        tags = set(cell.metadata.get("tags", []))
+        if drawn := len(PICTURE.findall(cell.source)):
+            found.pictures += drawn
+            found.before_picture = found.words if found.before_picture is None else found.before_picture
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"```.*?```|^:::.*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
+            found.words += len(WORD.findall(prose))
+        elif "core" in tags and found.before_core is None:
+            found.before_core = found.words
+        if cell.cell_type == "code":
+            found.predictions += len(ASKED.findall(cell.source))
+            if not UNSEEN & tags:
+                found.code_lines += len([line for line in cell.source.splitlines() if line.strip()])
+    return found
+
+
+def screens(pages: Sequence[Path]) -> dict[Path, dict[str, float]]:
+    """How many screens long built pages are as they open; empty without a browser."""
+    from playwright.sync_api import sync_playwright
+
+    from tools.print_book import find_browser
+
+    if not pages or (browser := find_browser()) is None:
+        return {}
+    lengths: dict[Path, dict[str, float]] = {page: {} for page in pages}
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        for name, (width, height) in SCREENS.items():
+            tab = chromium.new_page(viewport={"width": width, "height": height})
+            for page in pages:
+                tab.goto(page.as_uri(), wait_until="load")
+                lengths[page][name] = tab.evaluate("document.documentElement.scrollHeight / innerHeight")
+        chromium.close()
+    return lengths
+
+
+def main() -> int:
+    """Print one line for each chapter."""
+    parser = argparse.ArgumentParser(description="Count what a chapter's lesson consists of.")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="book/NN_name.ipynb; without any, all of them")
+    notebooks = parser.parse_args().notebooks or sources()
+    pages = {path: ROOT / "_build" / "html" / "book" / f"{path.stem}.html" for path in notebooks}
+    long = screens([page for page in pages.values() if page.exists()])
+    print(HEAD)
+    for path in notebooks:
+        counted = anatomy(nbformat.read(path, as_version=4))
+        length = " ".join(f"{name} {number:.1f}" for name, number in long.get(pages[path], {}).items())
+        print(f"{path.stem:<28}{counted}  {length or '–'}{'' if counted.has_laboratory else '  (no laboratory yet)'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

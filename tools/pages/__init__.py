@@ -1,0 +1,34 @@
+"""The book's Sphinx extension: what the pages need beyond the configuration of Jupyter Book and its theme.
+
+`notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
+`references`   links to claims, hints on links, and images that need a description
+`finish`       finished pages: lesson and laboratory, the switch, lighter pages that everyone can use
+`search`       the search, which finds sections
+"""
+
+import logging as py_logging
+
+from sphinx.application import Sphinx
+from sphinxcontrib import katex
+
+from . import finish, notebooks, references
+
+py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
+
+# The process that draws formulas starts slowly on a busy machine. Of the two ways to reach it that the library has, the
+# one meant for Windows waits until it listens; the other may fail, and leave the process behind.
+katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+katex.STARTUP_TIMEOUT = 60
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.add_role("claim", references.ClaimRole())
+    app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)
+    app.connect("env-purge-doc", notebooks.forget_claims)
+    app.connect("source-read", notebooks.read_notebook)
+    app.connect("missing-reference", references.find_claim)
+    app.connect("doctree-read", references.check_images)
+    app.connect("doctree-resolved", references.explain_terms)
+    app.connect("build-finished", finish.finish, priority=900)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

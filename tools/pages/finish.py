@@ -1,0 +1,177 @@
+"""The finished pages: lesson and laboratory, lighter pages, and names for search engines and assistive technology."""
+
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+import vl_convert
+from bs4 import BeautifulSoup, Tag
+from fontTools import subset
+from sphinx.application import Sphinx
+
+from . import search
+from .notebooks import VEGA_LITE, pictures
+
+
+def finish(app: Sphinx, error: Exception | None) -> None:
+    """Mend in the finished pages what neither configuration nor templates reach."""
+    if error or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    for page in out.rglob("*.html"):
+        if "_static" not in page.relative_to(out).parts:
+            soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+            mend(soup)
+            arrange(soup)
+            page.write_text(str(soup), encoding="utf-8")
+    if pictures(app).exists():
+        shutil.copytree(pictures(app), out / "_static" / "charts", dirs_exist_ok=True)
+        vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+        # Wrapped, so that the hundreds of names inside stay there.
+        (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")
+    for unused in {*out.glob("_static/scripts/fontawesome*"), *out.glob("_static/**/*.map")}:
+        unused.unlink()
+    search.write_index(out)
+    keep_used_letters(out)
+    keep_used_icons(out)
+
+
+def mend(page: BeautifulSoup) -> None:
+    """Leave out what a page does not need, and add the names that search engines and assistive technology expect."""
+    # The book has its own search, and marks no words on the pages that it finds.
+    scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
+    scripts += [] if page.find(id="search-results") else ["/search", "/sections"]
+    scripts += [] if page.select_one(".prediction") else ["predictions"]
+    unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
+    for element in page.select(", ".join(unused)):
+        element.decompose()
+    for repeated in page.select('meta[name="viewport"]')[1:]:
+        repeated.decompose()
+    opening = page.select_one("article section > p")
+    summary = " ".join((opening or page.title).get_text().split())
+    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": textwrap.shorten(summary, 160)}))
+
+    for picture in page.select(".chart-picture"):
+        picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
+
+    if sidebar := page.find(id="pst-primary-sidebar"):
+        sidebar.attrs.update({"role": "region", "aria-label": "The book"})
+    for button in page.select("button.search-button-field"):
+        del button["aria-label"]  # its visible text, "Search", says it
+    for icon in page.select("button.theme-switch-button i"):
+        del icon["title"]  # the button has a name
+    for element in page.select('div.citation-list[role], [role="doc-biblioentry"]'):
+        del element["role"]  # deprecated by ARIA 1.3
+
+
+# Lesson and laboratory
+
+LAYERS = {  # what is folded: what the fold says, and what it counts
+    "laboratory": ("How we know: {}", "experiment", "section > h3"),
+    "exercises": ("{} that answer back", "exercise", ".verdict > strong"),
+}
+DRAWN = ".picture, .chart, figure"
+SWITCH = (("lesson", "Lesson", "Lesson"), ("code", "Lesson and code", "+ code"), ("everything", "Everything", "All"))
+
+
+def arrange(page: BeautifulSoup) -> None:
+    """Fold what is not the lesson; without a script, and in print, all of it is open."""
+    fold_apparatus(page)
+    for name, fold in LAYERS.items():
+        for section in page.select(f"article section#{name}"):
+            fold_layer(page, section, *fold)
+    bar = page.select_one(".header-article-items__start")
+    if bar and page.select_one(".layer, .cell_input"):
+        bar.append(switch(page))
+
+
+def fold_apparatus(page: BeautifulSoup) -> None:
+    """Put the code of apparatus behind a line below what it shows; cells that show nothing share the next one's."""
+    waiting: list[Tag] = []
+    for cell in page.select("div.cell"):
+        code = cell.select_one(".cell_input")
+        if "tag_apparatus" not in cell["class"]:
+            if code is None and cell.select_one(".cell_output") is None:
+                cell.decompose()  # nothing of it is for the page
+            continue
+        output, following = cell.select_one(".cell_output"), cell.find_next_sibling()
+        waiting += [code.extract()] if code else []
+        shared = following is not None and "tag_apparatus" in following.get("class", [])
+        if output is None and shared:
+            cell.decompose()
+        elif waiting:
+            drawn = output is not None and output.select_one(DRAWN) and not output.select_one(".claim")
+            fold = page.new_tag("details", attrs={"class": "apparatus"})
+            fold.append(page.new_tag("summary", string=f"How this was {'drawn' if drawn else 'measured'}"))
+            fold.extend(waiting)
+            cell.append(fold)
+            waiting = []
+
+
+def fold_layer(page: BeautifulSoup, section: Tag, says: str, thing: str, counted: str) -> None:
+    """Fold all of a section but its heading behind a line that says how many things it holds."""
+    heading, *rest = [child for child in section.children if isinstance(child, Tag)]
+    number = len(section.select(counted))
+    layer = page.new_tag("details", attrs={"class": "layer", "open": ""})
+    layer.append(page.new_tag("summary", string=says.format(f"{number} {thing}{'' if number == 1 else 's'}")))
+    body = page.new_tag("div", attrs={"class": "layer-body"})
+    body.extend([part.extract() for part in rest])
+    layer.append(body)
+    heading.insert_after(layer)
+
+
+def switch(page: BeautifulSoup) -> Tag:
+    """The switch between lesson, lesson and code, and everything."""
+    group = page.new_tag("div", attrs={"class": "reading-switch", "role": "group", "aria-label": "How much to show"})
+    for choice, text, short in SWITCH:
+        attributes = {"type": "button", "data-choice": choice, "aria-pressed": "false", "aria-label": text}
+        button = page.new_tag("button", attrs=attributes)
+        button.append(page.new_tag("span", attrs={"class": "wide"}, string=text))
+        button.append(page.new_tag("span", attrs={"class": "narrow"}, string=short))
+        group.append(button)
+    return group
+
+
+# Lighter fonts
+
+
+def keep_used_icons(out: Path) -> None:
+    """Reduce the icon fonts and their style sheet to the icons that the pages and the theme's scripts name."""
+    files = [*out.rglob("*.html"), *out.glob("_static/scripts/*.js")]
+    used = {name for file in files for name in re.findall(r"\bfa-[a-z-]+", file.read_text(encoding="utf-8"))}
+    codes: set[int] = set()
+
+    def keep(rule: re.Match[str]) -> str:
+        if not used & set(re.findall(r"fa-[a-z0-9-]+", rule[1])):
+            return ""
+        codes.add(int(rule[2], 16))
+        return rule[0]
+
+    sheet = out / "_static" / "styles" / "pydata-sphinx-theme.css"
+    icon = r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}'
+    sheet.write_text(re.sub(icon, keep, sheet.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in out.glob("_static/styles/*.css"):  # the theme draws some icons without naming them
+        rules = file.read_text(encoding="utf-8")
+        codes.update(int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', rules))
+        codes.update(ord(letter) for letter in re.findall("[\ue000-\uf8ff]", rules))
+    for file in (out / "_static" / "vendor" / "fontawesome" / "webfonts").glob("*.woff2"):
+        keep_letters(file, codes)
+
+
+def keep_used_letters(out: Path) -> None:
+    """Reduce the fonts of text, code and formulas to the letters that stand on the pages."""
+    letters = {ord(letter) for page in out.rglob("*.html") for letter in set(page.read_text(encoding="utf-8"))}
+    for folder in ("katex/fonts", "fonts"):
+        for file in (out / "_static" / folder).glob("*.woff2"):
+            keep_letters(file, letters)
+
+
+def keep_letters(file: Path, codes: set[int]) -> None:
+    """Take all other letters out of a font."""
+    options = subset.Options(flavor="woff2", notdef_outline=True)
+    font = subset.load_font(str(file), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=codes)
+    subsetter.subset(font)
+    subset.save_font(font, str(file), options)

@@ -1,0 +1,82 @@
+"""The search's index: one entry for each section of the book, as text that can be read.
+
+Sphinx's own index leads to the tops of pages, and quotes formulas in TeX. This one is a script, so that it works for
+pages opened from disk too; `search.js` searches it.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bs4 import BeautifulSoup, NavigableString, Tag
+
+SUB, SUP, END = "\u2398", "\u2397", "\u2396"
+"""around an index and an exponent in the text of a section; they stand nowhere else"""
+SILENT = "script, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, .layer > summary"
+
+
+def write_index(out: Path) -> None:
+    """Write `_static/sections.js`: the title, the place and the text of every section."""
+    pages = [page for page in sorted(out.rglob("*.html")) if "_static" not in page.relative_to(out).parts]
+    found = [
+        entry
+        for page in pages
+        for entry in sections(BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"), page.relative_to(out))
+    ]
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in found)
+    (out / "_static" / "sections.js").write_text(f"window.BOOK_SECTIONS = [\n{lines}\n];\n", encoding="utf-8")
+
+
+def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
+    """The sections of a page: page's title, own title, address from the root, text without that of sections inside."""
+    chapter = page.select_one("article h1")
+    if chapter is None:
+        return
+    for element in page.select(f"article :is({SILENT})"):
+        element.decompose()
+    for formula in page.select("article math"):
+        formula.replace_with(plain_formula(formula))
+    title = clean(chapter)
+    for section in page.select("article section[id]"):
+        heading = section.find(re.compile(r"^h\d$"))
+        if heading is None:
+            continue
+        words = " ".join(text for text in map(clean, own_parts(section, heading)) if text)
+        yield {"page": title, "title": clean(heading), "at": f"{place.as_posix()}#{section['id']}", "text": words}
+
+
+def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
+    """What a section holds, without its heading and without the sections inside it."""
+    for child in section.children:
+        if child is heading or (isinstance(child, Tag) and child.name == "section"):
+            continue
+        if isinstance(child, Tag) and child.find("section"):
+            yield from own_parts(child, heading)
+        else:
+            yield child
+
+
+def clean(element: Tag | NavigableString) -> str:
+    """The text of an element, in one line."""
+    return " ".join(element.get_text(" " if isinstance(element, Tag) and element.name != "h1" else "").split())
+
+
+def plain_formula(formula: Tag) -> str:
+    """A formula of MathML as a line of text: √d with the index k marked, fractions with a stroke."""
+    parts = [plain_formula(child) if isinstance(child, Tag) else str(child) for child in formula.children]
+    parts = [part for part in parts if part.strip()]
+    match formula.name, parts:
+        case "msub", [base, index]:
+            return f"{base}{SUB}{index}{END}"
+        case "msup", [base, power]:
+            return f"{base}{SUP}{power}{END}"
+        case "msubsup", [base, index, power]:
+            return f"{base}{SUB}{index}{END}{SUP}{power}{END}"
+        case "msqrt", _:
+            inside = "".join(parts)
+            return f"√{inside}" if len(parts) == 1 else f"√({inside})"
+        case "mfrac", [above, below]:
+            return f"{above}/{below}" if len(above) + len(below) < 6 else f"({above})/({below})"
+        case _:
+            return "".join(parts)
