@@ -114,8 +114,8 @@ def test_chapter_is_entered_wherever_chapters_are_listed(notebook: Path):
     number = chapter_of(notebook)
     entries = {
         "_toc.yml": rf"- file: book/{notebook.stem}$",
-        "index.md": rf"^\| \[{re.escape(title)}\]\(book/{notebook.name}\) \| \S.* \|$",
-        "book/paper_map.md": rf"\[chapter {number}\]\({notebook.name}\)",
+        "index.md": rf"^\| {number} \| \[{re.escape(title)}\]\(book/{notebook.name}\) \| \S.* \|$",
+        "book/paper_map.md": rf"\[chapter {number}\]\({notebook.name}(#\S+)?\)",
         "transformer/tutor/claims.toml": rf"^[A-Z]+ = {number}$",
     }
     texts = {place: (ROOT / place).read_text(encoding="utf-8") for place in entries}
