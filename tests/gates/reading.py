@@ -149,6 +149,10 @@ def search_entries(folder: Path) -> list[str]:
     return findings + [f"unstable anchor: {entry['at']}" for entry in entries if re.search(r"#id\d+$", entry["at"])]
 
 
+NAMES = ("KV cache", "weight tying", "teacher forcing", "exposure bias", "complexity", "BERT", "why sqrt d_k")
+"""what people type into the search, in words that the book may not use; `gates.search` tries each"""
+
+
 def open_everything(tab: Page) -> None:
     """Move the switch to Everything."""
     tab.evaluate("document.querySelector('.reading-switch [data-choice=everything]')?.click()")
