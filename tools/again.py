@@ -56,9 +56,9 @@ def _fail(sources: Sequence[str], on_their_own: bool) -> Iterator[str]:
         if isinstance(error, TimeUp):
             names.update(before)
             stopped = True
-        # What was stopped has trained in place what it should not have, so claims on it may fail from then on:
-        # they are judged by the first run.
-        elif error is not None and not (stopped and isinstance(error, AssertionError)):
+        # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From then on
+        # claims and PyTorch's own errors are not judged, but a name that means something else still is.
+        elif error is not None and not (stopped and isinstance(error, AssertionError | RuntimeError)):
             way = "on its own" if on_their_own else "in order"
             yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
         if on_their_own:
