@@ -39,31 +39,30 @@ def run_again(sources: Sequence[str]) -> None:
 
     Raises RuntimeError that lists the cells that fail.
     """
-    failures = [*_fail(sources, on_their_own=True), *_fail(sources, on_their_own=False)]
-    if failures:
+    if failures := list(_failures(sources)):
         raise RuntimeError("after the end of the chapter, these cells fail:\n\n" + "\n\n".join(failures))
 
 
-def _fail(sources: Sequence[str], on_their_own: bool) -> Iterator[str]:
+def _failures(sources: Sequence[str]) -> Iterator[str]:
     """Run the cells and say which fail; on its own, each finds the names as the end of the chapter left them."""
     names, stopped = get_ipython().user_ns, False
     end = dict(names)
-    for number, source in enumerate(sources, 1):
-        if not source.strip():
-            continue
-        before = dict(names)
-        error = _error(source)
-        if isinstance(error, TimeUp):
-            names.update(before)
-            stopped = True
-        # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From then on
-        # claims and PyTorch's own errors are not judged, but a name that means something else still is.
-        elif error is not None and not (stopped and isinstance(error, AssertionError | RuntimeError)):
-            way = "on its own" if on_their_own else "in order"
-            yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
-        if on_their_own:
-            names.clear()
-            names.update(end)
+    for way in ("on its own", "in order"):
+        for number, source in enumerate(sources, 1):
+            if not source.strip():
+                continue
+            before = dict(names)
+            error = _error(source)
+            if isinstance(error, TimeUp):
+                names.update(before)
+                stopped = True
+            # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From
+            # then on claims and PyTorch's own errors are not judged, but a name that means something else still is.
+            elif error is not None and not (stopped and isinstance(error, AssertionError | RuntimeError)):
+                yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
+            if way == "on its own":
+                names.clear()
+                names.update(end)
 
 
 def _error(source: str) -> BaseException | None:
