@@ -20,6 +20,9 @@ from IPython.utils.capture import capture_output
 CPU_SECONDS = 0.5
 """processor time that a cell gets: a training need not go to its end again to show that it begins as before"""
 
+OF_NAMES = (NameError, AttributeError, TypeError, LookupError)
+"""what a cell raises that meets a name with another meaning than it expects"""
+
 
 class TimeUp(KeyboardInterrupt):
     """Stops a cell as a reader would, so that no `except Exception` holds it up."""
@@ -57,8 +60,8 @@ def _failures(sources: Sequence[str]) -> Iterator[str]:
                 names.update(before)
                 stopped = True
             # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From
-            # then on claims and PyTorch's own errors are not judged, but a name that means something else still is.
-            elif error is not None and not (stopped and isinstance(error, AssertionError | RuntimeError)):
+            # then on claims and numbers are not judged, only what names mean.
+            elif error is not None and (not stopped or isinstance(error, OF_NAMES)):
                 yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
             if way == "on its own":
                 names.clear()
