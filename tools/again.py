@@ -5,6 +5,7 @@ name then has the value that the end of the chapter left it. So an exercise must
 needs, a variable must not come to hold something of another kind, and a hook must not stay on a model.
 """
 
+import ast
 import json
 import signal
 import sys
@@ -54,10 +55,9 @@ def _failures(sources: Sequence[str]) -> Iterator[str]:
         for number, source in enumerate(sources, 1):
             if not source.strip():
                 continue
-            before = dict(names)
             error = _error(source)
             if isinstance(error, TimeUp):
-                names.update(before)
+                names.update({name: end[name] for name in _bound(source) & end.keys()})  # as if it had gone on
                 stopped = True
             # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From
             # then on claims and numbers are not judged, only what names mean.
@@ -66,6 +66,13 @@ def _failures(sources: Sequence[str]) -> Iterator[str]:
             if way == "on its own":
                 names.clear()
                 names.update(end)
+
+
+def _bound(source: str) -> set[str]:
+    """The names that a cell gives a value to."""
+    nodes = list(ast.walk(ast.parse(source)))
+    variables = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return variables | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 def _error(source: str) -> BaseException | None:
