@@ -208,7 +208,7 @@ def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Pat
     page.write_text("# Claims\n\n<!-- myths -->\n\n<!-- claims -->\n")
     shown = [outcome("POS-3", evidence="a|b *c* $d$ <e>"), outcome("POS-4", "not run", "Multi30k is absent")]
     proved.write_tables(page, {Path("book/02_positional_encoding.ipynb"): chapter(*shown)})
-    myths, of_chapter = page.read_text().split("### [Title](02_positional_encoding.ipynb)")
+    myths, of_chapter = page.read_text().split("### [2. Title](02_positional_encoding.ipynb)")
     assert claims()["POS-3"].myth in myths and "POS-4" not in myths
     rows = of_chapter.strip().splitlines()[2:]
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [5, 5]
