@@ -8,9 +8,9 @@
     my_attention_weights.knobs(wrong, axis="what to say", unscaled="what to say")
     my_attention_weights.also_right(lambda q, k: …)
 
-An exercise that writes again what the package has is called `my_…`, so that the learner's function never takes the place
-of the package's. The answers have no annotations, so that a stub made from one runs in a notebook that has imported
-nothing.
+An exercise that writes again what the package has is called `my_…`, so that the learner's function never takes the
+place of the package's. The answers have no annotations, so that a stub made from one runs in a notebook that has
+imported nothing.
 """
 
 import ast
