@@ -125,7 +125,7 @@ def switch(page: BeautifulSoup) -> Tag:
     """The switch between lesson, lesson and code, and everything."""
     group = page.new_tag("div", attrs={"class": "reading-switch", "role": "group", "aria-label": "How much to show"})
     for choice, text, short in SWITCH:
-        attributes = {"type": "button", "data-choice": choice, "aria-pressed": "false", "aria-label": text}
+        attributes = {"type": "button", "data-choice": choice, "aria-pressed": "false"}
         button = page.new_tag("button", attrs=attributes)
         button.append(page.new_tag("span", attrs={"class": "wide"}, string=text))
         button.append(page.new_tag("span", attrs={"class": "narrow"}, string=short))
