@@ -102,7 +102,7 @@ def inked(drawing: str, alt: str) -> str:
     drawing = re.sub(r"font: ((?:[a-z]+ )*)([\d.]+px) [^;\"]*", _without_family, drawing)
     drawing = re.sub(r"font-family: [^;\"]*(; ?)?", "", drawing)
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", drawing))
-    mark = hashlib.sha256(drawing.encode()).hexdigest()[:6]  # figures on one page must not share names
+    mark = f"f{hashlib.sha256(drawing.encode()).hexdigest()[:6]}"  # a letter first; figures of a page share no names
     drawing = re.sub(r' id="([^"]+)"', lambda id: f' id="{mark}-{id[1]}"' if id[1] in used else "", drawing)
     drawing = re.sub(r"(url\(|href=\")#", rf"\1#{mark}-", drawing)
     _, _, width, _ = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())
