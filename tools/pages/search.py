@@ -16,6 +16,9 @@ SUB, SUP, END = "\u2398", "\u2397", "\u2396"
 SILENT = "script, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, .layer > summary"
 
 
+LONGEST = 800  # letters of a section that are searched: all of them would weigh more than a page may
+
+
 def write_index(out: Path) -> None:
     """Write `_static/sections.js`: the title, the place and the text of every section."""
     pages = [page for page in sorted(out.rglob("*.html")) if "_static" not in page.relative_to(out).parts]
@@ -43,7 +46,8 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
         if heading is None:
             continue
         words = " ".join(text for text in map(clean, own_parts(section, heading)) if text)
-        yield {"page": title, "title": clean(heading), "at": f"{place.as_posix()}#{section['id']}", "text": words}
+        at = f"{place.as_posix()}#{section['id']}"
+        yield {"page": title, "title": clean(heading), "at": at, "text": words[:LONGEST]}
 
 
 def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
