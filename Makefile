@@ -14,7 +14,12 @@ PORT = 8000
 # Which chapters `make test` executes, such as book/04_masking.ipynb; without a name, all of them.
 CHAPTERS =
 # NEWEST=1 takes the newest packages that pyproject.toml allows in place of those that were tried.
-PACKAGES = $(if $(NEWEST),--upgrade --upgrade-strategy eager -e '.[book,test]',-r requirements.txt -e .)
+# (The comma of the extras may not stand inside $(if …), which it would divide.)
+ifdef NEWEST
+PACKAGES = --upgrade --upgrade-strategy eager -e '.[book,test]'
+else
+PACKAGES = -r requirements.txt -e .
+endif
 
 # axe-core, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
 GATE_TOOLS = tests/gates/node_modules/.package-lock.json

@@ -310,6 +310,17 @@ def test_what_is_declared_is_imported_or_has_a_reason():
     assert set(OPTIONAL) <= third_party("transformer") - declared()["package"]
 
 
+@pytest.mark.parametrize("newest", ["", "1"])
+def test_commands_of_the_makefile_are_sound(newest: str):
+    """A shell can read what make would do, from a clone in which nothing is made yet."""
+    asked = ["book", "pdf", "test", "quick", "gates", "lint", "lab", "serve", "clean", f"NEWEST={newest}"]
+    commands = subprocess.run(
+        ["make", "--dry-run", "--always-make", *asked], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    subprocess.run(["sh", "-n"], input=commands, text=True, check=True)
+    assert len(re.findall(r"-m pip install .+ -e \S", commands)) == 1
+
+
 def test_version_can_be_read_without_importing_the_package():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
