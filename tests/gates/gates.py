@@ -1,30 +1,26 @@
 """What an open page must be. A gate is given a visit and yields what it finds: nothing when all is well.
 
-Which gates stand where is said at the end: a tour is a list of what a reader does and, each time, of the gates that
-look at the page then. However many they are, a page is opened once in each theme: served in light, from disk in dark.
+Here are the gates for what every page of any site should be; those for what this book asks of its pages are in
+`reading.py`. Where they stand is said in `tours.py`.
 """
 
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, Response
+from playwright.sync_api import Response
 
-from tests.gates import visits
-from tests.gates.costs import timed
-from tests.gates.visits import Theme, Visit
+from tests.gates.visits import Visit
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+CONTRAST_ONCE = {"id": "color-contrast", "selector": ":not([data-alike])"}  # axe's dearest rule
 OF_COLOURS = ("color-contrast", "link-in-text-block")  # axe's rules whose outcome the theme can change
 HEAVIEST = 250_000  # bytes of a page, compressed, before its charts
 CHART_LIBRARY = re.compile(r"/[^/]*vega[^/]*\.js")
 FILE_NAME = re.compile(r"\S*(/\S*|\.\w{3,4})")
 LOCAL = ("data:", "blob:", "about:")
-
-Gate = Callable[[Visit], Iterable[str]]
 
 
 def theme(visit: Visit) -> Iterator[str]:
@@ -118,12 +114,6 @@ def weight(visit: Visit) -> Iterator[str]:
         yield from (f"{size:>9,} {url}" for url, size in sorted(before_charts.items(), key=lambda part: -part[1])[:10])
 
 
-def answers(visit: Visit) -> Iterator[str]:
-    """The search finds the word that it is asked for."""
-    if not visit.comes_true("document.querySelector('#search-results li a')"):
-        yield "no result"
-
-
 # The tools of the gates
 
 
@@ -131,6 +121,8 @@ def axe(visit: Visit, rules: tuple[str, ...] = ()) -> list[str]:
     """What axe-core reports of the page as it stands, by all its rules or by some."""
     if not visit.tab.evaluate("'axe' in window"):
         visit.tab.evaluate(axe_source())
+        visit.ask("markAlike")
+        visit.tab.evaluate(f"axe.configure({json.dumps({'rules': [CONTRAST_ONCE]})})")
     options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
     violations = visit.tab.evaluate(f"axe.run({json.dumps(options)}).then(result => result.violations)")
     return [
@@ -149,59 +141,3 @@ def axe_source() -> str:
 def size(response: Response) -> int:
     """The bytes of a response, as it was sent."""
     return int(response.header_value("Content-Length") or len(response.body()))
-
-
-# Tours: what a reader does, and the gates that look at the page then
-
-
-@dataclass(frozen=True)
-class Tour:
-    """One way to visit a page."""
-
-    theme: Theme
-    stops: tuple[tuple[Callable[[Visit], None], tuple[Gate, ...]], ...]
-    javascript: bool = True
-
-
-LIGHT = Tour(  # of the site as it is served
-    "light",
-    (
-        (visits.read_to_the_end, (theme, drawn, descriptions, chart_descriptions, accessibility)),
-        (visits.take_a_phone, (overflow, accessibility, keyboard)),
-        (visits.choose_dark, (theme, drawn, choices_kept)),
-        (visits.print_it, (seen,)),
-        (visits.leave, (console, other_hosts, weight)),
-    ),
-)
-DARK = Tour(  # from disk: what the light tour has seen and no theme changes is not looked at again
-    "dark",
-    (
-        (visits.read_to_the_end, (theme, drawn, contrast)),
-        (visits.leave, (console, other_hosts)),
-    ),
-)
-WITHOUT_JAVASCRIPT = Tour("light", ((visits.stay, (seen,)),), javascript=False)
-SEARCH = Tour("light", ((visits.stay, (answers,)), (visits.leave, (console,))))
-
-
-def visit(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None = None) -> Visit:
-    """Visit a page of the site that begins at `own`, and note what the gates find, or the first that one finds."""
-    findings: dict[tuple[str, str], str] = {}  # and when first; a fault that both widths show is one fault
-    with visits.opened(browser, own, page, tour.theme, tour.javascript) as seen:
-        for step, gates in tour.stops:
-            with timed(name(step)):
-                step(seen)
-            for gate in gates:
-                if only in (None, gate):
-                    with timed(name(gate)):
-                        for finding in gate(seen):
-                            findings.setdefault((name(gate), finding), name(step))
-            if only and findings:
-                break
-    seen.found = [f"{gate} ({step}): {finding}" for (gate, finding), step in findings.items()]
-    return seen
-
-
-def name(function: Callable) -> str:
-    """A gate's name, or a step's, in words."""
-    return function.__name__.replace("_", " ")

@@ -22,6 +22,10 @@ window.gates = (() => {
     }
   }
 
+  /* Until the page has done what it puts off for a moment, such as until a resize has ended: of two timers the one that
+     was set earlier, and for less, fires earlier. */
+  const later = () => new Promise((done) => setTimeout(done, 500));
+
   /* Whether a condition is met within a number of frames. */
   async function eventually(condition, frames) {
     for (; frames > 0 && !condition(); frames--) await frame();
@@ -30,6 +34,7 @@ window.gates = (() => {
 
   /* Unfold what is folded, and see every screen of the page for a frame. */
   async function read() {
+    document.querySelector(".reading-switch [data-choice=everything]")?.click();
     for (const fold of all("details")) fold.open = true;
     for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight) {
       scrollTo({ top, behavior: "instant" });
@@ -61,6 +66,21 @@ window.gates = (() => {
   /* The hosts that the page has the browser connect to in advance. */
   const hints = () => all("link:is([rel~=preconnect], [rel~=dns-prefetch])").map((link) => link.href);
 
+  /* Mark, in a block of code and in a formula, the pieces that are styled as three earlier ones: their contrast is the
+     same, and there are thousands of them. Three, and letters by themselves, since axe does not judge all that it sees. */
+  function markAlike() {
+    for (const block of all("pre, .katex-html")) {
+      const times = {};
+      for (const piece of all("*", block)) {
+        let look = piece.textContent.trim().length < 2 ? "letter" : "word";
+        for (let box = piece; box !== block; box = box.parentElement)
+          look += [" in", box.tagName, box.className, box.getAttribute("style")].join(" ");
+        times[look] = (times[look] ?? 0) + 1;
+        if (times[look] > 3) piece.dataset.alike = "";
+      }
+    }
+  }
+
   /* Width */
 
   const hasOverflow = (element, ...kinds) => kinds.includes(getComputedStyle(element).overflowX);
@@ -88,6 +108,93 @@ window.gates = (() => {
         return left < -1;
       }),
     );
+
+  /* What goes on beyond its box and does not show it: by scrolling, and by fading out where it goes on. */
+  const cutWithoutCue = () =>
+    opening(
+      all("article *").filter((box) => {
+        if (box.scrollWidth <= box.clientWidth + 2 || box.clientWidth < 40 || !box.checkVisibility()) return false;
+        const { overflowX, maskImage, position } = getComputedStyle(box);
+        if (overflowX === "visible" || position === "absolute") return false;
+        return !hasOverflow(box, "auto", "scroll") || !box.classList.contains("goes-on") || maskImage === "none";
+      }),
+    );
+
+  /* Letters */
+
+  const NOT_READ_ALONE = ".katex, sub, sup, [aria-hidden=true]:not(svg *)";
+
+  /* The texts whose letters are smaller than so many pixels, and how small they are. */
+  const smallerThan = (smallest) =>
+    all("article *").flatMap((element) => {
+      const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+      if (!own || element.closest(NOT_READ_ALONE) || !element.checkVisibility()) return [];
+      let size = parseFloat(getComputedStyle(element).fontSize);
+      const place = element.getScreenCTM?.();
+      if (place) size *= Math.hypot(place.a, place.b);
+      return size < smallest - 0.05 ? [[size, element.textContent.trim().slice(0, 40)]] : [];
+    });
+
+  const isLevel = ({ a, b }) => Math.min(Math.abs(a), Math.abs(b)) < 0.02;
+
+  /* The pairs of words in drawings that lie on each other; words at a slant cannot be told, and are left out. */
+  const overlaps = () =>
+    all("article svg").flatMap((drawing) => {
+      const words = all("text", drawing)
+        .filter((text) => text.textContent.trim() && text.checkVisibility({ opacityProperty: true }))
+        .filter((text) => isLevel(text.getScreenCTM()) && getComputedStyle(text).opacity > 0)
+        .map((text) => [text.textContent.trim(), text.getBoundingClientRect()]);
+      return words.flatMap(([one, a], number) =>
+        words.slice(number + 1).flatMap(([other, b]) => {
+          const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+          const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+          const smaller = Math.min(a.width * a.height, b.width * b.height);
+          return across > 2 && down > 2 && across * down > 0.2 * smaller ? [[one, other]] : [];
+        }),
+      );
+    });
+
+  const SAID = "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a";
+  const TYPESET = "code, .katex, script, svg, .headerlink";
+
+  /* What headings, claims and predictions say, without what is typeset in them. */
+  const said = () =>
+    all(SAID).map((element) => {
+      const copy = element.cloneNode(true);
+      for (const part of all(TYPESET, copy)) part.remove();
+      return copy.textContent.trim();
+    });
+
+  /* White */
+
+  function isWhite(colour) {
+    const [red, green, blue, opacity = 1] = (colour.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+    return colour.startsWith("rgb") && opacity > 0.5 && 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.8 * 255;
+  }
+
+  /* What is white, and larger than a letter. */
+  const white = () =>
+    opening(
+      all("article *").filter((element) => {
+        const { width, height } = element.getBoundingClientRect();
+        if (width * height < 1600 || !element.checkVisibility() || element.closest(".katex")) return false;
+        const { fill, fillOpacity, backgroundColor, filter } = getComputedStyle(element);
+        if (element instanceof SVGElement)
+          return ["rect", "path", "polygon", "circle"].includes(element.localName) && isWhite(fill) && fillOpacity > 0.5;
+        return isWhite(backgroundColor) && !filter.includes("invert");
+      }),
+    );
+
+  /* The page as it opens */
+
+  const isRewritten = () => Boolean(document.getElementById("laboratory"));
+  const screens = () => document.documentElement.scrollHeight / innerHeight;
+
+  const SHOWN = "article :is(.picture, .chart, figure, table, .live, .cell_output)";
+
+  /* Whether the first screen shows a picture, or what a cell has put out. */
+  const showsSomething = () =>
+    all(SHOWN).some((part) => part.checkVisibility() && part.getBoundingClientRect().top + scrollY < innerHeight - 60);
 
   /* Charts */
 
@@ -121,7 +228,8 @@ window.gates = (() => {
   const sliders = () => all(`${CHARTS} input[type=range]`).map((slider) => slider.value);
 
   return {
-    ...{ still, eventually, read, inkIsLight, images, hints, tooWide, cutOff },
+    ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
+    ...{ tooWide, cutOff, cutWithoutCue, smallerThan, overlaps, said, white, isRewritten, screens, showsSomething },
     ...{ undrawn, unseen, chartDescriptions, drawing, sliders },
   };
 })();

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser
 
-from tests.gates import files, gates, visits
-from tests.gates.gates import DARK, LIGHT, SEARCH, WITHOUT_JAVASCRIPT, Gate, Tour
+from tests.gates import files, gates, reading, visits
 from tests.gates.lighthouse import PERFECT, lighthouse
+from tests.gates.tours import DARK, LIGHT, SEARCH, WITHOUT_JAVASCRIPT, Gate, Tour, visit
 
 pytestmark = pytest.mark.gates
 
@@ -75,6 +75,10 @@ FAULTS = {
     ),
     "contrast in a fold in dark": Fault(
         DARK, gates.contrast, "#answer", '<p id="answer">', '<p id="answer" style="color: #555">'
+    ),
+    "contrast in code": Fault(
+        LIGHT, gates.accessibility, "#comment", "<details>",
+        '<pre><i>if</i> <i>if</i> <i>if</i> <i>if</i> <i id="comment" style="color: #999"># why</i></pre><details>',
     ),
     "control without a name": Fault(LIGHT, gates.accessibility, "label", ' aria-label="its length"', ""),
     "control without a name, on a phone": Fault(
@@ -139,7 +143,7 @@ FAULTS = {
         WITHOUT_JAVASCRIPT, gates.seen, "chart 0", "</style>",
         "@media (scripting: none) { .chart * { display: none } }</style>",
     ),
-    "silent search": Fault(SEARCH, gates.answers, "no result"),
+    "silent search": Fault(SEARCH, reading.search, "no result for 'BERT'"),
 }  # fmt: skip
 LINKS = {  # an address that leads nowhere, and what the gate says
     "missing.html": "no such file",
@@ -180,7 +184,7 @@ def address_of_faults(folder: Path) -> Iterator[str]:
 def test_sound_page_passes(browser: Browser, folder: Path, address: str, tour: Tour):
     (folder / "sound.html").write_text(SOUND, encoding="utf-8")
     own = folder.as_uri() + "/" if tour is DARK else address
-    assert gates.visit(browser, own, "sound.html", tour).found == []
+    assert visit(browser, own, "sound.html", tour).found == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -190,7 +194,7 @@ def test_fault_is_found(browser: Browser, folder: Path, address: str, monkeypatc
     page = f"{fault.replace(' ', '-')}.html"
     (folder / page).write_text(planted(old, new).replace("FILLER", noise(gates.HEAVIEST)), encoding="utf-8")
     own = folder.as_uri() + "/" if tour is DARK else address
-    assert found_in(gates.visit(browser, own, page, tour, only=gate).found, expected)
+    assert found_in(visit(browser, own, page, tour, only=gate).found, expected)
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -202,6 +206,38 @@ def test_broken_link_is_found(tmp_path: Path, link: str):
 def test_sound_link_is_not_found(tmp_path: Path):
     (tmp_path / "page.html").write_text(SOUND, encoding="utf-8")
     assert files.links(tmp_path, ["page.html"]) == []
+
+
+@pytest.mark.parametrize(("anchor", "findings"), [("#why", 0), ("", 1)])
+def test_link_to_the_top_of_a_chapter_is_found(tmp_path: Path, anchor: str, findings: int):
+    (tmp_path / "book").mkdir()
+    link = f'<article><table><td><a class="internal" href="03_attention.html{anchor}">3</a></td></table></article>'
+    for page, text in zip(files.LEADING_INTO_CHAPTERS, ("", link), strict=True):
+        (tmp_path / page).write_text(text, encoding="utf-8")
+    assert len(files.links_to_tops(tmp_path)) == findings
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('{"at": "a.html#why", "title": "Why √d", "text": "d_k in code, and \\\\n"}', None),
+        ('{"at": "a.html", "title": "Why", "text": ""}', "no section"),
+        ('{"at": "a.html#id3", "title": "Why", "text": ""}', "unstable anchor"),
+        ('{"at": "a.html#why", "title": "Why d_k", "text": ""}', "raw notation"),
+        ('{"at": "a.html#why", "title": "Why", "text": "by \\\\sqrt{d}"}', "TeX"),
+    ],
+)
+def test_entry_of_the_search_that_cannot_be_read_is_found(tmp_path: Path, entry: str, said: str | None):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "sections.js").write_text(f"window.BOOK_SECTIONS = [\n{entry}\n];\n", encoding="utf-8")
+    found = files.search_entries(tmp_path)
+    assert found == [] if said is None else found_in(found, said)
+
+
+def test_chart_without_a_picture_is_found(tmp_path: Path):
+    (tmp_path / "sound.html").write_text(SOUND, encoding="utf-8")
+    (tmp_path / "page.html").write_text(planted('alt="a bar of a certain length"', "hidden"), encoding="utf-8")
+    assert files.pictures(tmp_path, ["sound.html", "page.html"]) == ["page.html: chart 0 has no picture"]
 
 
 def test_invalid_html_is_found_and_valid_html_is_not(tmp_path: Path):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser
 
-from tests.gates.book import HTML, PAGES, WITH_CHARTS
-from tests.gates.gates import DARK, LIGHT, SEARCH, WITHOUT_JAVASCRIPT, visit
+from tests.gates.book import HTML, PAGES, SAMPLE
+from tests.gates.tours import DARK, LIGHT, SEARCH, WITHOUT_JAVASCRIPT, visit
 
 pytestmark = pytest.mark.gates
 
@@ -30,11 +30,11 @@ def test_page_in_dark_from_disk(browser: Browser, page: str):
     assert visit(browser, DISK, page, DARK).found == []
 
 
-@pytest.mark.parametrize("page", WITH_CHARTS)
+@pytest.mark.parametrize("page", SAMPLE)
 def test_page_without_javascript(browser: Browser, address: str, page: str):
     assert visit(browser, address, page, WITHOUT_JAVASCRIPT).found == []
 
 
 @pytest.mark.parametrize("served", [True, False], ids=["served", "from disk"])
 def test_search(browser: Browser, address: str, served: bool):
-    assert visit(browser, address if served else DISK, "search.html?q=attention", SEARCH).found == []
+    assert visit(browser, address if served else DISK, "search.html", SEARCH).found == []

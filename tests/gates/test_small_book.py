@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
-from tests.gates.gates import DARK, LIGHT, visit
+from tests.gates.tours import DARK, LIGHT, visit
 from tests.gates.visits import served
 from tools import build_book, chapters
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, Page, Response, ViewportSize
 
 from tests.gates.costs import timed
 
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 375, "height": 812}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 375, "height": 812}
 PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minute, and more on a busy machine
 TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 
@@ -39,9 +39,14 @@ class Visit:
     found: list[str] = field(default_factory=list)  # by the gates, whose names come first
     measured: list[str] = field(default_factory=list)
 
-    def ask(self, question: str) -> Any:
+    def go_to(self, address: str) -> None:
+        """Open a page in the tab."""
+        self.tab.goto(address, wait_until="load")
+        self.tab.evaluate(SCRIPT)
+
+    def ask(self, question: str, *about: Any) -> Any:
         """What a function of `page.js` answers."""
-        return self.tab.evaluate(f"gates.{question}()")
+        return self.tab.evaluate(f"about => gates.{question}(...about)", list(about))
 
     def comes_true(self, condition: str, argument: Any = None) -> bool:
         """Wait until a condition, in JavaScript, is met; False if it never is."""
@@ -88,18 +93,19 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Browser, own: str, page: str, theme: Theme, javascript: bool = True) -> Iterator[Visit]:
+def opened(
+    browser: Browser, own: str, page: str, theme: Theme, screen: ViewportSize = DESKTOP, javascript: bool = True
+) -> Iterator[Visit]:
     """A page of the site that begins at `own`, open in a fresh tab that is watched."""
     with timed("opening pages"):
-        context = browser.new_context(viewport=DESKTOP, color_scheme=theme, java_script_enabled=javascript)
+        context = browser.new_context(viewport=screen, color_scheme=theme, java_script_enabled=javascript)
         context.set_default_timeout(0)  # a machine may be slow; what hangs is ended by pytest
         visit = Visit(context.new_page(), own, theme)
         context.on("request", lambda request: visit.requests.append(request.url))
         context.on("response", lambda response: visit.responses.append(response))
         visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
         visit.tab.on("console", lambda message: message.type == "error" and visit.errors.append(message.text))
-        visit.tab.goto(own + page, wait_until="load")
-        visit.tab.evaluate(SCRIPT)
+        visit.go_to(own + page)
     try:
         yield visit
     finally:
@@ -107,6 +113,10 @@ def opened(browser: Browser, own: str, page: str, theme: Theme, javascript: bool
 
 
 # What a reader does
+
+
+def arrive(visit: Visit) -> None:
+    """See the page as it opens."""
 
 
 def read_to_the_end(visit: Visit) -> None:
@@ -118,8 +128,19 @@ def read_to_the_end(visit: Visit) -> None:
 
 def take_a_phone(visit: Visit) -> None:
     """Go on at the width of a phone."""
-    visit.tab.set_viewport_size(PHONE)
+    resize(visit, PHONE)
+
+
+def sit_down_at_a_desk(visit: Visit) -> None:
+    """Go on at the width of a desktop."""
+    resize(visit, DESKTOP)
+
+
+def resize(visit: Visit, screen: ViewportSize) -> None:
+    """Go on at another width."""
+    visit.tab.set_viewport_size(screen)
     visit.ask("still")
+    visit.ask("later")
 
 
 def choose_dark(visit: Visit) -> None:
@@ -133,10 +154,6 @@ def choose_dark(visit: Visit) -> None:
 def print_it(visit: Visit) -> None:
     """Lay the page out for paper."""
     visit.tab.emulate_media(media="print")
-
-
-def stay(visit: Visit) -> None:
-    """Look at the page as it is."""
 
 
 def leave(visit: Visit) -> None:
