@@ -23,7 +23,7 @@ from tools.repository import CELL_ID
 from transformer.tutor import check, hint, progress
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
-from transformer.tutor.exercises.learner import UnknownExercise, exercises
+from transformer.tutor.exercises.learner import Session, UnknownExercise, exercises
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -66,8 +66,7 @@ EQUIVALENT = {
 def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A progress folder for every test, and a session that begins."""
     monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / "solved"))
-    for memory in (learner._solved, learner._failures, learner._hints):
-        memory.clear()
+    monkeypatch.setattr(learner, "session", Session())
     return tmp_path / "solved"
 
 
@@ -589,7 +588,7 @@ def test_hint_is_offered_after_two_failures_and_given_one_at_a_time(
 def test_success_stays_after_a_redefinition_and_a_restart(verdict: Callable[[Any], str]):
     verdict(right_weights)
     assert "solved it before" in verdict(lambda q, k: q)
-    learner._solved.clear()
+    learner.session.solved.clear()
     assert learner.solved() == {"my_attention_weights"}
 
 
@@ -602,9 +601,9 @@ def test_what_was_solved_under_its_old_name_still_counts(own_progress: Path):
 
 def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path):
     check("3.2")(right_weights)
-    learner._solved.clear()  # another kernel, which has read nothing of the first
+    learner.session.solved.clear()  # another kernel, which has read nothing of the first
     check("3.3")(lambda w, v: w @ v)
-    learner._solved.clear()
+    learner.session.solved.clear()
     assert learner.solved() == {"my_attention_weights", "mix_values"}
 
 
@@ -616,7 +615,7 @@ def solve_in_step(number: str, folder: Path, both: Any) -> None:
     try:
         for i in range(ROUNDS):
             os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
-            learner._solved.clear()
+            learner.session.solved.clear()
             both.wait()
             check(number)(learner.find(number).reference)
     except BaseException:
