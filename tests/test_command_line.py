@@ -24,7 +24,7 @@ from transformer.decoding import DecodingConfig
 from transformer.files import read_json, saved_checkpoints, write_json
 from transformer.runs.checkpoints import average, load
 from transformer.runs.recipes import EMBEDDED, MULTI30K, Recipe
-from transformer.text.corpora import Corpus
+from transformer.text.corpora import NAMED, Corpus
 from transformer.text.pairs import Pair
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import make_tokenizer
@@ -296,7 +296,7 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("translate --model numbers one", ["config.json is missing"]),
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
         ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
-        ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", "embedded or multi30k"]),
+        ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", " or ".join(NAMED)]),
         ("evaluate --model run --corpus numbers --target fr", ["has no train.fr"]),
         ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
         ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
 from transformer.decoding import (
+    METHODS,
     BeamNode,
     Decoded,
     DecodingConfig,
@@ -494,7 +495,7 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
-        (search, {"config": DecodingConfig("guess")}, "method is 'guess', expected one of beam, greedy, sample"),
+        (search, {"config": DecodingConfig("guess")}, f"method is 'guess', expected one of {', '.join(METHODS)}"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(

@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import tyro
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
@@ -245,12 +246,12 @@ def test_command_writes_once_and_check_writes_nothing(
     nbformat.write(written_by_hand(), path)
     before = path.read_bytes()
     monkeypatch.setattr("sys.argv", ["exercises", "--check", str(path)])
-    assert main() == 1 and path.read_bytes() == before
+    assert tyro.cli(main) == 1 and path.read_bytes() == before
     assert "03_attention.ipynb: 3.3: the stub" in capsys.readouterr().out.splitlines()
     monkeypatch.setattr("sys.argv", ["exercises", str(path)])
-    assert main() == 0 and path.read_bytes() != before
+    assert tyro.cli(main) == 0 and path.read_bytes() != before
     after = path.read_bytes()
-    assert main() == 0 and path.read_bytes() == after
+    assert tyro.cli(main) == 0 and path.read_bytes() == after
 
 
 def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
