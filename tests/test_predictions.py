@@ -16,7 +16,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The records that a notebook would keep."""
     kept: list[Any] = []
     monkeypatch.setattr(predictions, "show", lambda one: kept.append(one._repr_mimebundle_()[1][TRACE]))
-    monkeypatch.setattr(predictions, "_asked", {})
+    monkeypatch.setattr(predictions, "asked", {})
     return kept
 
 
