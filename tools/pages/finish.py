@@ -43,6 +43,9 @@ def mend(page: BeautifulSoup) -> None:
     scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
     scripts += [] if page.find(id="search-results") else ["/search", "/sections"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
+    scripts += [] if page.select_one(".live") else ["/live."]
+    kinds = [Path(str(script["src"]).partition("?")[0]).stem for script in page.select('script[src*="/live/"]')]
+    scripts += [f"/{kind}." for kind in kinds if kind != "live" and not page.select_one(f'[data-live="{kind}"]')]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in page.select(", ".join(unused)):
         element.decompose()
