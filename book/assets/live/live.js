@@ -26,6 +26,20 @@ window.live = (() => {
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   }
 
+  /* Say in a figure's words what has changed. */
+  function say(figure, texts) {
+    for (const [name, text] of Object.entries(texts))
+      for (const place of figure.querySelectorAll(`[data-says="${name}"]`)) place.textContent = text;
+  }
+
+  /* A line with one instruction, controls, and the way back to the opening state. */
+  function addControls(figure, instruction, controls, reset) {
+    const again = make("button", { type: "button", class: "live-reset" }, "Reset");
+    again.addEventListener("click", reset);
+    figure.querySelector(".live-says").after(make("div", { class: "live-controls" }, instruction, ...controls, again));
+    for (const svg of figure.querySelectorAll("svg")) svg.setAttribute("role", "group"); // no longer one image
+  }
+
   /* A place of a drawing to be dragged by mouse and finger, or focused and moved with the arrow keys. drag(x, y) takes where
      it should go, in pixels of the drawing; step(right, up) takes a number of steps. Returns what moves it:
      to(x, y, {now, text}), with its value for those who do not see it. */
@@ -82,5 +96,5 @@ window.live = (() => {
 
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(start));
 
-  return { component: (kind, begin) => (kinds[kind] = begin), softmax, percent, signed, make, set, handle };
+  return { component: (kind, begin) => (kinds[kind] = begin), softmax, percent, signed, make, set, say, addControls, handle };
 })();
