@@ -181,7 +181,7 @@ def _arrow(kind: str, label: str, vector: Tensor, width: float = 2.5) -> str:
 def _beside(kind: str, asking: str, does: str, x: float, y: float) -> str:
     """What the asking word does, on the side of a point where there is more room."""
     words = f"{_field('asking', asking, 'tspan')} {does}"
-    if abs(x) > EXTENT / 2:
+    if abs(x) > 70:
         return _text(kind, words, x, y + (22 if y > 0 else -12), "middle")
     return _text(kind, words, x + (13 if x >= 0 else -13), y + 5, "start" if x >= 0 else "end")
 

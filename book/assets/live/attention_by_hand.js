@@ -38,7 +38,7 @@
   }
   const beyond = (x, y) => ({ x, y: y + (y > 0 ? 22 : -12), "text-anchor": "middle" });
   const beside = (x, y) =>
-    Math.abs(x) > 50 ? beyond(x, y) : { x: x + (x >= 0 ? 13 : -13), y: y + 5, "text-anchor": x >= 0 ? "start" : "end" };
+    Math.abs(x) > 70 ? beyond(x, y) : { x: x + (x >= 0 ? 13 : -13), y: y + 5, "text-anchor": x >= 0 ? "start" : "end" };
 
   live.component("attention_by_hand", (figure, opening) => {
     const { words, unit, reach } = opening;
