@@ -69,7 +69,7 @@ def anatomy(notebook: NotebookNode) -> Anatomy:
             found.pictures += drawn
             found.before_picture = found.words if found.before_picture is None else found.before_picture
         if cell.cell_type == "markdown":
-            prose = re.sub(r"```.*?```|^:::.*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
+            prose = re.sub(r"```.*?```|^:::[^\n]*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
             found.words += len(WORD.findall(prose))
         elif "core" in tags and found.before_core is None:
             found.before_core = found.words
