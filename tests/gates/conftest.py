@@ -1,18 +1,23 @@
 """The browser that the gates use, and the report they end with."""
 
+import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.gates.book import HTML
 from tests.gates.costs import SPENT
 from tests.gates.visits import served
+from tools import build_book, chapters
 from tools.print_book import find_browser
 
+SMALL_BOOK = Path(__file__).with_name("fixture_book")
+SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages")  # with the real book
 QUIET = ("gpu", "background-networking", "component-update", "sync")
 THIS_MACHINE_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # so that every machine sees the same
 
@@ -47,6 +52,28 @@ def browser(debugging_port: int) -> Iterator[Browser]:
 def address() -> Iterator[str]:
     """The book, served on this machine."""
     with served(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small book's pages, built with the configuration of the real one."""
+    root = shutil.copytree(SMALL_BOOK, tmp_path_factory.mktemp("small") / "root")
+    for name in SHARED:
+        (root / name).parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if (chapters.ROOT / name).is_dir() else shutil.copy
+        copy(chapters.ROOT / name, root / name)
+    sources = {path.name: nbformat.read(path, as_version=4) for path in chapters.sources(root)}
+    executed = {root / "book" / name: done for name, done in chapters.execute(root / "book", sources).items()}
+    assert all(map(chapters.finished, executed.values())), "a cell failed"
+    assert build_book.build_html(root, build_book.stage(root, executed)), "the pages have warnings"
+    return root / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def small_address(small_book: Path) -> Iterator[str]:
+    """The small book, served on this machine."""
+    with served(small_book) as address:
         yield address
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import textwrap
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import vl_convert
 from bs4 import BeautifulSoup, Tag
@@ -44,7 +45,7 @@ def mend(page: BeautifulSoup) -> None:
     scripts += [] if page.find(id="search-results") else ["/search", "/sections"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
-    for element in page.select(", ".join(unused)):
+    for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
         element.decompose()
     for repeated in page.select('meta[name="viewport"]')[1:]:
         repeated.decompose()
@@ -63,6 +64,14 @@ def mend(page: BeautifulSoup) -> None:
         del icon["title"]  # the button has a name
     for element in page.select('div.citation-list[role], [role="doc-biblioentry"]'):
         del element["role"]  # deprecated by ARIA 1.3
+
+
+def unused_of_live(page: BeautifulSoup) -> list[Tag]:
+    """The style sheet and the scripts of live figures that the page does not have."""
+    kinds = {str(figure["data-live"]) for figure in page.select(".live")}
+    used = {"live", *kinds} if kinds else set()
+    loaded = page.select('script[src*="/live/"], link[href*="/live/"]')
+    return [part for part in loaded if Path(urlsplit(part.get("src") or part["href"]).path).stem not in used]
 
 
 # Lesson and laboratory
