@@ -16,7 +16,7 @@ def test_lesson_is_counted_up_to_the_laboratory():
         md("# Title\n\none two three"),
         tagged("set-up", "import torch"),
         tagged("apparatus", "plt.plot()\nplt.show()"),
-        md("four five\n\n```python\nnot a word\n```"),
+        md(":::{admonition} Box\nfour\n:::\nfive\n\n```python\nnot a word\n```"),
         tagged("core", "def f(x):\n\n    return x"),
         tagged("predict", 'predict.choice("a", "b?", ["c", "d"])'),
         code("f(1)"),

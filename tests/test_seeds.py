@@ -14,7 +14,7 @@ LUCKY = """
 from transformer.tutor import verify
 SEEDS = range(2)
 """
-PROOF = 'verify("ATT-1", max(SEEDS) < 5, f"seeds {list(SEEDS)}")'
+PROOF = 'verify("ATT-5", max(SEEDS) < 5, f"seeds {list(SEEDS)}")'
 
 
 def chapter(*sources: str) -> NotebookNode:
@@ -38,4 +38,4 @@ def test_luck_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(sys, "argv", ["seeds", str(path), "--seeds", "4"])
     assert tyro.cli(seeds.main) == 1
     out = capsys.readouterr().out
-    assert "ATT-1: 2 times" in out and "seeds 4 to 5: ATT-1 fails: seeds [4, 5]" in out and "1 failures" in out
+    assert "ATT-5: 2 times" in out and "seeds 4 to 5: ATT-5 fails: seeds [4, 5]" in out and "1 failures" in out

@@ -21,7 +21,7 @@ from tools.chapters import ROOT, sources
 END = re.compile(r"^## (Laboratory|Exercises)$", re.MULTILINE)
 UNSEEN = {"set-up", "apparatus", "predict", "remove-cell", "remove-input"}
 """tags of cells whose code a reader does not see"""
-PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|<img|!\[")
+PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|\blive\.\w+\(|<img|!\[")
 ASKED = re.compile(r"\bpredict\.(?:choice|slider|curve)\(")
 WORD = re.compile(r"[\w√$][\w'’$\\{}^·√-]*")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -68,7 +68,7 @@ def anatomy(notebook: NotebookNode) -> Anatomy:
             found.pictures += drawn
             found.before_picture = found.words if found.before_picture is None else found.before_picture
         if cell.cell_type == "markdown":
-            prose = re.sub(r"```.*?```|^:::.*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
+            prose = re.sub(r"```.*?```|^:::[^\n]*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
             found.words += len(WORD.findall(prose))
         elif "core" in tags and found.before_core is None:
             found.before_core = found.words

@@ -32,6 +32,8 @@ class Claim:
     """a section of the paper, "reader" for what its readers ask, "myth" for what they repeat and is not so"""
     myth: str = ""
     """what the claim refutes, or corrects where it is half true"""
+    said: bool = False
+    """whether it holds by definition: a chapter says it, and no cell proves it"""
 
     @property
     def chapter(self) -> int:
