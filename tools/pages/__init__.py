@@ -2,7 +2,8 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
-`finish`       finished pages: lesson and laboratory, the switch, lighter pages that everyone can use
+`finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
+`lighter`      of style sheets and fonts only what the pages use
 `search`       the search, which finds sections
 """
 
