@@ -4,6 +4,7 @@
 `references`   links to claims, hints on links, and images that need a description
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
+`preview`      what is shown where somebody links to a page
 `search`       the search, which finds sections
 """
 

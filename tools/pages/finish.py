@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import textwrap
 from pathlib import Path
 
 import vl_convert
 from bs4 import BeautifulSoup, Tag
 from sphinx.application import Sphinx
 
-from . import lighter, search
+from . import lighter, preview, search
 from .notebooks import VEGA_LITE, pictures
 
 
@@ -24,6 +23,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
             mend(soup)
             arrange(soup)
+            preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
             formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
             page.write_text(str(soup), encoding="utf-8")
     if pictures(app).exists():
@@ -32,6 +32,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
         # Wrapped, so that the hundreds of names inside stay there.
         (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")
     search.write_index(out)
+    if app.config.html_baseurl:
+        preview.draw(out)
     lighter.lighten(out, formulas)
 
 
@@ -46,9 +48,10 @@ def mend(page: BeautifulSoup) -> None:
         element.decompose()
     for repeated in page.select('meta[name="viewport"]')[1:]:
         repeated.decompose()
-    opening = page.select_one("article section > p")
-    summary = " ".join((opening or page.title).get_text().split())
-    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": textwrap.shorten(summary, 160)}))
+    for words in page.select("article :is(h1, h2, h3)"):
+        keep_words_whole(page, words)
+    for logo in page.select(".dropdown-menu img"):
+        logo["loading"] = "lazy"  # it is seen when the menu opens
 
     for picture in page.select(".chart-picture"):
         picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
@@ -61,6 +64,25 @@ def mend(page: BeautifulSoup) -> None:
         del icon["title"]  # the button has a name
     for element in page.select('div.citation-list[role], [role="doc-biblioentry"]'):
         del element["role"]  # deprecated by ARIA 1.3
+
+
+def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:
+    """Let a heading break at no hyphen, as in scaled dot-product attention, and a dotted name after its dots."""
+    for text in [text for text in heading.find_all(string=True) if not text.find_parent(class_="katex")]:
+        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.\w+)+)", text)
+        if len(parts) == 1:
+            continue
+        for number, part in enumerate(parts):
+            if number % 2 and "-" in part:
+                text.insert_before(page.new_tag("span", attrs={"class": "whole"}, string=part))
+            elif number % 2:
+                first, *others = part.split(".")
+                text.insert_before(first)
+                for name in others:
+                    text.insert_before(".", page.new_tag("wbr"), name)
+            else:
+                text.insert_before(part)
+        text.extract()
 
 
 # Lesson and laboratory
