@@ -26,6 +26,7 @@ katex.STARTUP_TIMEOUT = 60
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", references.ClaimRole())
+    app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)
     app.connect("env-purge-doc", notebooks.forget_claims)
     app.connect("source-read", notebooks.read_notebook)
