@@ -99,27 +99,34 @@ def remember(exercise: Exercise) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of some chapters is solved: a line of text and a bar for each."""
+    """How much of some chapters is solved: one line of text and one bar."""
 
     chapters: tuple[int, ...]
     """whose exercises are counted"""
 
-    def _rows(self) -> list[tuple[int, int, int]]:
+    def _counts(self) -> dict[int, tuple[int, int]]:
+        """For each chapter the number of exercises solved, and of all its exercises."""
         done, everything = solved(), exercises().values()
         of = {chapter: [one.name for one in everything if one.chapter == chapter] for chapter in self.chapters}
-        return [(chapter, len(done & set(names)), len(names)) for chapter, names in of.items()]
+        return {chapter: (len(done & set(names)), len(names)) for chapter, names in of.items()}
+
+    def _line(self) -> tuple[str, int, int]:
+        """What is said, and the two numbers of the bar; of several chapters, those that were begun are named."""
+        counts = self._counts()
+        n, total = map(sum, zip(*counts.values(), strict=True))
+        if len(counts) == 1:
+            return f"Chapter {self.chapters[0]}: {n} of {total} solved", n, total
+        begun = ", ".join(f"chapter {chapter}: {n} of {total}" for chapter, (n, total) in counts.items() if n)
+        return f"{n} of {total} exercises solved" + (f" ({begun})" if begun else ""), n, total
 
     def __str__(self) -> str:
-        rows = [(f"Chapter {chapter}: {n} of {total} solved", n, total) for chapter, n, total in self._rows()]
-        return "\n".join(f"{text} {'■' * n}{'□' * (total - n)}" for text, n, total in rows)
+        text, n, total = self._line()
+        return f"{text} {'■' * n}{'□' * (total - n)}"
 
     def html(self) -> str:
-        """The lines with bars; a screen reader is given the text alone."""
-        return "".join(
-            f'<div class="progress-line">Chapter {chapter}: {n} of {total} solved '
-            f'<progress aria-hidden="true" max="{total}" value="{n}"></progress></div>'
-            for chapter, n, total in self._rows()
-        )
+        """The line with a bar; a screen reader is given the text alone."""
+        text, n, total = self._line()
+        return f'<div>{text} <progress aria-hidden="true" max="{total}" value="{n}"></progress></div>'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": f'<div class="verdict" data-status="right">{self.html()}</div>'}
@@ -211,5 +218,5 @@ def hint(exercise: str | Callable[..., Any]) -> None:
 
 
 def progress() -> None:
-    """Show how many exercises of each chapter are solved."""
+    """Show how many exercises of the book are solved, and in which chapters."""
     show(Progress(tuple(dict.fromkeys(one.chapter for one in exercises().values()))))
