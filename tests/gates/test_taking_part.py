@@ -43,7 +43,7 @@ def test_guesses_are_answered_and_kept_on_the_device(tab: Page):
     slider.focus()
     slider.press("End")
     prediction(tab, "keys").get_by_role("button", name="That is my guess").press("Enter")
-    points = prediction(tab, "fall").get_by_role("slider")
+    points = prediction(tab, "fall").locator("circle")
     points.first.press("PageUp")
     points.first.press("ArrowRight")
     points.nth(1).press("ArrowUp")
