@@ -97,12 +97,22 @@ def test_a_page_is_mended():
 
 def test_headings_break_at_no_hyphen_and_after_dots():
     page = BeautifulSoup(
-        '<article><h1>3. Scaled dot-product attention<a>#</a></h1><h2>transformer.text.pairs</h2></article>',
+        "<article><h1>3. Scaled dot-product attention<a>#</a></h1><h2>transformer.text.pairs</h2></article>",
         "html.parser",
     )
     finish.mend(page)
     assert page.h1.span.string == "dot-product" and page.h1.get_text() == "3. Scaled dot-product attention#"
     assert len(page.h2.select("wbr")) == 2 and page.h2.get_text() == "transformer.text.pairs"
+
+
+def test_cells_of_tables_with_claims_say_what_their_columns_are():
+    page = BeautifulSoup(
+        "<article><table><thead><tr><th>claim</th><th>what it says</th></tr></thead><tbody><tr>"
+        '<td><a class="claim-link">MT-1</a></td><td>So.</td></tr></tbody></table></article>',
+        "html.parser",
+    )
+    finish.mend(page)
+    assert [cell["data-head"] for cell in page.select("td")] == ["claim", "what it says"]
 
 
 PAGE = """<html><head><title>T</title></head><article><section><h1>3. Attention<a class="headerlink">#</a></h1>
@@ -139,7 +149,8 @@ def test_of_a_style_sheet_only_what_can_apply_is_kept():
     kept = lighter.used_rules(SHEET, {"btn", "here"})
     assert kept == (
         '@charset "UTF-8";:root{--a:1}.btn{color:red}a:not(.card,.x) b{margin:0}'
-        '@media (min-width:1px){@supports (a:b){.btn{x:y}}}.btn:before{content:"}{"}@font-face{src:url(a)}#here .btn{c:d}'
+        "@media (min-width:1px){@supports (a:b){.btn{x:y}}}"
+        '.btn:before{content:"}{"}@font-face{src:url(a)}#here .btn{c:d}'
     )
     assert lighter.used_rules(SHEET, {"btn", "here", "card", "card-x"}).count(".card") == 6
 

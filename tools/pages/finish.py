@@ -51,6 +51,8 @@ def mend(page: BeautifulSoup) -> None:
         repeated.decompose()
     for words in page.select("article :is(h1, h2, h3)"):
         keep_words_whole(page, words)
+    for table in page.select("article table:has(.claim-link)"):
+        label_cells(table)
     for logo in page.select(".dropdown-menu img"):
         logo["loading"] = "lazy"  # it is seen when the menu opens
 
@@ -73,6 +75,14 @@ def unused_of_live(page: BeautifulSoup) -> list[Tag]:
     used = {"live", *kinds} if kinds else set()
     loaded = page.select('script[src*="/live/"], link[href*="/live/"]')
     return [part for part in loaded if Path(urlsplit(part.get("src") or part["href"]).path).stem not in used]
+
+
+def label_cells(table: Tag) -> None:
+    """Let each cell say what its column is, for phones, on which the cells of a row stand one below the other."""
+    heads = [head.get_text(strip=True) for head in table.select("thead th")]
+    for row in table.select("tbody tr"):
+        for head, cell in zip(heads, row.select("td"), strict=True):
+            cell["data-head"] = head
 
 
 def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:

@@ -77,7 +77,7 @@ def keep_used_rules(out: Path) -> None:
 
 
 def used_rules(sheet: str, named: set[str]) -> str:
-    """The rules of a style sheet without comments of which a selector can match, given all classes and ids there are."""
+    """Those rules of a style sheet without comments that can match, where these are all the classes and ids."""
     kept = []
     for head, body in rules(sheet):
         if body is None:

@@ -1,4 +1,4 @@
-"""What other sites and chats show where somebody links to a page: its title, its beginning, and a picture of the book."""
+"""What is shown where somebody links to a page: its title, its beginning, and a picture of the book."""
 
 import html
 import re

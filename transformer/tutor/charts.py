@@ -82,9 +82,8 @@ def beside(
     """
     if len(points) != len(names):
         raise ValueError(f"got {len(points)} points and {len(names)} names, expected one name for each point")
-    columns = list(zip(*points, strict=True))
-    scales = [size / ((max(column) - min(column)) or 1) for column, size in zip(columns, (width, -height), strict=False)]
-    at = [(x * scales[0], y * scales[1]) for x, y in points]
+    across, up = (max(column) - min(column) or 1 for column in zip(*points, strict=True))
+    at = [(x / across * width, -y / up * height) for x, y in points]
     taken, chosen = [(x - 5, y - 5, x + 5, y + 5) for x, y in at], []
     for place, name in zip(at, names, strict=True):
         boxes = [_box(*place, name, *side) for side in _SIDES]
