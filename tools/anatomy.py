@@ -22,7 +22,7 @@ from tools.chapters import ROOT, sources
 END = re.compile(r"^## (Laboratory|Exercises)$", re.MULTILINE)
 UNSEEN = {"set-up", "apparatus", "predict", "remove-cell", "remove-input"}
 """tags of cells whose code a reader does not see"""
-PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|<img|!\[")
+PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|live\.\w+_by_hand\(|<img|!\[")
 ASKED = re.compile(r"\bpredict\.(?:choice|slider|curve)\(")
 WORD = re.compile(r"[\w√$][\w'’$\\{}^·√-]*")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
