@@ -34,6 +34,11 @@ QUERY, KEY, VALUE, SOURCE, TARGET = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[
 SHADES = ListedColormap([(*to_rgb(PALETTE[0]), share / 255) for share in range(256)], "shades")
 """of heat maps: from nothing to the full colour, and so right on a white ground and on a black one"""
 
+SIGNED = ListedColormap(
+    [(*to_rgb(PALETTE[1 if x < 0 else 0]), abs(x) / 127) for x in range(-127, 128)], "signed"
+)
+"""of heat maps from −1 to 1: orange below 0, nothing at 0, blue above"""
+
 SMALLEST = 9
 """pixels that letters of a figure are high at least, on the narrowest screen"""
 
