@@ -67,7 +67,13 @@ def test_merging_refuses_what_it_cannot_cut(text: str, merges: int, told: str):
 
 
 def test_script_merges_as_python_does():
-    texts = ["case suitcase suitcases staircase", "aaaa aaa aba", "Ünïcödé 🦔🦔 مرحبا", "x", "toString __proto__ __proto__"]
+    texts = [
+        "case suitcase suitcases staircase",
+        "aaaa aaa aba",
+        "Ünïcödé 🦔🦔 مرحبا",
+        "x",
+        "toString __proto__ __proto__",
+    ]
     for text in texts:
         for merges in (0, 1, 3, 5):
             words, made = [list(word) for word in text.split()], []

@@ -1,4 +1,4 @@
-"""Figures to take in hand: attention, softmax and byte-pair encoding, drawn here and brought to life on the book's pages::
+"""Figures to take in hand: attention, softmax, byte-pair encoding; drawn here, and brought to life on the pages::
 
     from transformer.tutor import live
     live.attention_by_hand()
@@ -324,19 +324,19 @@ def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int =
         words = [_fuse(word, pair[0]) for word in words]
         made.append("".join(pair[0]))
     following = _commonest_pair(words)
-    said = f"{following[0][0]} + {following[0][1]}, {following[1]} times" if following else "none: every word is one piece"
+    said = f"{' + '.join(following[0])}, {following[1]} times" if following else "none: every word is one piece"
     rows = " ".join(
         '<span class="merge-word">' + "".join(f"<kbd>{html.escape(piece)}</kbd>" for piece in word) + "</span>"
         for word in words
     )
-    count = sum(map(len, words))
+    count, known = sum(map(len, words)), ", ".join(made) or "none"
     return Live(
         "merge_by_hand",
         f"The words {text}, cut into {count} pieces after {merges} merges. The next pair: {said}.",
         {"text": text, "merges": merges},
         f'<p class="live-says">After <b>{_field("merges", str(merges))}</b> merges: '
         f'<b>{_field("pieces", str(count))}</b> pieces</p><div class="merge-words">{rows}</div>'
-        f'<p class="live-note">New pieces: {_field("made", ", ".join(made) or "none")}. Next: {_field("next", said)}.</p>',
+        f'<p class="live-note">New pieces: {_field("made", known)}. Next: {_field("next", said)}.</p>',
     )
 
 
