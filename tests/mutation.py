@@ -33,7 +33,12 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to 
     "attention": ([], ["test_attention.py", "test_model.py"]),
     "text.batches": ([], ["test_data.py"]),
     "decoding": ([], ["test_decoding.py"]),
-    "training": (["noam", "learning_rate", "summed_loss"], ["test_training.py"]),
+    "layers": ([], ["test_layers.py", "test_model.py"]),
+    "loss": ([], ["test_loss.py"]),
+    "training": (
+        ["noam", "learning_rate", "summed_loss", "training_step", "batches_of_updates"],
+        ["test_training.py"],
+    ),
 }
 SWAPS = [
     *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Pow, ast.Mult), (ast.FloorDiv, ast.Mod), (ast.BitAnd, ast.BitOr)],

@@ -2,12 +2,12 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from transformer.config import TransformerConfig
 from transformer.model import Transformer
 from transformer.text.pairs import Pair
 from transformer.text.tokenizer import Tokenizer
@@ -17,11 +17,9 @@ PAIR = Pair("the dog sleeps .", "der Hund schläft .")
 
 
 @pytest.fixture
-def reader() -> tuple[Transformer, Tokenizer]:
+def reader(tiny_model: Callable[..., Transformer]) -> tuple[Transformer, Tokenizer]:
     tokenizer = Tokenizer.words([PAIR.source, PAIR.target])
-    torch.manual_seed(0)
-    config = TransformerConfig(vocab_size=len(tokenizer), d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.5)
-    return Transformer(config), tokenizer
+    return tiny_model(fresh=True, vocab_size=len(tokenizer), dropout=0.5).train(), tokenizer
 
 
 def test_weights_are_the_softmax_of_the_scaled_products(reader: tuple[Transformer, Tokenizer]):

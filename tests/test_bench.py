@@ -2,18 +2,15 @@
 
 import re
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from transformer.config import TransformerConfig
-from transformer.decoding import greedy
-from transformer.model import Transformer
-from transformer.runs import bench as module
-from transformer.runs.bench import (
+from tools import bench as module
+from tools.bench import (
     BenchConfig,
     NeverEnding,
     Reference,
@@ -26,6 +23,9 @@ from transformer.runs.bench import (
     reference_loss,
     run_rows,
 )
+from transformer.config import TransformerConfig
+from transformer.decoding import greedy
+from transformer.model import Transformer
 from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import collate, encode_pairs
@@ -152,3 +152,31 @@ def test_a_file_without_the_marks_is_refused_before_the_work(text: str, tmp_path
 def test_gpu_part_needs_a_gpu():
     with pytest.raises(ValueError, match="needs a CUDA device, and this is cpu"):
         bench(replace(QUICK, parts=("gpu",)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [("--rounds 0", ["rounds is 0", "at least 1"]), ("--corpus nowhere", ["corpus 'nowhere' is unknown"])],
+)
+def test_command_explains_an_error(flags: str, parts: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["bench", *flags.split()])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert all(part in str(stopped.value) for part in parts)
+
+
+def test_command_has_a_flag_for_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("sys.argv", ["bench", "--help"])
+    with pytest.raises(SystemExit):
+        module.main()
+    out = capsys.readouterr().out.replace(",", " ")
+    settings = (field for config in (BenchConfig, TransformerConfig) for field in fields(config))
+    missing = [one.name for one in settings if f"--{one.name.replace('_', '-')} " not in out]
+    assert missing == ["model"], "its own fields are flags"
+
+
+def test_number_of_threads_is_left_as_it_was():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="corpus 'nowhere' is unknown"):
+        bench(replace(QUICK, threads=before + 1, corpus="nowhere"))
+    assert torch.get_num_threads() == before

@@ -184,8 +184,6 @@ AGAIN = {  # the cells, and which of them fail how
 }
 
 
-
-
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NotebookNode]:
     """What nbmake makes of all these notebooks, each with the cell that closes a chapter."""

@@ -211,11 +211,12 @@ def test_letters_with_an_index_are_typeset_on_the_page_of_claims(text: str, expe
 def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Path):
     page = tmp_path / "claims.md"
     page.write_text("# Claims\n\n<!-- myths -->\n\n<!-- claims -->\n")
-    shown = [outcome("POS-3", evidence="a|b *c* $d$ <e>"), outcome("POS-4", "not run", "Multi30k is absent")]
+    shown = [outcome("POS-3", evidence="a|b *c* $d$ <e> 3e-08"), outcome("POS-4", "not run", "Multi30k is absent")]
     proved.write_tables(page, {Path("book/02_positional_encoding.ipynb"): chapter(*shown)})
     myths, of_chapter = page.read_text().split("### [2. Title](02_positional_encoding.ipynb)")
     assert claims()["POS-3"].myth in myths and "POS-4" not in myths
     rows = of_chapter.strip().splitlines()[2:]
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [5, 5]
     assert "{claim}`POS-3`" in rows[0] and "a\\|\N{ZERO WIDTH SPACE}b " in rows[0] and r"\*c\* \$d\$ \<e>" in rows[0]
+    assert "3·10{sup}`−8`" in rows[0]
     assert "○" in rows[1] and "not run: Multi30k is absent" in rows[1]

@@ -22,10 +22,9 @@ from transformer.__main__ import Evaluate, Train, Translate, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
 from transformer.files import read_json, saved_checkpoints, write_json
-from transformer.runs.bench import BenchConfig
 from transformer.runs.checkpoints import average, load
 from transformer.runs.recipes import EMBEDDED, MULTI30K, Recipe
-from transformer.text.corpora import Corpus
+from transformer.text.corpora import NAMED, Corpus
 from transformer.text.pairs import Pair
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import make_tokenizer
@@ -200,7 +199,6 @@ def test_vocabulary_comes_from_the_training_split_alone():
         ("train", [Train, TransformerConfig, TrainingConfig]),
         ("translate", [Translate, DecodingConfig]),
         ("evaluate", [Evaluate, DecodingConfig]),
-        ("bench", [BenchConfig, TransformerConfig]),
     ],
 )
 def test_help_explains_every_setting(command: Command, name: str, configs: list[type]):
@@ -215,7 +213,7 @@ def test_help_explains_every_setting(command: Command, name: str, configs: list[
 def test_help_lists_the_commands(command: Command):
     result = command("--help")
     assert result.code == 0
-    assert all(name in result.out for name in ("train", "translate", "evaluate", "bench"))
+    assert all(name in result.out for name in ("train", "translate", "evaluate"))
 
 
 def test_version(command: Command):
@@ -227,7 +225,7 @@ def recipe_of(command: Train) -> Recipe:
 
 
 def test_help_speaks_to_users_not_to_programmers(command: Command):
-    for name in ("train", "translate", "evaluate", "bench"):
+    for name in ("train", "translate", "evaluate"):
         shown = command(name, "--help").out
         assert "Raises" not in shown and "Error" not in shown
 
@@ -298,7 +296,7 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("translate --model numbers one", ["config.json is missing"]),
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
         ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
-        ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", "embedded or multi30k"]),
+        ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", " or ".join(NAMED)]),
         ("evaluate --model run --corpus numbers --target fr", ["has no train.fr"]),
         ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
         ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),
@@ -309,8 +307,6 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("train --corpus numbers --run new --resume", ["no run to resume in new", "start a new one"]),
         ("train --run run --resume --d-model 64", ["--d-model 64", "started with 32", "new run"]),
         ("train --run run --resume --corpus embedded", ["--corpus embedded", "started with numbers"]),
-        ("bench --rounds 0", ["rounds is 0", "at least 1"]),
-        ("bench --corpus nowhere", ["corpus 'nowhere' is unknown"]),
     ],
 )
 def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
@@ -501,12 +497,3 @@ def test_pipe_is_utf8_in_and_out_whatever_the_locale(place: Path):
     assert done.returncode == 0
     assert done.stdout.decode().startswith("fünf\n\n") and done.stdout.count(b"\n") == 3
     assert b"line 3 has words that are not in the model's vocabulary" in done.stderr
-
-
-# Speed
-
-
-def test_bench_leaves_the_number_of_threads_as_it_was(command: Command):
-    before = torch.get_num_threads()
-    assert command("bench", "--threads", str(before + 1), "--corpus", "nowhere").code == 1
-    assert torch.get_num_threads() == before

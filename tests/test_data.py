@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 
 from transformer.text import corpora
 from transformer.text.batches import collate, encode_pairs, pad, plain_batches, token_batches
-from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus, load_multi30k, load_parallel, read_lines
+from transformer.text.corpora import (
+    NAMED,
+    Corpus,
+    CorpusUnavailable,
+    load_corpus,
+    load_multi30k,
+    load_parallel,
+    read_lines,
+)
 from transformer.text.pairs import Pair
 from transformer.text.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from transformer.text.tokenizer import Tokenizer
@@ -367,7 +375,7 @@ def test_strange_separators_shift_nothing(tmp_path: Path):
 
 
 def test_unknown_corpus_language_and_split_are_answered_with_what_there_is(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"'multi30' is unknown, expected embedded or multi30k, or a folder"):
+    with pytest.raises(ValueError, match=f"'multi30' is unknown, expected {' or '.join(NAMED)}, or a folder"):
         load_corpus("multi30")
     with pytest.raises(ValueError, match=r"has en, de, fr, got en to nl"):
         load_corpus("multi30k", "en", "nl")

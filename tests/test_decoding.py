@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
 from transformer.decoding import (
+    METHODS,
     BeamNode,
     Decoded,
     DecodingConfig,
     Hypothesis,
     beam_search,
-    decode,
     filter_logits,
     greedy,
     length_penalty,
     sample,
+    search,
     translate,
 )
 from transformer.model import Transformer
@@ -494,7 +495,7 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
-        (decode, {"config": DecodingConfig("guess")}, "method is 'guess', expected one of beam, greedy, sample"),
+        (search, {"config": DecodingConfig("guess")}, f"method is 'guess', expected one of {', '.join(METHODS)}"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
@@ -523,16 +524,16 @@ def test_decoding_names_its_methods_and_passes_on_their_settings(model: Transfor
     source = pad(SOURCES)
     settings = {"temperature": 3.0, "top_k": 4, "top_p": 0.9, "max_length": 5}
     generator = torch.Generator().manual_seed(7)
-    assert decode(model, source, DecodingConfig("greedy", max_length=5)) == greedy(model, source, 5)
+    assert search(model, source, DecodingConfig("greedy", max_length=5)) == greedy(model, source, 5)
     beam = DecodingConfig(beam=3, alpha=2.0, max_length=5)
-    assert decode(model, source, beam) == beam_search(model, source, 3, 2.0, 5)
+    assert search(model, source, beam) == beam_search(model, source, 3, 2.0, 5)
     drawn = sample(model, source, generator=generator, **settings)
-    assert decode(model, source, DecodingConfig("sample", seed=7, **settings)) == drawn
-    assert decode(model, source, DecodingConfig("sample", seed=8, **settings)) != drawn
+    assert search(model, source, DecodingConfig("sample", seed=7, **settings)) == drawn
+    assert search(model, source, DecodingConfig("sample", seed=8, **settings)) != drawn
 
 
 def test_default_is_the_papers_beam_search(model: Transformer):
-    assert decode(model, pad(SOURCES), DecodingConfig()) == beam_search(model, pad(SOURCES), beam=4, alpha=0.6)
+    assert search(model, pad(SOURCES), DecodingConfig()) == beam_search(model, pad(SOURCES), beam=4, alpha=0.6)
     assert beam_search(model, pad(SOURCES)) == beam_search(model, pad(SOURCES), beam=4, alpha=0.6)
 
 

@@ -13,6 +13,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import tyro
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -22,7 +24,7 @@ from tools.repository import CELL_ID
 from transformer.tutor import check, hint, progress
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
-from transformer.tutor.exercises.learner import UnknownExercise, exercises
+from transformer.tutor.exercises.learner import Session, UnknownExercise, exercises
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -65,8 +67,7 @@ EQUIVALENT = {
 def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A progress folder for every test, and a session that begins."""
     monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / "solved"))
-    for memory in (learner._solved, learner._failures, learner._hints):
-        memory.clear()
+    monkeypatch.setattr(learner, "session", Session())
     return tmp_path / "solved"
 
 
@@ -81,10 +82,15 @@ def verdict(capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
     return read
 
 
+def run_cell(source: str, **names: Any) -> dict[str, Any]:
+    """Run a source as a notebook does, so that what it defines can be read again; returns all names."""
+    compiler = CachingCompiler()
+    exec(compile(source, compiler.cache(source), "exec"), names)
+    return names
+
+
 def defined(source: str, exercise: Exercise) -> Any:
-    names: dict[str, Any] = dict(exercise.reference.__globals__)
-    exec(source, names)
-    return names[exercise.name]
+    return run_cell(source, **exercise.reference.__globals__)[exercise.name]
 
 
 def right_weights(q, k):
@@ -103,8 +109,7 @@ def test_book_s_answer_is_right_and_fast(exercise: Exercise):
 
 @EVERY
 def test_stub_is_to_do_and_gives_the_book_s_answer(exercise: Exercise, capsys: pytest.CaptureFixture[str]):
-    names: dict[str, Any] = {"check": check, "torch": torch}
-    exec(exercise.stub, names)
+    names = run_cell(exercise.stub, check=check, torch=torch)
     assert names[exercise.name] is exercise.reference
     assert capsys.readouterr().out.startswith(f"○ {exercise.number} {exercise.name}: your turn\n")
 
@@ -241,12 +246,12 @@ def test_command_writes_once_and_check_writes_nothing(
     nbformat.write(written_by_hand(), path)
     before = path.read_bytes()
     monkeypatch.setattr("sys.argv", ["exercises", "--check", str(path)])
-    assert main() == 1 and path.read_bytes() == before
+    assert tyro.cli(main) == 1 and path.read_bytes() == before
     assert "03_attention.ipynb: 3.3: the stub" in capsys.readouterr().out.splitlines()
     monkeypatch.setattr("sys.argv", ["exercises", str(path)])
-    assert main() == 0 and path.read_bytes() != before
+    assert tyro.cli(main) == 0 and path.read_bytes() != before
     after = path.read_bytes()
-    assert main() == 0 and path.read_bytes() == after
+    assert tyro.cli(main) == 0 and path.read_bytes() == after
 
 
 def wrong_cell(exercise: Exercise, mistake: Mistake) -> str:
@@ -526,18 +531,45 @@ def test_same_answer_has_the_same_verdict_and_leaves_the_random_state(verdict: C
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("body", ["...", "pass", "'''Task.'''", "raise NotImplementedError", "x = ...\n    return x"])
+UNFINISHED = {
+    "docstring and dots": "'Task.'\n    ...",
+    "dots": "...",
+    "error": "raise NotImplementedError",
+    "error with a text": "raise NotImplementedError('to do')",
+    "pass": "pass",
+    "docstring": "'Task.'",
+    "comment only": "'Task.'\n    # here it should stand",
+    "bare return": "return",
+    "open name": "x = ...\n    return x",
+    "open result": "x = q @ k\n    return ...",
+    "open name in a loop": "for _ in q:\n        x = ...\n    return x",
+}
+FINISHED = [
+    *("return q[..., 0]", "return q[...]", "return 5", "return k", "q[...] = 0", "print()", "q[0] = ..."),
+    *("return None if q is None else k", "raise ValueError", "x = 5\n    return x"),
+]
+
+
+@pytest.mark.parametrize("body", UNFINISHED.values(), ids=UNFINISHED.keys())
 def test_unfinished_bodies_are_to_do(body: str):
-    names: dict[str, Any] = {}
-    exec(f"def f(q, k):\n    {body}", names)
-    assert grading.is_stub(names["f"])
+    names = run_cell(f"kept = lambda f: f\n@kept\ndef my_attention_weights(q, k):\n    {body}\n")
+    answer = names["my_attention_weights"]
+    assert grading.grade(exercises()["my_attention_weights"], answer) == grading.Finding("todo")
 
 
-@pytest.mark.parametrize("body", ["return q[..., 0]", "return q[...]", "return 5", "return k", "q[...] = 0", "print()"])
-def test_ellipsis_in_an_index_is_no_hole(body: str):
+@pytest.mark.parametrize("body", FINISHED)
+def test_what_does_something_is_graded(body: str):
+    names = run_cell(f"def my_attention_weights(q, k):\n    {body}\n")
+    answer = names["my_attention_weights"]
+    assert grading.grade(exercises()["my_attention_weights"], answer).status == "wrong"
+
+
+def test_an_answer_without_a_source_is_graded():
     names: dict[str, Any] = {}
-    exec(f"def f(q, k):\n    {body}", names)
-    assert not grading.is_stub(names["f"])
+    exec("def my_attention_weights(q, k):\n    return k", names)
+    answers = (names["my_attention_weights"], lambda q, k: ..., torch.matmul)
+    for answer in answers:
+        assert grading.grade(exercises()["my_attention_weights"], answer).status == "wrong"
 
 
 # Hints and progress
@@ -557,7 +589,7 @@ def test_hint_is_offered_after_two_failures_and_given_one_at_a_time(
 def test_success_stays_after_a_redefinition_and_a_restart(verdict: Callable[[Any], str]):
     verdict(right_weights)
     assert "solved it before" in verdict(lambda q, k: q)
-    learner._solved.clear()
+    learner.session.solved.clear()
     assert learner.solved() == {"my_attention_weights"}
 
 
@@ -570,9 +602,9 @@ def test_what_was_solved_under_its_old_name_still_counts(own_progress: Path):
 
 def test_two_notebooks_do_not_overwrite_each_other_s_progress(own_progress: Path):
     check("3.2")(right_weights)
-    learner._solved.clear()  # another kernel, which has read nothing of the first
+    learner.session.solved.clear()  # another kernel, which has read nothing of the first
     check("3.3")(lambda w, v: w @ v)
-    learner._solved.clear()
+    learner.session.solved.clear()
     assert learner.solved() == {"my_attention_weights", "mix_values"}
 
 
@@ -584,7 +616,7 @@ def solve_in_step(number: str, folder: Path, both: Any) -> None:
     try:
         for i in range(ROUNDS):
             os.environ["TRANSFORMER_PROGRESS"] = str(folder / str(i))
-            learner._solved.clear()
+            learner.session.solved.clear()
             both.wait()
             check(number)(learner.find(number).reference)
     except BaseException:
@@ -612,10 +644,14 @@ def test_progress_is_kept_in_memory_where_nothing_can_be_written(own_progress: P
     assert learner.solved() == {"my_attention_weights"}
 
 
-def test_progress_lists_every_chapter(capsys: pytest.CaptureFixture[str]):
+def test_progress_is_one_line_that_names_the_chapters_begun(capsys: pytest.CaptureFixture[str]):
     progress()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Chapter 1: 0 of 3 solved □□□" and len(lines) == len(NOTEBOOKS)
+    check("3.2")(right_weights)
+    progress()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    total = len(exercises())
+    assert first == f"0 of {total} exercises solved {'□' * total}"
+    assert last == f"1 of {total} exercises solved (chapter 3: 1 of 7) ■{'□' * (total - 1)}"
 
 
 def test_verdict_is_read_without_colour_and_runs_nothing():

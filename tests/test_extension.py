@@ -1,6 +1,7 @@
 """The book's Sphinx extension, piece by piece; the whole is tried by the gates."""
 
 import json
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.utils import new_document
 
-from tools.pages import finish, notebooks, references, search
+from tools.pages import finish, lighter, notebooks, preview, references, search
 from transformer.tutor import predictions
 
 SPECIFICATION = {
@@ -90,9 +91,68 @@ def test_a_page_is_mended():
     )
     finish.mend(page)
     assert page.script is None
-    assert page.select_one('meta[name="description"]')["content"] == "What it is about."
     assert page.find(id="pst-primary-sidebar")["role"] == "region"
     assert page.img["src"] == "../_static/charts/a.svg"
+
+
+def test_headings_break_at_no_hyphen_and_after_dots():
+    page = BeautifulSoup(
+        "<article><h1>3. Scaled dot-product attention<a>#</a></h1><h2>transformer.text.pairs</h2></article>",
+        "html.parser",
+    )
+    finish.mend(page)
+    assert page.h1.span.string == "dot-product" and page.h1.get_text() == "3. Scaled dot-product attention#"
+    assert len(page.h2.select("wbr")) == 2 and page.h2.get_text() == "transformer.text.pairs"
+
+
+def test_cells_of_tables_with_claims_say_what_their_columns_are():
+    page = BeautifulSoup(
+        "<article><table><thead><tr><th>claim</th><th>what it says</th></tr></thead><tbody><tr>"
+        '<td><a class="claim-link">MT-1</a></td><td>So.</td></tr></tbody></table></article>',
+        "html.parser",
+    )
+    finish.mend(page)
+    assert [cell["data-head"] for cell in page.select("td")] == ["claim", "what it says"]
+
+
+PAGE = """<html><head><title>T</title></head><article><section><h1>3. Attention<a class="headerlink">#</a></h1>
+<p>What it is about.</p></section></article></html>"""
+
+
+@pytest.mark.parametrize("site", ["", "https://owner.github.io/book/"])
+def test_a_page_says_what_a_preview_shows(site):
+    page = BeautifulSoup(PAGE, "html.parser")
+    preview.announce(page, "book/03_attention.html", site)
+    said = {meta.get("property") or meta["name"]: meta["content"] for meta in page.select("meta")}
+    assert said["description"] == said["og:description"] == "What it is about." and said["og:title"] == "3. Attention"
+    where = {"og:url": f"{site}book/03_attention.html", "og:image": f"{site}{preview.PICTURE}"}
+    assert {key: said.get(key) for key in where} == (where if site else dict.fromkeys(where)), "no address is better"
+
+
+@pytest.mark.parametrize("drawing", ["", '<div class="picture"><svg viewbox="0 0 400 300"><path/></svg></div>'])
+def test_the_picture_of_a_preview_has_the_size_that_is_asked_for(tmp_path, drawing):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "index.html").write_text(drawing, encoding="utf-8")
+    preview.draw(tmp_path)
+    header = (tmp_path / preview.PICTURE).read_bytes()[:24]
+    assert header.startswith(b"\x89PNG") and struct.unpack(">II", header[16:]) == preview.SIZE
+
+
+# Lighter pages
+
+SHEET = """@charset "UTF-8";:root{--a:1}.btn,.card:hover{color:red}.card{color:blue}a:not(.card,.x) b{margin:0}
+@media (min-width:1px){.card>p{color:red}@supports (a:b){.btn{x:y}}}@media print{.card{x:y}}
+.btn:before{content:"}{"}@font-face{src:url(a)}.bs-tooltip-auto .card-x,#here .btn{c:d}"""
+
+
+def test_of_a_style_sheet_only_what_can_apply_is_kept():
+    kept = lighter.used_rules(SHEET, {"btn", "here"})
+    assert kept == (
+        '@charset "UTF-8";:root{--a:1}.btn{color:red}a:not(.card,.x) b{margin:0}'
+        "@media (min-width:1px){@supports (a:b){.btn{x:y}}}"
+        '.btn:before{content:"}{"}@font-face{src:url(a)}#here .btn{c:d}'
+    )
+    assert lighter.used_rules(SHEET, {"btn", "here", "card", "card-x"}).count(".card") == 6
 
 
 # Figures and numbers

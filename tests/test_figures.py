@@ -8,6 +8,7 @@ import altair as alt
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from transformer.tutor import charts, figures
 
@@ -52,6 +53,29 @@ def contrast(one: str, other: str) -> float:
     """The contrast of two colours by the Web Content Accessibility Guidelines, 1 to 21."""
     dark, light = sorted(linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (one, other))
     return (light + 0.05) / (dark + 0.05)
+
+
+def test_names_beside_near_points_cover_neither_each_other_nor_the_points():
+    points, names = [(0, 0), (0.02, 0), (0.02, 0.02), (1, 1)], ["window", "picture", "egg", "door"]
+    sides = charts.beside(points, names)
+    boxes = [
+        charts._box(220 * x, -320 * y, name, **side) for (x, y), name, side in zip(points, names, sides, strict=True)
+    ]
+    assert not any(charts._overlap(one, other) for one, other in itertools.combinations(boxes, 2))
+    # Were all at the right, the default, they would cover each other.
+    right = [charts._box(220 * x, -320 * y, name, "left", 8, 0) for (x, y), name in zip(points, names, strict=True)]
+    assert any(charts._overlap(one, other) for one, other in itertools.combinations(right, 2))
+
+
+def test_each_point_has_one_name():
+    with pytest.raises(ValueError, match="got 2 points and 1 names, expected one name for each point"):
+        charts.beside([(0, 0), (1, 1)], ["one"])
+
+
+def test_two_shades_go_from_one_colour_over_nothing_to_the_other():
+    low, middle, high = figures.TWO_SHADES([0.0, 0.5, 1.0])
+    assert tuple(low) == (*to_rgb(figures.PALETTE[1]), 1) and tuple(high) == (*to_rgb(figures.PALETTE[0]), 1)
+    assert middle[3] < 0.01
 
 
 def test_a_chart_is_given_to_notebooks_as_html_and_to_the_pages_as_a_specification(shown, line):

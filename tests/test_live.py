@@ -88,7 +88,7 @@ def test_script_merges_as_python_does():
 
 def test_attention_opens_on_the_noun_that_it_stands_for():
     state = live.attention_by_hand().state
-    q, k, v = (tensor(state[name]) for name in ("queries", "keys", "values"))
+    q, k = tensor(state["queries"]), tensor(state["keys"])
     weights = (q[2] @ k.mT / 2**0.5).softmax(-1)
     rows = [[cell.text for cell in row.select("th, td")] for row in figure(live.attention_by_hand()).select("tbody tr")]
     assert [row[0] for row in rows] == state["words"] and state["asking"] == "it"

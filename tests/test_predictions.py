@@ -16,7 +16,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The records that a notebook would keep."""
     kept: list[Any] = []
     monkeypatch.setattr(predictions, "show", lambda one: kept.append(one._repr_mimebundle_()[1][TRACE]))
-    monkeypatch.setattr(predictions, "_asked", {})
+    monkeypatch.setattr(predictions, "asked", {})
     return kept
 
 
@@ -96,6 +96,8 @@ def test_nothing_that_is_said_runs(shown: list[Any]):
         ("√d_k and d_model", "√d<sub>k</sub> and d<sub>model</sub>"),
         ("M_{a+b} = M_a M_b", "M<sub>a+b</sub> = M<sub>a</sub> M<sub>b</sub>"),
         ("d^-½, 10_000 and show_source", "d<sup>-½</sup>, 10_000 and show_source"),
+        ("2e-15, 1e-12, 1e3, 0e+00", "2·10<sup>−15</sup>, 10<sup>−12</sup>, 1,000, 0"),
+        ("-0.5 to -2e-02, 4-6, `-1e9`", "−0.5 to −0.02, 4-6, <code>-1e9</code>"),
         ("`d_k` *it* a<b", "<code>d_k</code> <em>it</em> a&lt;b"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import tyro
 from nbformat import NotebookNode
 
 from tools import seeds
@@ -35,6 +36,6 @@ def test_luck_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     nbformat.write(chapter(LUCKY, PROOF), path)
     monkeypatch.chdir(Path(__file__).parents[1])
     monkeypatch.setattr(sys, "argv", ["seeds", str(path), "--seeds", "4"])
-    assert seeds.main() == 1
+    assert tyro.cli(seeds.main) == 1
     out = capsys.readouterr().out
     assert "ATT-5: 2 times" in out and "seeds 4 to 5: ATT-5 fails: seeds [4, 5]" in out and "1 failures" in out

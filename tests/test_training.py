@@ -5,6 +5,7 @@ import json
 import math
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from transformer.config import TransformerConfig
 from transformer.decoding import greedy
 from transformer.evaluation import teacher_forced
 from transformer.files import CheckpointError, best_checkpoint, read_json, saved_checkpoints, write_json
@@ -27,6 +27,7 @@ from transformer.text.batches import Batch, Example, collate, pad
 from transformer.text.symbols import EOS, PAD
 from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss, training_step
 
+Build = Callable[..., Transformer]
 V = 13  # tokens in the vocabulary of the made-up language
 
 
@@ -37,11 +38,15 @@ def make_examples(n: int, longest: int = 6) -> list[Example]:
     return [(sentence, sentence[::-1]) for sentence in sentences]
 
 
-def make_model(**changes: Any) -> Transformer:
-    """The same small model every time."""
-    sizes = {"vocab_size": V, "d_model": 16, "n_layers": 1, "n_heads": 2, "d_ff": 32, "max_len": 16, "dropout": 0.0}
-    torch.manual_seed(7)
-    return Transformer(TransformerConfig(**(sizes | changes)))
+@pytest.fixture(scope="session")
+def make_model(tiny_model: Build) -> Build:
+    """The same small model every time, ready to be trained."""
+
+    def make(**changes: Any) -> Transformer:
+        torch.manual_seed(7)
+        return tiny_model(fresh=True, **{"vocab_size": V, "n_layers": 1, "dropout": 0.0, **changes}).train()
+
+    return make
 
 
 def settings(**changes: Any) -> TrainingConfig:
@@ -102,7 +107,7 @@ def test_linear_schedule_reaches_zero_just_after_the_last_update():
     assert falls == pytest.approx([rates[-1]] * len(falls))
 
 
-def test_schedule_counts_updates_not_batches():
+def test_schedule_counts_updates_not_batches(make_model: Build):
     """The rates that the optimiser really used, where an update is made of three batches."""
     used: list[float] = []
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
@@ -159,7 +164,7 @@ def test_padding_neither_counts_nor_learns():
     assert (model.logits.grad[batch.target_mask] != 0).all()
 
 
-def test_loss_of_a_batch_is_the_sum_over_its_sentences():
+def test_loss_of_a_batch_is_the_sum_over_its_sentences(make_model: Build):
     examples, model = make_examples(5), make_model().double().eval()
     together = summed_loss(model, collate(examples), 0.1)
     alone = sum(summed_loss(model, collate([example]), 0.1) for example in examples)
@@ -170,7 +175,7 @@ def test_loss_of_a_batch_is_the_sum_over_its_sentences():
 
 
 @pytest.mark.parametrize("sizes", [(12,), (4, 4, 4), (1, 2, 9)], ids=str)
-def test_training_step_is_one_step_on_the_mean_over_all_tokens(sizes: tuple[int, ...]):
+def test_training_step_is_one_step_on_the_mean_over_all_tokens(make_model: Build, sizes: tuple[int, ...]):
     examples, ends = make_examples(12), list(itertools.accumulate(sizes))
     batches = [collate(examples[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
     whole, model, by_hand = collate(examples), make_model().double(), make_model().double()
@@ -184,7 +189,7 @@ def test_training_step_is_one_step_on_the_mean_over_all_tokens(sizes: tuple[int,
     assert all(parameter.grad is None for parameter in model.parameters()), "the next update starts from nothing"
 
 
-def test_training_step_on_a_share_counts_the_tokens_of_all():
+def test_training_step_on_a_share_counts_the_tokens_of_all(make_model: Build):
     batch = collate(make_examples(5))
     losses = [
         training_step(model, [batch], torch.optim.SGD(model.parameters(), lr=0.0), n_tokens=n_tokens).item()
@@ -194,7 +199,7 @@ def test_training_step_on_a_share_counts_the_tokens_of_all():
     assert losses[0] == pytest.approx(2 * losses[1])
 
 
-def test_training_leaves_the_caller_s_random_numbers_alone():
+def test_training_leaves_the_caller_s_random_numbers_alone(make_model: Build):
     torch.manual_seed(3)
     expected = torch.rand(5)
     model = make_model(dropout=0.3)
@@ -203,7 +208,7 @@ def test_training_leaves_the_caller_s_random_numbers_alone():
     assert torch.equal(torch.rand(5), expected)
 
 
-def gradients_of_one_update(config: TrainingConfig, examples: list[Example]) -> dict[str, Tensor]:
+def gradients_of_one_update(make_model: Build, config: TrainingConfig, examples: list[Example]) -> dict[str, Tensor]:
     """What the optimiser is given in the first update, in float64."""
     gradients: dict[str, Tensor] = {}
     model = make_model().double()
@@ -222,13 +227,13 @@ def gradients_of_one_update(config: TrainingConfig, examples: list[Example]) -> 
 
 
 @pytest.mark.parametrize("pieces", [{"batch_size": 5}, {"batch_size": 1}, {"batch_size": None, "batch_tokens": 20}])
-def test_update_from_unequal_pieces_equals_one_from_the_whole(pieces: dict[str, Any]):
+def test_update_from_unequal_pieces_equals_one_from_the_whole(make_model: Build, pieces: dict[str, Any]):
     examples = make_examples(12)
-    whole = gradients_of_one_update(settings(steps=1, batch_size=12), examples)
+    whole = gradients_of_one_update(make_model, settings(steps=1, batch_size=12), examples)
     config = settings(steps=1, accumulate=12, **pieces)
     tokens = [sum(len(examples[i][1]) + 1 for i in indices) for indices in next(batches_of_updates(examples, config))]
     assert len(tokens) > 1 and len(set(tokens)) > 1, "pieces must be unequal"
-    torch.testing.assert_close(gradients_of_one_update(config, examples), whole, rtol=0, atol=1e-10)
+    torch.testing.assert_close(gradients_of_one_update(make_model, config, examples), whole, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("batch", [{"batch_size": 3}, {"batch_size": None, "batch_tokens": 15}])
@@ -243,7 +248,7 @@ def test_updates_of_an_epoch_use_each_example_once(batch: dict[str, Any]):
     assert seen[:11] != seen[11:]
 
 
-def test_reported_loss_is_that_of_the_updates_reported():
+def test_reported_loss_is_that_of_the_updates_reported(make_model: Build):
     """With weights that hardly move, the mean over all tokens is that of teacher forcing."""
     examples, model = make_examples(12), make_model()
     expected = teacher_forced(model, examples, label_smoothing=0.1)
@@ -255,13 +260,13 @@ def test_reported_loss_is_that_of_the_updates_reported():
     assert records[1]["val_nll"] == pytest.approx(teacher_forced(model, make_examples(3)).nll, rel=1e-5)
 
 
-def test_tied_matrices_stay_one_matrix():
+def test_tied_matrices_stay_one_matrix(make_model: Build):
     model = make_model(tie_embeddings=True)
     run_training(model, settings(), make_examples(8))
     assert model.output.weight is model.source_embedding.weight is model.target_embedding.weight
 
 
-def test_bf16_leaves_the_weights_in_float32():
+def test_bf16_leaves_the_weights_in_float32(make_model: Build):
     model = make_model()
     records = run_training(model, settings(precision="bf16"), make_examples(8))
     assert all(math.isfinite(record["loss"]) for record in records if "loss" in record)
@@ -269,7 +274,7 @@ def test_bf16_leaves_the_weights_in_float32():
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_eight_sentences_can_be_learnt_by_heart(norm: str):
+def test_eight_sentences_can_be_learnt_by_heart(make_model: Build, norm: str):
     examples, model = make_examples(8), make_model(d_model=32, d_ff=64, norm=norm)
     run_training(model, settings(steps=150, batch_size=8, warmup=20, label_smoothing=0.0), examples)
     assert teacher_forced(model, examples).accuracy == 1.0
@@ -294,7 +299,7 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Run:
+def whole(make_model: Build, tmp_path: Path) -> Run:
     """A training of ten updates, with dropout, that nothing interrupted."""
     run = Run(tmp_path / "whole")
     run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run)
@@ -306,7 +311,7 @@ def with_dropout(**changes: Any) -> TrainingConfig:
 
 
 @pytest.mark.parametrize("stop", [1, 5, 9])
-def test_resumed_training_is_the_same_bit_for_bit(whole: Run, tmp_path: Path, stop: int):
+def test_resumed_training_is_the_same_bit_for_bit(make_model: Build, whole: Run, tmp_path: Path, stop: int):
     run = Run(tmp_path / "halved")
     run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run, until=stop)
     assert read_json(saved_checkpoints(run.folder)[-1] / "state.json")["step"] == stop
@@ -317,14 +322,16 @@ def test_resumed_training_is_the_same_bit_for_bit(whole: Run, tmp_path: Path, st
     assert all(torch.equal(parameter, state(whole)[name]) for name, parameter in other.named_parameters())
 
 
-def test_dropout_is_at_work_when_resuming_is_tested(whole: Run, tmp_path: Path):
+def test_dropout_is_at_work_when_resuming_is_tested(make_model: Build, whole: Run, tmp_path: Path):
     run = Run(tmp_path / "without")
     run_training(make_model(dropout=0.0), with_dropout(), make_examples(14), run=run)
     one, other = (state(of)["source_embedding.weight"] for of in (run, whole))
     assert not torch.equal(one, other)
 
 
-def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole: Run, tmp_path: Path):
+def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(
+    make_model: Build, whole: Run, tmp_path: Path
+):
     run, counter, handler = Run(tmp_path / "interrupted"), itertools.count(1), signal.getsignal(signal.SIGINT)
 
     def press_ctrl_c(*_: object) -> None:
@@ -342,13 +349,13 @@ def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(whole:
     assert_same_bits(state(run), state(whole))
 
 
-def test_ctrl_c_means_again_what_it_meant_when_the_training_is_over():
+def test_ctrl_c_means_again_what_it_meant_when_the_training_is_over(make_model: Build):
     handler = signal.getsignal(signal.SIGINT)
     run_training(make_model(), settings(), make_examples(8))
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_records_are_complete_and_come_once_whatever_was_lost(whole: Run, tmp_path: Path):
+def test_records_are_complete_and_come_once_whatever_was_lost(make_model: Build, whole: Run, tmp_path: Path):
     """A training dies after update 7, its last checkpoint is of update 5; the resumed one records 6 and 7 anew."""
     run = Run(tmp_path / "died")
     config = with_dropout(log_every=1, validate_every=5)
@@ -363,7 +370,7 @@ def test_records_are_complete_and_come_once_whatever_was_lost(whole: Run, tmp_pa
     assert records == run.metrics()
 
 
-def test_history_returned_is_the_history_recorded(tmp_path: Path):
+def test_history_returned_is_the_history_recorded(make_model: Build, tmp_path: Path):
     run = Run(tmp_path, settings={"model": "small"})
     records = run_training(make_model(), settings(validate_every=4), make_examples(8), run=run)
     assert records == run.metrics()
@@ -376,25 +383,25 @@ def test_history_returned_is_the_history_recorded(tmp_path: Path):
     assert read_json(tmp_path / "config.json") == {"model": "small"}
 
 
-def test_finished_training_resumed_is_left_as_it_is(whole: Run):
+def test_finished_training_resumed_is_left_as_it_is(make_model: Build, whole: Run):
     before = state(whole)
     assert run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True) == []
     assert_same_bits(state(whole), before)
 
 
-def test_run_that_exists_is_not_trained_over(whole: Run):
+def test_run_that_exists_is_not_trained_over(make_model: Build, whole: Run):
     before = state(whole)
     with pytest.raises(CheckpointError, match=r"already holds a training; resume it, or choose"):
         run_training(make_model(), settings(), make_examples(8), run=whole)
     assert_same_bits(state(whole), before)
 
 
-def test_nothing_to_resume_is_said(tmp_path: Path):
+def test_nothing_to_resume_is_said(make_model: Build, tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"no run to resume in .* start a new one"):
         run_training(make_model(), settings(), make_examples(8), run=Run(tmp_path / "none"), resume=True)
 
 
-def test_run_is_not_resumed_with_another_model(whole: Run):
+def test_run_is_not_resumed_with_another_model(make_model: Build, whole: Run):
     with pytest.raises(CheckpointError, match=r"another configuration: .* is \(\d+.*expected \(\d+"):
         run_training(make_model(d_model=32), settings(), make_examples(8), run=whole, resume=True)
 
@@ -426,7 +433,12 @@ def steps_kept(run: Run) -> list[int]:
     ],
 )
 def test_the_last_and_the_best_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nlls: list[float], kept: list[int], best: int
+    make_model: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nlls: list[float],
+    kept: list[int],
+    best: int,
 ):
     monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script(nlls))
     run = Run(tmp_path)
@@ -436,13 +448,13 @@ def test_the_last_and_the_best_are_kept(
     assert read_json(tmp_path / "best.json")["val_nll"] == min(nlls)
 
 
-def test_best_of_a_training_without_checkpoints_is_forgotten(tmp_path: Path):
+def test_best_of_a_training_without_checkpoints_is_forgotten(make_model: Build, tmp_path: Path):
     write_json(tmp_path / "best.json", {"checkpoint": "step-00000001", "val_nll": -1.0})
     run_training(make_model(), settings(steps=2), make_examples(8), run=Run(tmp_path))
     assert read_json(tmp_path / "best.json")["checkpoint"] == "step-00000002"
 
 
-def test_best_is_remembered_over_a_resumed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_best_is_remembered_over_a_resumed_training(make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
     config, run = settings(steps=4, validate_every=1, keep_last=1), Run(tmp_path)
     run_training(make_model(), config, make_examples(8), run=run, until=2)
@@ -453,7 +465,7 @@ def test_best_is_remembered_over_a_resumed_training(tmp_path: Path, monkeypatch:
 # What must stop a training
 
 
-def test_loss_that_is_no_number_stops_the_training():
+def test_loss_that_is_no_number_stops_the_training(make_model: Build):
     model = make_model()
     with torch.no_grad():
         model.output.weight[5, 0] = math.nan
@@ -461,7 +473,7 @@ def test_loss_that_is_no_number_stops_the_training():
         run_training(model, settings(log_every=2), make_examples(8))
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path):
+def test_weights_that_are_no_numbers_are_not_saved(make_model: Build, tmp_path: Path):
     """They would push the good checkpoints out, and be resumed from."""
     run, model = Run(tmp_path), make_model()
     config = settings(steps=9, log_every=100, validate_every=3, keep_last=1)
@@ -477,17 +489,17 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("n_train", "n_val"), [(0, 3), (3, 0)])
-def test_empty_corpus_is_refused(n_train: int, n_val: int):
+def test_empty_corpus_is_refused(make_model: Build, n_train: int, n_val: int):
     with pytest.raises(ValueError, match=f"got {n_train} training and {n_val} validation pairs"):
         train(make_model(), make_examples(n_train), make_examples(n_val), settings(), device="cpu", progress=False)
 
 
-def test_run_that_is_further_than_it_shall_go_is_refused(whole: Run):
+def test_run_that_is_further_than_it_shall_go_is_refused(make_model: Build, whole: Run):
     with pytest.raises(ValueError, match="the run has made 10 updates, expected to go on to a later one than 4"):
         run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True, until=4)
 
 
-def test_stop_before_the_first_update_is_refused():
+def test_stop_before_the_first_update_is_refused(make_model: Build):
     with pytest.raises(ValueError, match=r"until is 0, expected .* from 1"):
         run_training(make_model(), settings(), make_examples(8), until=0)
 
@@ -507,12 +519,14 @@ def test_settings_out_of_range_are_refused_by_name(nonsense: dict[str, Any]):
         TrainingConfig(**nonsense)
 
 
-def test_without_progress_nothing_is_printed(capfd: pytest.CaptureFixture[str]):
+def test_without_progress_nothing_is_printed(make_model: Build, capfd: pytest.CaptureFixture[str]):
     run_training(make_model(), settings(validate_every=4), make_examples(8))
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_shows_loss_speed_rate_and_both_validation_losses(capfd: pytest.CaptureFixture[str]):
+def test_progress_shows_loss_speed_rate_and_both_validation_losses(
+    make_model: Build, capfd: pytest.CaptureFixture[str]
+):
     train(make_model(), make_examples(8), make_examples(3), settings(log_every=2), device="cpu")
     shown = capfd.readouterr().err
     for part in ("loss ", "tokens/s", "learning rate", "<00:", "smoothed", "unsmoothed", "perplexity", "accuracy"):

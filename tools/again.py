@@ -18,7 +18,7 @@ from unittest.mock import patch
 from IPython import get_ipython
 from IPython.utils.capture import capture_output
 
-CPU_SECONDS = 0.5
+CPU_SECONDS = 0.25
 """processor time that a cell gets: a training need not go to its end again to show that it begins as before"""
 
 OF_NAMES = (NameError, AttributeError, TypeError, LookupError)

@@ -7,14 +7,13 @@ The lesson is all before `## Laboratory`, or, where there is none yet, before `#
 tagged `core`. Screens are counted where `make book` has built the page and Chromium or Chrome is there.
 """
 
-import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import tyro
 from nbformat import NotebookNode
 
 from tools.chapters import ROOT, sources
@@ -100,11 +99,9 @@ def screens(pages: Sequence[Path]) -> dict[Path, dict[str, float]]:
     return lengths
 
 
-def main() -> int:
-    """Print one line for each chapter."""
-    parser = argparse.ArgumentParser(description="Count what a chapter's lesson consists of.")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="book/NN_name.ipynb; without any, all of them")
-    notebooks = parser.parse_args().notebooks or sources()
+def main(notebooks: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
+    """Count what the lesson of each chapter consists of: of these notebooks, or of all."""
+    notebooks = notebooks or sources()
     pages = {path: ROOT / "_build" / "html" / "book" / f"{path.stem}.html" for path in notebooks}
     long = screens([page for page in pages.values() if page.exists()])
     print(HEAD)
@@ -112,8 +109,7 @@ def main() -> int:
         counted = anatomy(nbformat.read(path, as_version=4))
         length = " ".join(f"{name} {number:.1f}" for name, number in long.get(pages[path], {}).items())
         print(f"{path.stem:<28}{counted}  {length or '–'}{'' if counted.has_laboratory else '  (no laboratory yet)'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tyro.cli(main)

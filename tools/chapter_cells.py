@@ -7,11 +7,11 @@
 The pages read the tags themselves, see `tools/pages`; CONTRIBUTING.md says which tag is for what.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import nbformat
+import tyro
 from nbformat import NotebookNode
 
 from tools import repository
@@ -37,23 +37,22 @@ def renew(notebook: NotebookNode) -> list[str]:
     return changed
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Fold cells in JupyterLab and Colab as their tags say.")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="book/NN_name.ipynb; without any, all of them")
-    parser.add_argument("--check", action="store_true", help="change nothing, say what differs")
-    arguments = parser.parse_args()
+def main(notebooks: tyro.conf.Positional[tuple[Path, ...]] = (), check: bool = False) -> int:
+    """Fold cells in JupyterLab and Colab as their tags say, in these notebooks or in all.
+
+    With `check`, nothing is changed, and the exit status is 1 where something differs.
+    """
     differing = 0
-    for path in arguments.notebooks or sources():
+    for path in notebooks or sources():
         notebook = nbformat.read(path, as_version=4)
         changed = renew(notebook)
         differing += len(changed)
-        if changed and not arguments.check:
+        if changed and not check:
             nbformat.write(notebook, path)
         for cell in changed:
             print(f"{path.name}: cell {cell}")
-    return 1 if arguments.check and differing else 0
+    return 1 if check and differing else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

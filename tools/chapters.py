@@ -9,7 +9,6 @@ processors and memory for, and what holds is kept in `_build/executed/`. Whoever
 the pages, or a chapter tried with other seeds, takes it from here.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import nbformat
 import psutil
+import tyro
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
@@ -204,16 +204,15 @@ def costs(chapters: Mapping[Path, NotebookNode]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """The command line; the exit status is 0 only if every chapter ran."""
-    parser = argparse.ArgumentParser(description="Execute the chapters that no longer hold.")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="book/NN_name.ipynb; without any, all of them")
-    parser.add_argument("--fresh", action="store_true", help="execute also what still holds")
-    options = parser.parse_args()
-    paths = [path.resolve() for path in options.notebooks] or sources()
+def main(notebooks: tyro.conf.Positional[tuple[Path, ...]] = (), fresh: bool = False) -> int:
+    """Execute the chapters that no longer hold: of these notebooks, or of all; with `fresh`, the others too.
+
+    The exit status is 0 only if every chapter ran.
+    """
+    paths = [path.resolve() for path in notebooks] or sources()
     if unknown := [str(path) for path in paths if path not in sources()]:
-        parser.error(f"{', '.join(unknown)}: no such chapter, expected book/NN_name.ipynb")
-    chapters = executed(ROOT, paths, options.fresh)
+        sys.exit(f"{', '.join(unknown)}: no such chapter, expected book/NN_name.ipynb")
+    chapters = executed(ROOT, paths, fresh)
     print(costs({path: chapter for path, chapter in chapters.items() if chapter is not None}))
     failed = [path.name for path, chapter in chapters.items() if chapter is None]
     if failed:
@@ -222,4 +221,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

@@ -8,6 +8,7 @@ from nbformat import NotebookNode
 
 from tools.exercises import chapter_of
 from transformer.tutor.claims import MARKS, TRACE, Claim, claims
+from transformer.tutor.show import readable
 
 Chapters = Mapping[Path, NotebookNode]
 """the executed notebooks by the paths of their sources, such as `book/03_attention.ipynb`"""
@@ -72,7 +73,8 @@ def link(outcome: dict[str, str]) -> str:
 def evidence(outcome: dict[str, str]) -> str:
     """What was measured, or that nothing was."""
     text = outcome["evidence"] if outcome["status"] == "holds" else f"{outcome['status']}: {outcome['evidence']}"
-    return indexed(plain(text)).replace("|", "|\N{ZERO WIDTH SPACE}")  # where the signature of a score may break
+    # The signature of a score may break at its strokes.
+    return indexed(plain(readable(text))).replace("|", "|\N{ZERO WIDTH SPACE}")
 
 
 def statement(claim: Claim) -> str:
@@ -90,7 +92,7 @@ def indexed(text: str) -> str:
         role = {"\\_": "sub", "^": "sup"}[found[2]]
         return f"{found[1]}{{{role}}}`{found[3] or found[4]}`"
 
-    return re.sub(r"(?<![^\W\d_])([^\W\d_])(\\_|\^)(?:\\\{(.*?)\\\}|([-−]?[^\W_]+))", place, text)
+    return re.sub(r"(?<![^\W\d_])([^\W\d_]|10(?=\^))(\\_|\^)(?:\\\{(.*?)\\\}|([-−]?[^\W_]+))", place, text)
 
 
 def plain(text: str) -> str:

@@ -9,12 +9,12 @@ right after it. Both are renewed where they stand, so they may be moved, with an
 fold. One that is not there yet comes before the cell tagged `after-exercises`, or else at the end.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+import tyro
 from nbformat import NotebookNode
 
 from transformer.tutor.exercises.exercise import Exercise
@@ -81,23 +81,22 @@ def _id(kind: str, exercise: Exercise) -> str:
     return f"{kind}-{exercise.number.replace('.', '-')}"
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Keep the exercises in the notebooks as they are declared.")
-    parser.add_argument("notebooks", nargs="*", type=Path, help="book/NN_name.ipynb; without any, all of them")
-    parser.add_argument("--check", action="store_true", help="change nothing, say what differs")
-    arguments = parser.parse_args()
+def main(notebooks: tyro.conf.Positional[tuple[Path, ...]] = (), check: bool = False) -> int:
+    """Keep the exercises as they are declared, in these notebooks or in all.
+
+    With `check`, nothing is changed, and the exit status is 1 where something differs.
+    """
     differing = 0
-    for path in arguments.notebooks or sorted(BOOK.glob("*.ipynb")):
+    for path in notebooks or sorted(BOOK.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         changed = renew(notebook, chapter_of(path))
         differing += len(changed)
-        if changed and not arguments.check:
+        if changed and not check:
             nbformat.write(notebook, path)
         for line in changed:
             print(f"{path.name}: {line}")
-    return 1 if arguments.check and differing else 0
+    return 1 if check and differing else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

@@ -7,12 +7,12 @@
 the pages of a fork lead to the fork.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+import tyro
 import yaml
 from nbformat import NotebookNode
 
@@ -84,11 +84,8 @@ def move(root: Path, name: str) -> None:
     renew(root)
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Let everything lead to the repository's address.")
-    parser.add_argument("name", nargs="?", help="owner/name; without it, the set-up cells are renewed")
-    name = parser.parse_args().name
+def main(name: tyro.conf.Positional[str | None] = None) -> int:
+    """Let everything lead to the repository's address, owner/name; without one, renew the set-up cells."""
     try:
         move(ROOT, name or full_name(ROOT))
     except ValueError as error:
@@ -99,4 +96,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

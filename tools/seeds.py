@@ -8,13 +8,13 @@ until all seeds have been used; every claim is counted, and those that failed ar
 copies run side by side, as many as there are processors.
 """
 
-import argparse
 import re
 import sys
 from collections import Counter
 from pathlib import Path
 
 import nbformat
+import tyro
 from nbformat import NotebookNode
 
 from tools import chapters
@@ -37,29 +37,25 @@ def with_seeds(chapter: NotebookNode, first: int) -> tuple[NotebookNode, int]:
     raise ValueError("the chapter has no line 'SEEDS = range(…)', expected it in the first cell")
 
 
-def main() -> int:
-    """The command line; the exit status is 0 only if no claim failed."""
-    parser = argparse.ArgumentParser(description="Run a chapter with other seeds than its own.")
-    parser.add_argument("chapter", type=Path)
-    parser.add_argument("--seeds", type=int, default=20, help="how many seeds to try")
-    options = parser.parse_args()
-    chapter = nbformat.read(options.chapter, as_version=4)
+def main(notebook: tyro.conf.Positional[Path], seeds: int = 20) -> int:
+    """Run a chapter with other seeds than its own, so many of them; the exit status is 0 only if no claim failed."""
+    chapter = nbformat.read(notebook, as_version=4)
     _, first = with_seeds(chapter, 0)
-    end, copies, tried, failed = first + options.seeds, {}, Counter[str](), []
+    end, copies, tried, failed = first + seeds, {}, Counter[str](), []
     while first < end:
         copy, n = with_seeds(chapter, first)
         copy.metadata["execution"] = {"allow_errors": True}  # a claim that fails stops its cell, and no other
         copies[f"seeds {first} to {first + n - 1}.ipynb"] = copy
         first += n
-    for name, copy in chapters.execute(options.chapter.parent, copies).items():
+    for name, copy in chapters.execute(notebook.parent, copies).items():
         for outcome in outcomes(copy):
             tried[outcome["claim"]] += 1
             if outcome["status"] == "fails":
                 failed.append(f"{Path(name).stem}: {outcome['claim']} fails: {outcome['evidence']}")
     print("\n".join([f"{claim}: {times} times" for claim, times in tried.items()]))
-    print("\n".join([*failed, f"{len(failed)} failures with {options.seeds} seeds"]))
+    print("\n".join([*failed, f"{len(failed)} failures with {seeds} seeds"]))
     return int(bool(failed) or not tried)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

@@ -4,7 +4,7 @@ The plan of the package. A module imports from its own floor and from the floors
 
     __init__, __main__                              what a user imports, and the command line
     tutor/                                          what the chapters teach with: claims, exercises, figures
-    runs/                                           the training loop, the folder that keeps a run, recipes, the bench
+    runs/                                           the training loop, the folder that keeps a run, recipes, checkpoints
     training, loss, decoding, evaluation            learning (paper §5) and translating (paper §6.1)
     attention, embeddings, layers, model, config    the model (paper §3)
     text/                                           corpora, tokens and batches (paper §5.1)

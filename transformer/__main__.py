@@ -1,4 +1,4 @@
-"""The command line: `python -m transformer train | translate | evaluate | bench`."""
+"""The command line: `python -m transformer train | translate | evaluate`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +15,6 @@ from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.evaluation import evaluate
 from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve
 from transformer.model import Transformer
-from transformer.runs.bench import BenchConfig, bench
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
 from transformer.runs.recipes import recipe_for
@@ -205,12 +204,7 @@ def trained_on(model: str) -> tuple[str | None, str, str]:
     return None, "en", "de"
 
 
-def run_bench(command: BenchConfig) -> None:
-    """Measure speed on this machine, and print a table."""
-    print(bench(command))
-
-
-def parse(argv: Sequence[str]) -> Train | Translate | Evaluate | BenchConfig:
+def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
     """Read the command line; the flags are the fields of the dataclasses.
 
     It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
@@ -232,8 +226,7 @@ def read(argv: Sequence[str], defaults: Train, **options: Any) -> Any:
     return tyro.cli(
         Annotated[Train, tyro.conf.subcommand("train", default=defaults)]
         | Annotated[Translate, tyro.conf.subcommand("translate")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[BenchConfig, tyro.conf.subcommand("bench")],
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
         args=list(argv),
         prog="python -m transformer",
         description="Train, use and measure the model of Attention Is All You Need.",
@@ -276,12 +269,7 @@ def flat(settings: Any) -> dict[str, Any]:
     return values
 
 
-RUNNERS: dict[type, Callable[[Any], None]] = {
-    Train: run_train,
-    Translate: run_translate,
-    Evaluate: run_evaluate,
-    BenchConfig: run_bench,
-}
+RUNNERS: dict[type, Callable[[Any], None]] = {Train: run_train, Translate: run_translate, Evaluate: run_evaluate}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -341,8 +341,8 @@ DEFAULT_DECODING = DecodingConfig()
 """beam search as in the paper: four hypotheses, alpha 0.6"""
 
 
-def decode(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
-    """Decode source ids (B, S), each ending in EOS, by the method that the configuration names.
+def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
+    """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names.
 
     Raises ValueError for an unknown method, and for settings that the method's own function refuses.
     """
@@ -357,7 +357,7 @@ def translate(
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
     An empty sentence has an empty translation. Raises ValueError for a sentence that does not fit the model's
-    learned positions, and what `decode` raises.
+    learned positions, and what `search` raises.
     """
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
@@ -368,7 +368,7 @@ def translate(
     for start in range(0, len(order), config.batch_size):
         chunk = order[start : start + config.batch_size]
         source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)
-        for i, decoded in zip(chunk, decode(model, source, config), strict=True):
+        for i, decoded in zip(chunk, search(model, source, config), strict=True):
             translations[i] = tokenizer.decode(decoded.best.tokens)
     return translations
 

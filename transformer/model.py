@@ -170,6 +170,7 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Map target ids (B, T), given the memory (B, S, D) and its mask, to the last layer's vectors (B, T, D).
 
+        This is one pass of the decoder; `transformer.decoding` searches for a translation with many of them.
         Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
         that came since the last call; then padding is hidden in the first call alone, and later ones must have none.
         `output` turns the result into logits.

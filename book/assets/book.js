@@ -62,15 +62,22 @@
     addEventListener("scroll", ({ target }) => target.matches?.(BOXES) && fade(target), { capture: true, passive: true });
   }
 
-  /* Hints: what a link's title says, shown to touch and keyboard too. Escape closes a hint. */
+  /* Hints: what a link's title says, shown to touch and keyboard too. A finger's first tap opens the hint in place, and the
+     hint leads on. Escape, or a tap elsewhere, closes it. */
   function showHints() {
     const hint = Object.assign(document.createElement("div"), { id: "hint", className: "hint", hidden: true });
     hint.setAttribute("role", "tooltip");
     document.querySelector("main").append(hint);
     const hide = () => (hint.hidden = true);
-    const show = (link) => {
+    const show = (link, leadsOn) => {
       const words = link.dataset.hint.replace(/[&<>]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-      hint.innerHTML = words.replace(/(?<!\p{L})(\p{L})_(?:\{([^}]*)\}|([\p{L}\p{N}]+))/gu, "$1<sub>$2$3</sub>"); // d_k
+      hint.innerHTML = words
+        .replace(/(?<!\p{L})(\p{L})_(?:\{([^}]*)\}|([\p{L}\p{N}]+))/gu, "$1<sub>$2$3</sub>") // d_k
+        .replace(/(10|\p{L})\^(?:\{([^}]*)\}|(\d+))/gu, "$1<sup>$2$3</sup>");
+      if (leadsOn) {
+        const onward = Object.assign(document.createElement("a"), { href: link.href, textContent: "Go there" });
+        hint.append(" ", onward);
+      }
       hint.hidden = false;
       const at = link.getBoundingClientRect();
       const left = Math.min(at.left, innerWidth - hint.offsetWidth - 12);
@@ -82,14 +89,25 @@
       link.dataset.hint = link.title;
       link.removeAttribute("title"); // or the browser's own hint would cover ours
       link.setAttribute("aria-describedby", hint.id);
-      let leaving;
-      link.addEventListener("pointerenter", () => show(link));
-      link.addEventListener("focus", () => show(link));
-      link.addEventListener("blur", hide);
-      link.addEventListener("pointerleave", () => (leaving = setTimeout(hide, 150)));
+      let leaving, pointer;
+      link.addEventListener("pointerdown", ({ pointerType }) => (pointer = pointerType));
+      link.addEventListener("click", (event) => {
+        if (pointer === "touch") {
+          event.preventDefault();
+          show(link, true);
+        }
+        pointer = undefined; // the next click may be the keyboard's
+      });
+      link.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && show(link));
+      link.addEventListener("focus", () => pointer === "touch" || show(link));
+      link.addEventListener("blur", () => hint.querySelector("a") || hide());
+      link.addEventListener("pointerleave", ({ pointerType }) => {
+        if (pointerType === "mouse") leaving = setTimeout(hide, 150);
+      });
       hint.addEventListener("pointerenter", () => clearTimeout(leaving)); // one may rest on the hint itself
     }
-    hint.addEventListener("pointerleave", hide);
+    hint.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && hide());
+    addEventListener("pointerdown", ({ target }) => hint.contains(target) || target.closest("[data-hint]") || hide());
     addEventListener("keydown", ({ key }) => key === "Escape" && hide());
   }
 

@@ -82,7 +82,7 @@ FAULTS = {
     ),
     "control without a name": Fault(LIGHT, gates.accessibility, "label", ' aria-label="its length"', ""),
     "control without a name, on a phone": Fault(
-        LIGHT, gates.accessibility, "#menu", "</main>",
+        LIGHT, gates.accessibility_on_a_phone, "#menu", "</main>",
         '<button id="menu"></button><style>@media (width > 400px) { #menu { display: none } }</style></main>',
     ),
     "always light": Fault(DARK, gates.theme, "dark theme", "prefers-color-scheme: dark)", "width < 0)"),

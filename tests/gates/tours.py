@@ -40,7 +40,7 @@ LIGHT = Tour(
         ),
         (
             visits.take_a_phone,
-            (gates.overflow, reading.cues, reading.letters, gates.accessibility, gates.keyboard),
+            (gates.overflow, reading.cues, reading.letters, gates.accessibility_on_a_phone, gates.keyboard),
         ),
         (visits.choose_dark, (gates.theme, gates.drawn, gates.choices_kept)),
         (visits.print_it, (gates.seen,)),

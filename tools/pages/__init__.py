@@ -2,7 +2,9 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
-`finish`       finished pages: lesson and laboratory, the switch, lighter pages that everyone can use
+`finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
+`lighter`      of style sheets and fonts only what the pages use
+`preview`      what is shown where somebody links to a page
 `search`       the search, which finds sections
 """
 
@@ -24,6 +26,7 @@ katex.STARTUP_TIMEOUT = 60
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_role("claim", references.ClaimRole())
+    app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)
     app.connect("env-purge-doc", notebooks.forget_claims)
     app.connect("source-read", notebooks.read_notebook)

@@ -1,17 +1,15 @@
-"""The finished pages: lesson and laboratory, lighter pages, and names for search engines and assistive technology."""
+"""The finished pages: lesson and laboratory, and names for search engines and assistive technology."""
 
 import re
 import shutil
-import textwrap
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import vl_convert
 from bs4 import BeautifulSoup, Tag
-from fontTools import subset
 from sphinx.application import Sphinx
 
-from . import search
+from . import lighter, preview, search
 from .notebooks import VEGA_LITE, pictures
 
 
@@ -20,22 +18,24 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html":
         return
     out = Path(app.outdir)
+    formulas: set[str] = set()
     for page in out.rglob("*.html"):
         if "_static" not in page.relative_to(out).parts:
             soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
             mend(soup)
             arrange(soup)
+            preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
+            formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
             page.write_text(str(soup), encoding="utf-8")
     if pictures(app).exists():
         shutil.copytree(pictures(app), out / "_static" / "charts", dirs_exist_ok=True)
         vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
         # Wrapped, so that the hundreds of names inside stay there.
         (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")
-    for unused in {*out.glob("_static/scripts/fontawesome*"), *out.glob("_static/**/*.map")}:
-        unused.unlink()
     search.write_index(out)
-    keep_used_letters(out)
-    keep_used_icons(out)
+    if app.config.html_baseurl:
+        preview.draw(out)
+    lighter.lighten(out, formulas)
 
 
 def mend(page: BeautifulSoup) -> None:
@@ -49,9 +49,12 @@ def mend(page: BeautifulSoup) -> None:
         element.decompose()
     for repeated in page.select('meta[name="viewport"]')[1:]:
         repeated.decompose()
-    opening = page.select_one("article section > p")
-    summary = " ".join((opening or page.title).get_text().split())
-    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": textwrap.shorten(summary, 160)}))
+    for words in page.select("article :is(h1, h2, h3)"):
+        keep_words_whole(page, words)
+    for table in page.select("article table:has(.claim-link)"):
+        label_cells(table)
+    for logo in page.select(".dropdown-menu img"):
+        logo["loading"] = "lazy"  # it is seen when the menu opens
 
     for picture in page.select(".chart-picture"):
         picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
@@ -72,6 +75,33 @@ def unused_of_live(page: BeautifulSoup) -> list[Tag]:
     used = {"live", *kinds} if kinds else set()
     loaded = page.select('script[src*="/live/"], link[href*="/live/"]')
     return [part for part in loaded if Path(urlsplit(part.get("src") or part["href"]).path).stem not in used]
+
+
+def label_cells(table: Tag) -> None:
+    """Let each cell say what its column is, for phones, on which the cells of a row stand one below the other."""
+    heads = [head.get_text(strip=True) for head in table.select("thead th")]
+    for row in table.select("tbody tr"):
+        for head, cell in zip(heads, row.select("td"), strict=True):
+            cell["data-head"] = head
+
+
+def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:
+    """Let a heading break at no hyphen, as in scaled dot-product attention, and a dotted name after its dots."""
+    for text in [text for text in heading.find_all(string=True) if not text.find_parent(class_="katex")]:
+        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.\w+)+)", text)
+        if len(parts) == 1:
+            continue
+        for number, part in enumerate(parts):
+            if number % 2 and "-" in part:
+                text.insert_before(page.new_tag("span", attrs={"class": "whole"}, string=part))
+            elif number % 2:
+                first, *others = part.split(".")
+                text.insert_before(first)
+                for name in others:
+                    text.insert_before(".", page.new_tag("wbr"), name)
+            else:
+                text.insert_before(part)
+        text.extract()
 
 
 # Lesson and laboratory
@@ -140,47 +170,3 @@ def switch(page: BeautifulSoup) -> Tag:
         button.append(page.new_tag("span", attrs={"class": "narrow"}, string=short))
         group.append(button)
     return group
-
-
-# Lighter fonts
-
-
-def keep_used_icons(out: Path) -> None:
-    """Reduce the icon fonts and their style sheet to the icons that the pages and the theme's scripts name."""
-    files = [*out.rglob("*.html"), *out.glob("_static/scripts/*.js")]
-    used = {name for file in files for name in re.findall(r"\bfa-[a-z-]+", file.read_text(encoding="utf-8"))}
-    codes: set[int] = set()
-
-    def keep(rule: re.Match[str]) -> str:
-        if not used & set(re.findall(r"fa-[a-z0-9-]+", rule[1])):
-            return ""
-        codes.add(int(rule[2], 16))
-        return rule[0]
-
-    sheet = out / "_static" / "styles" / "pydata-sphinx-theme.css"
-    icon = r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}'
-    sheet.write_text(re.sub(icon, keep, sheet.read_text(encoding="utf-8")), encoding="utf-8")
-    for file in out.glob("_static/styles/*.css"):  # the theme draws some icons without naming them
-        rules = file.read_text(encoding="utf-8")
-        codes.update(int(code, 16) for code in re.findall(r'"\\([ef][0-9a-f]{3})"', rules))
-        codes.update(ord(letter) for letter in re.findall("[\ue000-\uf8ff]", rules))
-    for file in (out / "_static" / "vendor" / "fontawesome" / "webfonts").glob("*.woff2"):
-        keep_letters(file, codes)
-
-
-def keep_used_letters(out: Path) -> None:
-    """Reduce the fonts of text, code and formulas to the letters that stand on the pages."""
-    letters = {ord(letter) for page in out.rglob("*.html") for letter in set(page.read_text(encoding="utf-8"))}
-    for folder in ("katex/fonts", "fonts"):
-        for file in (out / "_static" / folder).glob("*.woff2"):
-            keep_letters(file, letters)
-
-
-def keep_letters(file: Path, codes: set[int]) -> None:
-    """Take all other letters out of a font."""
-    options = subset.Options(flavor="woff2", notdef_outline=True)
-    font = subset.load_font(str(file), options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=codes)
-    subsetter.subset(font)
-    subset.save_font(font, str(file), options)

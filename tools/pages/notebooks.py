@@ -21,6 +21,7 @@ from sphinx.util import logging
 
 from transformer.tutor import predictions
 from transformer.tutor.figures import inked
+from transformer.tutor.show import readable
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def pictures(app: Sphinx) -> Path:
 def name_claim(env: BuildEnvironment, document: str, claim: str, data: dict[str, Any]) -> None:
     """Give the first place that verifies a claim a name that links can lead to."""
     if claim not in claims(env):
-        claims(env)[claim] = document, "".join(data["text/plain"])
+        claims(env)[claim] = document, readable("".join(data["text/plain"]))
         data["text/html"] = "".join(data["text/html"]).replace("<details ", f'<details id="claim-{claim}" ', 1)
 
 

@@ -12,17 +12,17 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-from .notebooks import claims
+from .notebooks import NUMBERED, claims
 
 logger = logging.getLogger(__name__)
 PATH = re.compile(r"\S*(/\S*|\.\w{3,4})")
 
 
 class ClaimRole(SphinxRole):
-    """{claim}`MT-1`, a link to the verified claim."""
+    """{claim}`MT-1`, a link to the verified claim, and {section}`MT-1`, one to the section that verifies it."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        target = {"refdomain": "", "reftype": "claim", "reftarget": self.text, "refdoc": self.env.docname}
+        target = {"refdomain": "", "reftype": self.name, "reftarget": self.text, "refdoc": self.env.docname}
         link = addnodes.pending_xref("", nodes.inline(text=self.text), **target)
         self.set_source_info(link)
         return [link], []
@@ -31,12 +31,30 @@ class ClaimRole(SphinxRole):
 def find_claim(
     app: Sphinx, env: BuildEnvironment, link: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.reference | None:
-    """The link that a claim role stands for; None, and so a warning, where nothing verifies the claim."""
-    if link["reftype"] != "claim" or link["reftarget"] not in claims(env):
+    """The link that one of the two roles stands for; None, and so a warning, where nothing verifies the claim."""
+    if link["reftype"] not in ("claim", "section") or link["reftarget"] not in claims(env):
         return None
     document, outcome = claims(env)[link["reftarget"]]
-    address = app.builder.get_relative_uri(link["refdoc"], document) + f"#claim-{link['reftarget']}"
+    page = app.builder.get_relative_uri(link["refdoc"], document)
+    if link["reftype"] == "section":
+        section = section_of(env, document, link["reftarget"])
+        title = section.next_node(nodes.title)
+        number = int(NUMBERED.match(document)[1])
+        words = [nodes.Text(f"chapter {number}, "), *(part.deepcopy() for part in title.children)]
+        return nodes.reference("", "", *words, internal=True, refuri=f"{page}#{section['ids'][0]}")
+    address = f"{page}#claim-{link['reftarget']}"
     return nodes.reference("", "", content, internal=True, refuri=address, reftitle=outcome, classes=["claim-link"])
+
+
+def section_of(env: BuildEnvironment, document: str, claim: str) -> nodes.section:
+    """The innermost section of a document that shows a claim."""
+    for shown in env.get_doctree(document).findall(nodes.raw):
+        if f'id="claim-{claim}"' in shown.astext():
+            part = shown.parent
+            while not isinstance(part, nodes.section):
+                part = part.parent
+            return part
+    raise KeyError(f"{document} does not show the claim {claim}")
 
 
 def source_address(theme: dict[str, str], module: str, fullname: str) -> str | None:

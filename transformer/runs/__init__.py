@@ -1,1 +1,1 @@
-"""Trainings: the loop, the folder that keeps one, recipes, checkpoints, and the benchmark."""
+"""Trainings: the loop, the folder that keeps one, recipes and checkpoints."""

@@ -50,9 +50,7 @@ class Run:
         Raises CheckpointError where it holds one already, or cannot be written.
         """
         if saved_checkpoints(self.folder):
-            raise CheckpointError(
-                f"{self.folder} already holds a training; resume it, or choose another folder"
-            )
+            raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")

@@ -200,7 +200,6 @@ def lines_of(content: bytes, name: str) -> list[str]:
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 
 
-
 @dataclass(frozen=True)
 class NamedCorpus:
     """All that a corpus with a name declares: where its sentences come from, and how to train on them."""

@@ -4,15 +4,17 @@ A meaning is drawn at random (who does what to whom, when, where and why) and sa
 German. Every word remembers which unit of the meaning it says, and words that share a unit are aligned: word
 alignment and parse tree are known by construction, not guessed from the words.
 
-The file reads like a first German lesson: the words, the endings, the noun phrase, the clause, the sentence.
-Then come the random choices and the splits.
+The words and the endings are listed in `lexicon.toml`. The file reads like a first German lesson: the words, the
+noun phrase, the clause, the sentence. Then come the random choices and the splits.
 """
 
 import random
+import tomllib
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from transformer.text.pairs import Pair
@@ -71,107 +73,29 @@ def fits(kinds: str, noun: Noun) -> bool:
     return not set(kinds.split()).isdisjoint(noun.kinds.split())
 
 
-def _entries(text: str) -> list[list[str]]:
-    return [entry.split() for entry in text.split(",")]
+LEXICON = tomllib.loads(files("transformer.text").joinpath("lexicon.toml").read_text(encoding="utf-8"))
+"""all words and endings, as the file beside this one lists them"""
 
 
-def _nouns(kinds: str, text: str) -> dict[str, Noun]:
-    gender = {"der": "m", "die": "f", "das": "n"}
-    return {one: Noun(one, many, eins, viele, gender[der], kinds) for one, many, der, eins, viele in _entries(text)}
+def _noun(entry: str, kinds: str) -> Noun:
+    singular, plural, article, *german = entry.replace(",", "").split()
+    return Noun(singular, plural, *german, {"der": "m", "die": "f", "das": "n"}[article], kinds)
 
 
-def _verb(forms: str, *kinds: Any, **more: Any) -> Verb:
-    return Verb(*forms.split(), *kinds, **more)
+def _verb(base: str, forms: str, prepositions: Sequence[str] = ("", ""), **more: Any) -> Verb:
+    return Verb(base, *forms.replace(",", "").split(), prepositions=tuple(prepositions), **more)
 
 
-NOUNS = {
-    **_nouns("person adult", "man men der Mann Männer, woman women die Frau Frauen"),
-    **_nouns("person adult", "teacher teachers der Lehrer Lehrer, aunt aunts die Tante Tanten"),
-    **_nouns("person child", "boy boys der Junge Jungen"),
-    **_nouns("person child young", "girl girls das Mädchen Mädchen, child children das Kind Kinder"),
-    **_nouns("animal", "dog dogs der Hund Hunde, cat cats die Katze Katzen"),
-    **_nouns("animal", "bird birds der Vogel Vögel, horse horses das Pferd Pferde"),
-    **_nouns("goods", "coat coats der Mantel Mäntel, key keys der Schlüssel Schlüssel"),
-    **_nouns("goods bulky", "lamp lamps die Lampe Lampen, clock clocks die Uhr Uhren"),
-    **_nouns("goods bulky", "picture pictures das Bild Bilder, radio radios das Radio Radios"),
-    **_nouns("goods bulky case", "bag bags die Tasche Taschen, suitcase suitcases der Koffer Koffer"),
-    **_nouns("goods bulky text", "book books das Buch Bücher"),
-    **_nouns("text", "letter letters der Brief Briefe"),
-    **_nouns("opening bulky", "window windows das Fenster Fenster, door doors die Tür Türen"),
-    **_nouns("food", "apple apples der Apfel Äpfel, egg eggs das Ei Eier"),
-    **_nouns("place", "garden gardens der Garten Gärten, kitchen kitchens die Küche Küchen"),
-    **_nouns("place", "school schools die Schule Schulen, house houses das Haus Häuser"),
-}
+_NOUNS = [_noun(entry, kinds) for kinds, entries in LEXICON["nouns"].items() for entry in entries]
+NOUNS = {noun.singular: noun for noun in _NOUNS}
+ADJECTIVES = {english: Adjective(english, **more) for english, more in LEXICON["adjectives"].items()}
+VERBS = {base: _verb(base, **more) for base, more in LEXICON["verbs"].items()}
+CLAUSE_VERBS = ("know", "say")  # their object is a clause: "she knows that …"
 ALL, LIVING = "person animal goods text opening food place", "person animal"
 
-ADJECTIVES = {
-    adjective.english: adjective
-    for adjective in (
-        Adjective("old", "alt", "age", "adult animal goods text opening place"),
-        Adjective("young", "jung", "age", "adult young animal"),
-        Adjective("new", "neu", "age", "goods text opening place"),
-        Adjective("small", "klein", "size", ALL),
-        Adjective("big", "groß", "size", ALL),
-        Adjective("heavy", "schwer", "weight", "bulky"),
-        Adjective("red", "rot", "colour", "goods opening food"),
-        Adjective("white", "weiß", "colour", "goods opening food"),
-        Adjective("black", "schwarz", "colour", "goods opening"),
-        Adjective("tired", "müde", "mood", LIVING, stem="müd"),
-        Adjective("hungry", "hungrig", "mood", LIVING),
-    )
-}
-
-_VERBS = (
-    _verb("be is been sein ist ist gewesen", ALL, state=True),
-    _verb("know knows known wissen weiß hat gewusst", "person", state=True),
-    _verb("say says said sagen sagt hat gesagt", "person", state=True),
-    _verb("need needs needed brauchen braucht hat gebraucht", "person", "goods food text", state=True),
-    _verb("love loves loved lieben liebt hat geliebt", LIVING, LIVING, state=True),
-    _verb("help helps helped helfen hilft hat geholfen", LIVING, LIVING, case="dative"),
-    _verb("follow follows followed folgen folgt ist gefolgt", LIVING, LIVING, case="dative"),
-    _verb("see sees seen sehen sieht hat gesehen", LIVING, "person animal goods food", place=True),
-    _verb("find finds found finden findet hat gefunden", LIVING, "animal goods text", place=True),
-    _verb("read reads read lesen liest hat gelesen", "person", "text", place=True),
-    _verb("eat eats eaten essen isst hat gegessen", "person", "food", place=True),
-    _verb("buy buys bought kaufen kauft hat gekauft", "person", "goods food"),
-    _verb("give gives given geben gibt hat gegeben", "person", "goods food text", recipient=True),
-    _verb("show shows shown zeigen zeigt hat gezeigt", "person", "goods text", recipient=True),
-    _verb("open opens opened machen macht hat gemacht", "person", "opening case", prefix="auf"),
-    _verb("close closes closed machen macht hat gemacht", "person", "opening case", prefix="zu"),
-    _verb("call calls called rufen ruft hat gerufen", "person", "person", prefix="an"),
-    _verb("wake wakes woken wachen wacht ist gewacht", LIVING, particle="up", prefix="auf"),
-    _verb("listen listens listened hören hört hat gehört", LIVING, "person", "dative", ("to", ""), prefix="zu"),
-    _verb("go goes gone gehen geht ist gegangen", LIVING, "place", prepositions=("into", "in")),
-    _verb("look looks looked suchen sucht hat gesucht", LIVING, "person animal goods text",
-          prepositions=("for", ""), place=True),
-    _verb("wait waits waited warten wartet hat gewartet", LIVING, "person",
-          prepositions=("for", "auf"), place=True),
-    _verb("play plays played spielen spielt hat gespielt", "child animal", "child animal",
-          "dative", prepositions=("with", "mit"), place=True),
-    _verb("sleep sleeps slept schlafen schläft hat geschlafen", LIVING, place=True),
-    _verb("work works worked arbeiten arbeitet hat gearbeitet", "person", place=True),
-)  # fmt: skip
-VERBS = {verb.base: verb for verb in _VERBS}
-CLAUSE_VERBS = ("know", "say")  # their object is a clause: "she knows that …"
-
-MODALS = {"will": ("wird", "werden"), "can": ("kann", "können"), "must": ("muss", "müssen")}
-AUXILIARIES = {"hat": ("hat", "haben"), "ist": ("ist", "sind")}
-ADVERBS = {"today": "heute", "tomorrow": "morgen", "now": "jetzt", "soon": "bald", "often": "oft"}
-CONTRACTIONS = {("in", "dem"): "im", ("in", "das"): "ins"}
-CONJUNCTIONS = {"that": "dass", "because": "weil", "although": "obwohl", "if": "wenn"}
-MAYBE = {"vielleicht": 0.35} | dict.fromkeys(  # what "maybe" becomes, how often; after "es …" the verb comes last
-    ("es kann sein", "es mag sein", "es könnte sein", "es ist möglich", "es wäre möglich"), 0.13
-)
-
-ONES = _entries(
-    "one ein, two zwei, three drei, four vier, five fünf, six sechs, seven sieben, eight acht, nine neun, ten zehn, "
-    "eleven elf, twelve zwölf, thirteen dreizehn, fourteen vierzehn, fifteen fünfzehn, sixteen sechzehn, "
-    "seventeen siebzehn, eighteen achtzehn, nineteen neunzehn"
-)
-TENS = _entries(
-    "ten zehn, twenty zwanzig, thirty dreißig, forty vierzig, fifty fünfzig, sixty sechzig, seventy siebzig, "
-    "eighty achtzig, ninety neunzig"
-)
+MODALS, AUXILIARIES, ADVERBS = LEXICON["modals"], LEXICON["auxiliaries"], LEXICON["adverbs"]
+CONTRACTIONS, CONJUNCTIONS, MAYBE = LEXICON["contractions"], LEXICON["conjunctions"], LEXICON["maybe"]
+ONES, TENS = ([word.split() for word in ", ".join(rows).split(",")] for rows in LEXICON["numbers"].values())
 
 
 def number(n: int) -> tuple[list[str], str]:
@@ -186,28 +110,14 @@ def number(n: int) -> tuple[list[str], str]:
     return [ten, one], f"{eins}und{zehn}"
 
 
-# The endings. Columns: masculine, feminine, neuter, plural. A dash is no ending. -----------------------------
-
-
-def _table(nominative: str, accusative: str, dative: str) -> dict[str, list[str]]:
-    rows = {"nominative": nominative, "accusative": accusative, "dative": dative}
-    return {case: [cell.strip("-") for cell in row.split()] for case, row in rows.items()}
-
-
-DEFINITE = _table("der die das die", "den die das die", "dem der dem den")
-INDEFINITE = _table("- e - e", "en e - e", "em er em en")
-PRONOUNS = _table("er sie es sie", "ihn sie es sie", "ihm ihr ihm ihnen")
-STRONG = _table("er e es e", "en e es e", "em er em en")  # shows gender and case
-MIXED = _table("er e es en", "en e es en", "en en en en")  # of adjectives: shows what "ein" leaves open
-WEAK = _table("e e e en", "en e e en", "en en en en")  # of adjectives: another word has shown it already
-
+# The endings, by case; the columns are masculine, feminine, neuter and plural.
+ENDINGS = {
+    name: {case: [cell.strip("-") for cell in row.split()] for case, row in table.items()}
+    for name, table in LEXICON["endings"].items()
+}
 DETERMINERS = {  # English: the German stem, its endings, and those of an adjective that follows
-    "the": ("", DEFINITE, WEAK),
-    "this": ("dies", STRONG, WEAK),
-    "every": ("jed", STRONG, WEAK),
-    "a": ("ein", INDEFINITE, MIXED),
-    "my": ("mein", INDEFINITE, MIXED),
-    "": ("", STRONG, STRONG),
+    english: (stem, ENDINGS[own], ENDINGS[adjective])
+    for english, (stem, own, adjective) in LEXICON["determiners"].items()
 }
 
 # The meaning -------------------------------------------------------------------------------------------------
@@ -318,7 +228,7 @@ def noun_phrase(phrase: NounPhrase | Pronoun | None, case: str, unit: str) -> Pa
         if case != "nominative":
             text = {"he": "him", "she": "her", "it": "it", "they": "them"}[text]
         tree = Tree("NP", (Word(text, (unit,), "PRP"),))
-        return Part([tree], [Word(PRONOUNS[case][phrase.column], (unit,))])
+        return Part([tree], [Word(ENDINGS["pronoun"][case][phrase.column], (unit,))])
     noun, adjective, plural = phrase.noun, phrase.adjective, phrase.count != 1
     stem, endings, adjective_endings = DETERMINERS[phrase.determiner]
     english = [Word(noun.plural, (unit,), "NNS") if plural else Word(noun.singular, (unit,), "NN")]
@@ -345,7 +255,7 @@ def noun_phrase(phrase: NounPhrase | Pronoun | None, case: str, unit: str) -> Pa
 def prepositional_phrase(english: str, german: str, phrase: Part, unit: str) -> Part:
     """A preposition before a noun phrase, perhaps in English only; "in dem" becomes "im", which says two units."""
     words = list(phrase.german)
-    contracted = CONTRACTIONS.get((german, words[0].text))
+    contracted = CONTRACTIONS.get(f"{german} {words[0].text}")
     if contracted:
         words[0] = Word(contracted, (unit, *words[0].units))
     elif german:

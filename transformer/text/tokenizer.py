@@ -79,7 +79,7 @@ class Tokenizer:
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out; unlike `transformer.decoding.decode`, no model is asked."""
+        """The text of token ids, special tokens left out; no model is asked, `transformer.decoding` does that."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:

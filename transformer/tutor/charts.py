@@ -11,6 +11,7 @@ Vega: they take the chart's specification from the output, and draw it when the 
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -62,6 +63,47 @@ def show(chart: alt.TopLevelMixin, description: str) -> None:
     if "mark" in specification or "layer" in specification:
         specification.setdefault("width", "container")
     display({**_as_html(specification), SPECIFICATION: specification, "text/plain": description}, raw=True)
+
+
+_SIDES = [
+    *(("left", 8, 0), ("right", -8, 0), ("center", 0, -12), ("center", 0, 12)),
+    *(("left", 6, -9), ("left", 6, 9), ("right", -6, -9), ("right", -6, 9)),
+]
+"""where a name may stand beside its point: how it is aligned, and pixels to the right and down"""
+
+
+def beside(
+    points: Sequence[Sequence[float]], names: Sequence[str], width: int = 220, height: int = 320
+) -> list[dict[str, Any]]:
+    """Where each name stands beside its point (x, y) so that it covers the fewest others, as `align`, `dx` and `dy`.
+
+    The places are chosen one after the other for a chart of so many pixels, a phone's. Write them with
+    `mark_text(align=alt.expr("datum.align"), …)`. Raises ValueError where there are not as many names as points.
+    """
+    if len(points) != len(names):
+        raise ValueError(f"got {len(points)} points and {len(names)} names, expected one name for each point")
+    across, up = (max(column) - min(column) or 1 for column in zip(*points, strict=True))
+    at = [(x / across * width, -y / up * height) for x, y in points]
+    taken, chosen = [(x - 5, y - 5, x + 5, y + 5) for x, y in at], []
+    for place, name in zip(at, names, strict=True):
+        boxes = [_box(*place, name, *side) for side in _SIDES]
+        best = min(range(len(_SIDES)), key=lambda i, boxes=boxes: sum(_overlap(boxes[i], other) for other in taken))
+        taken.append(boxes[best])
+        chosen.append(dict(zip(("align", "dx", "dy"), _SIDES[best], strict=True)))
+    return chosen
+
+
+def _box(x: float, y: float, name: str, align: str, dx: int, dy: int) -> tuple[float, float, float, float]:
+    """What a name beside a point covers: left, top, right and bottom."""
+    wide = 6.5 * len(name)
+    left = x + dx - {"left": 0, "center": 0.5, "right": 1}[align] * wide
+    return left, y + dy - 6, left + wide, y + dy + 6
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, across) * max(0.0, down)
 
 
 @alt.theme.register("book", enable=False)

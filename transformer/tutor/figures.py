@@ -34,6 +34,11 @@ QUERY, KEY, VALUE, SOURCE, TARGET = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[
 SHADES = ListedColormap([(*to_rgb(PALETTE[0]), share / 255) for share in range(256)], "shades")
 """of heat maps: from nothing to the full colour, and so right on a white ground and on a black one"""
 
+TWO_SHADES = ListedColormap(
+    [(*to_rgb(PALETTE[1] if step < 128 else PALETTE[0]), abs(step / 127.5 - 1)) for step in range(256)], "two shades"
+)
+"""of heat maps with two signs: the full orange for the lowest number, over nothing, to the full blue for the highest"""
+
 SMALLEST = 9
 """pixels that letters of a figure are high at least, on the narrowest screen"""
 

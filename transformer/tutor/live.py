@@ -272,9 +272,11 @@ def softmax_by_hand(
         f"<b>{_field('steepest', f'{steepest[1]:.2f}')}</b> times as far; with s, "
         f"{_field('before', f'{steepest[0]:.2f}')} times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
-        'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto"><g fill="currentColor">'
+        'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'
+        '<g fill="currentColor" font-size="13">'
         f'<text x="{ZERO}" y="13" text-anchor="middle">scores s</text><text x="{COLUMNS[0]}" y="13">softmax(s)</text>'
-        f'<text x="{COLUMNS[1]}" y="13">softmax({_field("factor", f"{factor:g}", "tspan")}·s)</text></g>'
+        f'<text x="{COLUMNS[1] + FULL}" y="13" text-anchor="end">'
+        f"softmax({_field('factor', f'{factor:g}', 'tspan')}·s)</text></g>"
         f'<path d="M{ZERO} {TOP - 8}V{height}" stroke="currentColor" stroke-opacity="0.25"/>{rows}</svg>'
         '<p class="live-note">Arrow: the slope p (1 − p) of a share, how far it moves for each unit of its entry in '
         f"softmax. Times {times} undoes the division by √d<sub>k</sub> = {times}.</p>",

@@ -26,7 +26,8 @@ Axis = tuple[str, float, float]
 Record = dict[str, Any]
 """a question, or an answer, as the metadata of its output keep it"""
 
-_asked: dict[str, Record] = {}
+asked: dict[str, Record] = {}
+"""the questions of this session by their names"""
 
 
 class PredictionError(ValueError):
@@ -71,19 +72,19 @@ def answer(name: str, measured: Any, why: str) -> None:
     number; for a curve, two sequences of one length, x and y. Raises PredictionError where it does not fit the
     question, where no question of that name was asked before, and without a sentence.
     """
-    if name not in _asked:
-        near = difflib.get_close_matches(name, _asked, n=1)
+    if name not in asked:
+        near = difflib.get_close_matches(name, asked, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ": ask it in a cell before the experiment"
         raise PredictionError(f"no prediction {name!r} was asked{hint}")
     if not why.strip():
         raise PredictionError(f"{name} is answered without a word, expected one sentence that says why")
-    question = _asked[name]
+    question = asked[name]
     check = {"choice": _option, "slider": _number, "curve": _points}[question["kind"]]
     show(_Answer(question, {"name": name, "answer": check(question, measured), "why": why}))
 
 
 def _ask(question: Record) -> None:
-    _asked[question["name"]] = question
+    asked[question["name"]] = question
     show(_Question(question))
 
 

@@ -5,12 +5,15 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 _CODE = re.compile(r"(`[^`]+`)")
 _EMPHASIS = re.compile(r"\*([^*]+)\*")
 _RAISED = {"_": "sub", "^": "sup"}
-_INDEX = re.compile(r"(?<![^\W\d_])([^\W\d_])([_^])(?:\{([^}]*)\}|([-−]?[\w½⅓¼]+))")
+_INDEX = re.compile(r"(?<![^\W\d_])([^\W\d_]|10(?=\^))([_^])(?:\{([^}]*)\}|([-−]?[\w½⅓¼]+))")
+_EXPONENT = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e([+-]?\d+)\b")
+_MINUS = re.compile(r"(?<![\w.)\]-])-(?=\.?\d)")
 
 
 def typeset(text: str) -> str:
@@ -20,8 +23,23 @@ def typeset(text: str) -> str:
     """
     parts = [html.escape(part) for part in _CODE.split(text)]
     parts[1::2] = [f"<code>{code[1:-1]}</code>" for code in parts[1::2]]
-    parts[::2] = [_INDEX.sub(_raise, _EMPHASIS.sub(r"<em>\1</em>", part)) for part in parts[::2]]
+    parts[::2] = [_INDEX.sub(_raise, _EMPHASIS.sub(r"<em>\1</em>", readable(part))) for part in parts[::2]]
     return "".join(parts)
+
+
+def readable(text: str) -> str:
+    """Text with numbers as they are written by hand: 2·10^{−15} for 2e-15, 0.02 for 2e-02, −3 for -3."""
+    return _MINUS.sub("−", _EXPONENT.sub(_by_hand, text))
+
+
+def _by_hand(number: re.Match[str]) -> str:
+    digits, power = number[1], int(number[2])
+    if not float(digits):
+        return "0"
+    if -5 < power < 7:
+        return f"{Decimal(number[0]):,f}"
+    times = "" if float(digits) == 1 else f"{digits}·"
+    return f"{times}10^{{{str(power).replace('-', '−')}}}"
 
 
 def _raise(index: re.Match[str]) -> str:

@@ -63,6 +63,8 @@ window.live = (() => {
       group.focus({ preventScroll: true });
       event.preventDefault();
     });
+    // Or the finger would scroll the page: touch-action is not heeded inside a drawing.
+    group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     group.addEventListener("pointermove", (event) => {
       if (!held) return;
       const { x, y } = pointed(event);

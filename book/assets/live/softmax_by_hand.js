@@ -33,7 +33,7 @@
       return { path, x, y, moveHandle };
     });
 
-    const slider = make("input", { type: "range", min: 1, max: LARGEST, step: 0.25, "aria-label": "factor of all scores" });
+    const slider = make("input", { type: "range", min: 1, max: LARGEST, step: 0.5, "aria-label": "factor of all scores" });
     slider.addEventListener("input", () => {
       state.factor = Number(slider.value);
       redraw();

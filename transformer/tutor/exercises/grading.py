@@ -1,13 +1,14 @@
 """Run an answer on every case, and find out what is wrong with it."""
 
+import ast
 import contextlib
 import copy
-import dis
 import inspect
 import io
 import linecache
 import math
 import signal
+import textwrap
 import threading
 import time
 import traceback
@@ -16,7 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -101,30 +102,34 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
 
 
 def is_stub(function: Function) -> bool:
-    """Whether the body is empty, or a hole (`name = ...`, `return ...`) is still open."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return isinstance(code, CodeType) and (_has_hole(code) or _is_empty(code))
+    """Whether nothing is written yet, or a hole (`name = ...`, `return ...`) is still open: the cell's source tells.
+
+    A function whose source cannot be read, such as a lambda in the middle of a line, is none.
+    """
+    try:
+        written = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        return False
+    if not isinstance(written, ast.FunctionDef):
+        return False
+    return all(map(_does_nothing, written.body)) or any(map(_is_hole, ast.walk(written)))
 
 
-def _has_hole(code: CodeType) -> bool:
-    steps = list(dis.get_instructions(code))
-    followers = [step.opname for step in steps[1:]] + [""]
-    holes = [(step.opname, after) for step, after in zip(steps, followers, strict=True) if step.argval is Ellipsis]
-    return any(
-        name == "RETURN_CONST" or after.startswith(("STORE_FAST", "STORE_DEREF", "RETURN")) for name, after in holes
-    )
+def _does_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement is one of those that stand where an answer is to come: text, `...`, `pass` and the like."""
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.Return(value=None | ast.Constant(value=None)):
+            return True
+        case ast.Raise(exc=ast.Name(id=name) | ast.Call(func=ast.Name(id=name))):
+            return name == "NotImplementedError"
+    return False
 
 
-def _is_empty(code: CodeType) -> bool:
-    allowed = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "LOAD_GLOBAL", "RAISE_VARARGS"}
-    values = [(step.opname, step.argval) for step in dis.get_instructions(code)]
-    named = {argument for name, argument in values if name == "LOAD_GLOBAL"}
-    constants = [argument for name, argument in values if name.endswith("_CONST")]
-    return (
-        {name for name, _ in values} <= allowed
-        and named <= {"NotImplementedError"}
-        and all(constant is None for constant in constants)
-    )
+def _is_hole(node: ast.AST) -> bool:
+    match node:
+        case ast.Assign(targets=[ast.Name()], value=ast.Constant(value=value)) | ast.Return(ast.Constant(value=value)):
+            return value is ...
+    return False
 
 
 def wrong_signature(exercise: Exercise, answer: Function) -> str:

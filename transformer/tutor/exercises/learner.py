@@ -6,7 +6,7 @@ import os
 import pkgutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -23,9 +23,21 @@ MARKS = {"right": "✔", "wrong": "✘", "todo": "○"}
 WORDS = {"right": "right", "wrong": "not yet", "todo": "your turn"}
 """and its name, for the learner"""
 
-_solved: set[str] = set()  # in this session: all there is where nothing can be written
-_failures: Counter[str] = Counter()
-_hints: Counter[str] = Counter()
+
+@dataclass
+class Session:
+    """What is remembered, by the names of exercises, as long as the notebook runs."""
+
+    solved: set[str] = field(default_factory=set)
+    """the exercises solved: all there is where nothing can be written"""
+    failures: Counter[str] = field(default_factory=Counter)
+    """wrong answers to each since the last right one"""
+    hints: Counter[str] = field(default_factory=Counter)
+    """hints given to each"""
+
+
+session = Session()
+"""of this notebook"""
 
 
 class UnknownExercise(LookupError):
@@ -71,13 +83,13 @@ def solved() -> set[str]:
         earlier = {path.name for path in progress_folder().iterdir()}
     except OSError:  # not there yet, or not to be read
         earlier = set()
-    done = earlier | _solved
+    done = earlier | session.solved
     return {name for name in exercises() if {name, name.removeprefix("my_")} & done}  # some had no my_ at first
 
 
 def remember(exercise: Exercise) -> None:
     """Keep that an exercise is solved; for this session only, where the folder is read-only."""
-    _solved.add(exercise.name)
+    session.solved.add(exercise.name)
     try:
         progress_folder().mkdir(parents=True, exist_ok=True)
         (progress_folder() / exercise.name).touch()
@@ -87,27 +99,34 @@ def remember(exercise: Exercise) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of some chapters is solved: a line of text and a bar for each."""
+    """How much of some chapters is solved: one line of text and one bar."""
 
     chapters: tuple[int, ...]
     """whose exercises are counted"""
 
-    def _rows(self) -> list[tuple[int, int, int]]:
+    def _counts(self) -> dict[int, tuple[int, int]]:
+        """For each chapter the number of exercises solved, and of all its exercises."""
         done, everything = solved(), exercises().values()
         of = {chapter: [one.name for one in everything if one.chapter == chapter] for chapter in self.chapters}
-        return [(chapter, len(done & set(names)), len(names)) for chapter, names in of.items()]
+        return {chapter: (len(done & set(names)), len(names)) for chapter, names in of.items()}
+
+    def _line(self) -> tuple[str, int, int]:
+        """What is said, and the two numbers of the bar; of several chapters, those that were begun are named."""
+        counts = self._counts()
+        n, total = map(sum, zip(*counts.values(), strict=True))
+        if len(counts) == 1:
+            return f"Chapter {self.chapters[0]}: {n} of {total} solved", n, total
+        begun = ", ".join(f"chapter {chapter}: {n} of {total}" for chapter, (n, total) in counts.items() if n)
+        return f"{n} of {total} exercises solved" + (f" ({begun})" if begun else ""), n, total
 
     def __str__(self) -> str:
-        rows = [(f"Chapter {chapter}: {n} of {total} solved", n, total) for chapter, n, total in self._rows()]
-        return "\n".join(f"{text} {'■' * n}{'□' * (total - n)}" for text, n, total in rows)
+        text, n, total = self._line()
+        return f"{text} {'■' * n}{'□' * (total - n)}"
 
     def html(self) -> str:
-        """The lines with bars; a screen reader is given the text alone."""
-        return "".join(
-            f'<div class="progress-line">Chapter {chapter}: {n} of {total} solved '
-            f'<progress aria-hidden="true" max="{total}" value="{n}"></progress></div>'
-            for chapter, n, total in self._rows()
-        )
+        """The line with a bar; a screen reader is given the text alone."""
+        text, n, total = self._line()
+        return f'<div>{text} <progress aria-hidden="true" max="{total}" value="{n}"></progress></div>'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": f'<div class="verdict" data-status="right">{self.html()}</div>'}
@@ -172,14 +191,14 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
     finding, notes, name = grade(exercise, answer), [], exercise.name
     if finding.status == "right":
         remember(exercise)
-        _failures[name] = 0
+        session.failures[name] = 0
     if finding.status == "todo":
         notes.append("Replace each ... and run the cell again; until then the cells below use the book's version.")
     if finding.status != "right" and name in solved():
         notes.append("You have solved it before, and that still counts.")
     if finding.status == "wrong":
-        _failures[name] += 1
-        if _failures[name] >= 2 and _hints[name] < len(exercise.hints):
+        session.failures[name] += 1
+        if session.failures[name] >= 2 and session.hints[name] < len(exercise.hints):
             notes.append(f'hint("{name}") gives you a hint (from transformer.tutor import hint).')
     bar = Progress((exercise.chapter,)) if finding.status == "right" else None
     show(Verdict(exercise, finding, tuple(notes), bar))
@@ -192,12 +211,12 @@ def hint(exercise: str | Callable[..., Any]) -> None:
     Raises UnknownExercise for a name that no exercise has.
     """
     one = find(exercise if isinstance(exercise, str) else getattr(exercise, "__name__", repr(exercise)))
-    i = _hints[one.name] % len(one.hints)
-    _hints[one.name] += 1
+    i = session.hints[one.name] % len(one.hints)
+    session.hints[one.name] += 1
     last = " That was the last; the solution is folded below the exercise." if i == len(one.hints) - 1 else ""
     print(f"{one.number} {one.name}, hint {i + 1} of {len(one.hints)}: {one.hints[i]}{last}")
 
 
 def progress() -> None:
-    """Show how many exercises of each chapter are solved."""
+    """Show how many exercises of the book are solved, and in which chapters."""
     show(Progress(tuple(dict.fromkeys(one.chapter for one in exercises().values()))))

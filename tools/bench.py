@@ -1,4 +1,4 @@
-"""How fast it is and how well it translates, measured on this machine: `python -m transformer bench`.
+"""How fast it is and how well it translates, measured on this machine: `python -m tools.bench`.
 
 A benchmark, not a test: the numbers depend on the machine, and nothing fails when they are low. Variants take
 turns and the median counts, so that a slow minute of the machine hits all of them; only ratios travel.
@@ -9,6 +9,7 @@ import itertools
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,7 +27,7 @@ from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig, beam_search, greedy, translate
 from transformer.embeddings import sinusoids
 from transformer.evaluation import bleu
-from transformer.files import replace_text, saved_checkpoints, step_of
+from transformer.files import CheckpointError, replace_text, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.device import choose_device, has_fast_bf16
@@ -33,7 +35,7 @@ from transformer.runs.loop import paper_adam, train
 from transformer.runs.recipes import EMBEDDED, MULTI30K
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, collate, encode_pairs, plain_batches, token_batches
-from transformer.text.corpora import load_corpus
+from transformer.text.corpora import CorpusUnavailable, load_corpus
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import make_tokenizer
 from transformer.training import summed_loss
@@ -390,3 +392,16 @@ def replaced(readme: Path, device: torch.device, table: str) -> str:
     if not found or not closed:
         raise ValueError(f"{readme} has no line {start!r} with {end!r} after it; put the two where the table should be")
     return f"{before}{start}\n\n{table}\n\n{end}{after}"
+
+
+def main() -> None:
+    """Measure what the command line asks for, and print the table; an error is explained in a line."""
+    command = tyro.cli(BenchConfig, prog="python -m tools.bench", config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        print(bench(command))
+    except (ValueError, OSError, CheckpointError, CorpusUnavailable) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

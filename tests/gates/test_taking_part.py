@@ -1,0 +1,137 @@
+"""What readers do on a page: they predict, and they choose how much of it to see."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.gates.visits import opened
+
+pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
+
+LESSON, OTHER = "book/03_laboratory.html", "book/exercises.html"
+
+
+@pytest.fixture
+def tab(browser: Browser, small_address: str) -> Iterator[Page]:
+    """The lesson, as a new reader finds it."""
+    with opened(browser, small_address, LESSON, "light") as visit:
+        yield visit.tab
+        assert visit.errors == []
+
+
+def prediction(tab: Page, name: str) -> Locator:
+    return tab.locator(f"#predict-{name}")
+
+
+def expect_answer(tab: Page, name: str, said: str, measured: str) -> None:
+    """The guess is told, and beside it what was measured."""
+    expect(prediction(tab, name).locator(".prediction-guess")).to_contain_text(said)
+    expect(prediction(tab, name).locator(".prediction-answer")).to_have_attribute("open", "")
+    expect(prediction(tab, name).locator(".prediction-answer p")).to_contain_text(measured)
+
+
+# Predictions; the lesson's cells measure 20 % of the rows, 1.22 keys, and a curve that falls from 32
+
+
+def test_guesses_are_answered_and_kept_on_the_device(tab: Page):
+    for name in ("rows", "keys", "fall"):
+        expect(prediction(tab, name).locator(".prediction-answer")).not_to_have_attribute("open", "")
+    prediction(tab, "rows").get_by_role("button", name="nearly all").click()
+    slider = prediction(tab, "keys").get_by_role("slider")
+    slider.focus()
+    slider.press("End")
+    prediction(tab, "keys").get_by_role("button", name="That is my guess").press("Enter")
+    points = prediction(tab, "fall").locator("circle")
+    points.first.press("PageUp")
+    points.first.press("ArrowRight")
+    points.nth(1).press("ArrowUp")
+    heights = [points.nth(i).get_attribute("aria-valuenow") for i in range(3)]
+    prediction(tab, "fall").get_by_role("button", name="That is my curve").press("Enter")
+
+    for _visit in range(2):
+        expect_answer(tab, "rows", "You said: nearly all.", "a few. Only 20% of them")
+        expect_answer(tab, "keys", "You said 64 keys.", "1.22 keys. One weight")
+        expect_answer(tab, "fall", "Dashed: your curve.", "from 32 at 0")
+        right = prediction(tab, "rows").locator(".is-right")
+        expect(right).to_have_text(re.compile("a few"))
+        expect(prediction(tab, "rows").locator("[aria-pressed=true]")).to_have_text(re.compile("nearly all"))
+        assert heights == [points.nth(i).get_attribute("aria-valuenow") for i in range(3)] == ["22.4", "17.6", "16"]
+        assert prediction(tab, "fall").locator(".measured").get_attribute("points").count(",") == 11
+        tab.reload()
+    again = prediction(tab, "rows").get_by_role("button", name="Ask me again")
+    again.click()
+    tab.reload()
+    expect(prediction(tab, "rows").get_by_role("button", name="nearly all")).to_be_enabled()
+    expect_answer(tab, "keys", "You said 64 keys.", "1.22 keys")
+
+
+def test_right_guess_and_a_curve_drawn_by_hand(tab: Page):
+    prediction(tab, "rows").get_by_role("button", name="a few").click()
+    expect_answer(tab, "rows", "You saw it coming.", "a few")
+    svg = prediction(tab, "fall").locator(".prediction-curve svg")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    tab.mouse.move(box["x"] + 0.15 * box["width"], box["y"] + 0.2 * box["height"])
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
+    tab.mouse.up()
+    points = prediction(tab, "fall").get_by_role("slider")
+    heights = [float(points.nth(i).get_attribute("aria-valuenow")) for i in range(points.count())]
+    assert heights == sorted(heights, reverse=True) and heights[0] > 25 and heights[-1] < 5
+
+
+def test_nobody_has_to_guess(tab: Page):
+    for name, measured in (("rows", "a few"), ("keys", "1.22 keys"), ("fall", "from 32 at 0")):
+        prediction(tab, name).get_by_text("Just show me").click()
+        expect(prediction(tab, name).locator(".prediction-answer p")).to_be_visible()
+        expect(prediction(tab, name).locator(".prediction-answer p")).to_contain_text(measured)
+        expect(prediction(tab, name).locator(".prediction-guess")).to_be_hidden()
+
+
+# The switch
+
+
+def shown(tab: Page) -> dict[str, bool]:
+    """Which parts of the lesson can be seen."""
+    places = {
+        "core": "[class*=tag_core] .cell_input",
+        "apparatus": "section:not(#laboratory *) > .cell > .apparatus pre >> nth=0",
+        "laboratory": "#how-many-rows-learn h3",
+        "exercises": "#exercises .verdict >> nth=0",
+    }
+    return {name: tab.locator(place).is_visible() for name, place in places.items()}
+
+
+def test_switch_folds_what_it_says_and_is_remembered(tab: Page, small_address: str):
+    folded = {"core": True, "apparatus": False, "laboratory": False, "exercises": False}
+    assert shown(tab) == folded
+    seen = {"Lesson": {**folded, "core": False}, "Everything": dict.fromkeys(folded, True), "Lesson and code": folded}
+    for mode, parts in seen.items():
+        button = tab.get_by_role("button", name=mode, exact=True)
+        button.press("Enter")
+        assert shown(tab) == parts, mode
+        expect(tab.locator(".reading-switch [aria-pressed=true]")).to_have_text(re.compile(f"^{mode}"))
+    tab.get_by_role("button", name="Everything", exact=True).click()
+    tab.goto(small_address + OTHER)
+    expect(tab.locator("html")).to_have_attribute("data-reading", "everything")
+    tab.goto(small_address + LESSON)
+    assert shown(tab) == seen["Everything"]
+
+
+def test_link_into_a_fold_opens_it(tab: Page):
+    tab.get_by_role("link", name="measured").click()
+    assert shown(tab)["laboratory"]
+
+
+def test_without_javascript_everything_is_shown(browser: Browser, small_address: str):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(small_address + LESSON)
+    assert shown(tab) == {"core": True, "apparatus": False, "laboratory": True, "exercises": True}
+    expect(tab.locator(".reading-switch")).to_be_hidden()
+    expect(tab.locator(".live svg").first).to_be_visible()
+    tab.locator("#predict-rows summary").click()
+    expect(tab.locator("#predict-rows .prediction-answer p")).to_contain_text("Only 20%")
+    context.close()
