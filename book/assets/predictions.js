@@ -45,7 +45,8 @@
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
     const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
     const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
-    const input = make("input", { type: "range", ...range, "aria-label": question.question });
+    // the type last: before it knows its range, a slider would begin at 50
+    const input = make("input", { ...range, type: "range", "aria-label": question.question });
     const output = make("output");
     const button = make("button", { type: "button", class: "prediction-done" }, "That is my guess");
     const marks = make("div", { class: "prediction-track", "aria-hidden": "true" });
