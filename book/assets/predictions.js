@@ -44,7 +44,7 @@
     const value = (at) => (log ? low * (high / low) ** (at / 100) : Number(at));
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
     const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
-    const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
+    const range = log ? { min: 0, max: 100, step: 1, value: 50 } : { min: low, max: high, step, value: (low + high) / 2 };
     const input = make("input", { type: "range", ...range, "aria-label": question.question });
     const output = make("output");
     const button = make("button", { type: "button", class: "prediction-done" }, "That is my guess");
