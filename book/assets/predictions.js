@@ -70,7 +70,7 @@
   }
 
   function curve({ question, place }, guessed) {
-    const [width, height, left, top, below] = [360, 220, 44, 22, 34];
+    const [width, height, left, top, below] = [360, 220, 44, 28, 34];
     const { x: [xTitle, xLow, xHigh], y: [yTitle, yLow, yHigh], answer } = question;
     const across = (i) => left + (i / (POINTS - 1)) * (width - left - 12);
     const up = (share) => height - below - share * (height - below - top);
