@@ -50,6 +50,42 @@ def test_figure_has_a_picture_a_description_and_its_data(make: Any):
     assert colours <= {live.QUERY, live.KEY, live.VALUE}
 
 
+def test_merging_opens_on_a_piece_that_nobody_named():
+    shown = figure(live.merge_by_hand(merges=3))
+    assert shown["data-live"] == "merge_by_hand" and len(shown["aria-label"].split()) > 10
+    words = [[piece.text for piece in word.select("kbd")] for word in shown.select(".merge-word")]
+    assert words == [["case"], [*"suit", "case"], [*"suit", "case", "s"], [*"stai", "r", "case"]]
+    assert shown.select_one('[data-says="pieces"]').text == str(sum(map(len, words)))
+    assert not shown.select("script, [id], button, input")
+    assert live.merge_by_hand("<i>")._repr_html_().count("<i>") == 0
+
+
+@pytest.mark.parametrize(("text", "merges", "told"), [("  ", 0, "at least one word"), ("ab", 2, "at most 1")])
+def test_merging_refuses_what_it_cannot_cut(text: str, merges: int, told: str):
+    with pytest.raises(ValueError, match=told):
+        live.merge_by_hand(text, merges)
+
+
+def test_script_merges_as_python_does():
+    texts = [
+        "case suitcase suitcases staircase",
+        "aaaa aaa aba",
+        "Ünïcödé 🦔🦔 مرحبا",
+        "x",
+        "toString __proto__ __proto__",
+    ]
+    for text in texts:
+        for merges in (0, 1, 3, 5):
+            words, made = [list(word) for word in text.split()], []
+            while len(made) < merges and (pair := live._commonest_pair(words)):
+                words = [live._fuse(word, pair[0]) for word in words]
+                made.append("".join(pair[0]))
+            found = computed("merge_by_hand", "live.merged(text, merges)", text=text, merges=merges)
+            following = live._commonest_pair(words)
+            expected = {"pair": list(following[0]), "count": following[1]} if following else None
+            assert (found["words"], found["made"], found.get("next")) == (words, made, expected)
+
+
 def test_attention_opens_on_the_noun_that_it_stands_for():
     state = live.attention_by_hand().state
     q, k = tensor(state["queries"]), tensor(state["keys"])

@@ -45,7 +45,8 @@
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
     const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
     const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
-    const input = make("input", { type: "range", ...range, "aria-label": question.question });
+    // the type last: before it knows its range, a slider would begin at 50
+    const input = make("input", { ...range, type: "range", "aria-label": question.question });
     const output = make("output");
     const button = make("button", { type: "button", class: "prediction-done" }, "That is my guess");
     const marks = make("div", { class: "prediction-track", "aria-hidden": "true" });
@@ -69,7 +70,7 @@
   }
 
   function curve({ question, place }, guessed) {
-    const [width, height, left, top, below] = [360, 220, 44, 22, 34];
+    const [width, height, left, top, below] = [360, 220, 44, 28, 34];
     const { x: [xTitle, xLow, xHigh], y: [yTitle, yLow, yHigh], answer } = question;
     const across = (i) => left + (i / (POINTS - 1)) * (width - left - 12);
     const up = (share) => height - below - share * (height - below - top);

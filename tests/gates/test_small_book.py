@@ -21,7 +21,7 @@ def test_each_kind_of_verdict_is_on_the_page(small_book: Path):
 
 def test_page_loads_the_scripts_that_it_uses(small_book: Path):
     used = {page: (small_book / page).read_text(encoding="utf-8").count("/live/") for page in (VERDICTS, LESSON)}
-    assert used == {VERDICTS: 0, LESSON: 4}  # a style sheet, what all share, and one script for each of two kinds
+    assert used == {VERDICTS: 0, LESSON: 5}  # a style sheet, what all share, and one script for each of three kinds
 
 
 @pytest.mark.parametrize("page", [VERDICTS, LESSON])

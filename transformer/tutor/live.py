@@ -1,4 +1,4 @@
-"""Figures to take in hand: attention and softmax, drawn here and brought to life on the book's pages::
+"""Figures to take in hand: attention, softmax, byte-pair encoding; drawn here, and brought to life on the pages::
 
     from transformer.tutor import live
     live.attention_by_hand()
@@ -10,8 +10,10 @@ the same drawing: it begins with the data that the figure carries, and a test co
 import html
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -302,3 +304,56 @@ def _share(x: float, p: float, y: float) -> str:
         f'<path d="M{x + bar:.1f} {y + 18}h{slope:.1f}{tip}" fill="none" stroke="currentColor" '
         'stroke-width="2"/></g>'
     )
+
+
+# Byte-pair encoding
+
+
+def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int = 0) -> Live:
+    """Byte-pair encoding (paper §5.1) of a text to type, one merge after the other; it opens after some merges.
+
+    Words are cut at white space and begin as single characters. Each merge fuses the pair of neighbours that stands
+    together most often, the earliest of equals. Raises ValueError for a text without a word, or for more merges than
+    there are pairs.
+    """
+    words = [list(word) for word in text.split()]
+    if not words:
+        raise ValueError(f"the text is {text!r}, expected at least one word")
+    made: list[str] = []
+    for _ in range(merges):
+        if (pair := _commonest_pair(words)) is None:
+            raise ValueError(f"got {merges} merges, expected at most {len(made)}: then every word is one piece")
+        words = [_fuse(word, pair[0]) for word in words]
+        made.append("".join(pair[0]))
+    following = _commonest_pair(words)
+    said = f"{' + '.join(following[0])}, {following[1]} times" if following else "none: every word is one piece"
+    rows = " ".join(
+        '<span class="merge-word">' + "".join(f"<kbd>{html.escape(piece)}</kbd>" for piece in word) + "</span>"
+        for word in words
+    )
+    count, known = sum(map(len, words)), ", ".join(made) or "none"
+    return Live(
+        "merge_by_hand",
+        f"The words {text}, cut into {count} pieces after {merges} merges. The next pair: {said}.",
+        {"text": text, "merges": merges},
+        f'<p class="live-says">After <b>{_field("merges", str(merges))}</b> merges: '
+        f'<b>{_field("pieces", str(count))}</b> pieces</p><div class="merge-words">{rows}</div>'
+        f'<p class="live-note">New pieces: {_field("made", known)}. Next: {_field("next", said)}.</p>',
+    )
+
+
+def _commonest_pair(words: Sequence[Sequence[str]]) -> tuple[tuple[str, str], int] | None:
+    """The pair of neighbours that stands together most often, and how often; None where there is none."""
+    pairs = Counter(pair for word in words for pair in pairwise(word))
+    return max(pairs.items(), key=lambda item: item[1], default=None)
+
+
+def _fuse(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """One piece in place of two, wherever the pair stands."""
+    fused: list[str] = []
+    for piece in word:
+        if fused and (fused[-1], piece) == pair:
+            fused[-1] += piece
+        else:
+            fused.append(piece)
+    return fused

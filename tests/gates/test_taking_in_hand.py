@@ -14,7 +14,7 @@ from transformer.tutor import live
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
 
-NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 GEOMETRY = ("d", "points", "cx", "cy", "x", "y", "text-anchor", "stroke-width")
 IT = 2  # the row of the asking word
 ATTENTION, SECOND, BROKEN, SOFTMAX = range(4)  # the figures of the page
@@ -56,23 +56,24 @@ def parsed(figure: Locator | live.Live) -> Tag:
     return soup
 
 
-def drawn(figure: Locator | live.Live) -> tuple[list[str], list[float]]:
-    """All that a figure shows: its words, with the numbers taken out, and the numbers."""
-    parts: list[str] = []
-    for element in parsed(figure).select("path, polygon, circle, text, td, [data-says]"):
-        parts += [f"{name}={element[name]}" for name in GEOMETRY if name in element.attrs]
-        parts += [element.get_text()]
-    for row in parsed(figure).select("tbody tr"):
-        parts += re.findall(r"/ ([\d.]+%) 4px", row["style"])  # how long its bar is
-    text = " ".join(parts).replace("−", "-")
-    return NUMBER.sub("#", text).split(), [float(number) for number in NUMBER.findall(text)]
+def drawn(figure: Locator | live.Live) -> tuple[list[str], list[float], list[float]]:
+    """All that a figure shows: its words, with the numbers taken out; the numbers; and its places, in pixels."""
+    figure, texts, places = parsed(figure), [], []
+    for element in figure.select("path, polygon, circle, text, td, [data-says]"):
+        texts.append(element.get_text().replace("−", "-"))
+        places += [str(element.get(name, "")) for name in GEOMETRY]
+    for row in figure.select("tbody tr"):
+        places += re.findall(r"/ ([\d.]+%) 4px", row["style"])  # how long its bar is
+    words = NUMBER.sub("#", " ".join([*texts, *places])).split()
+    return words, *([float(number) for number in NUMBER.findall(" ".join(part))] for part in (texts, places))
 
 
 def assert_same(figure: Locator, expected: live.Live) -> None:
-    """A figure shows what Python draws, but for the rounding of its last digits."""
-    (words, numbers), (expected_words, expected_numbers) = drawn(figure), drawn(expected)
+    """A figure shows what Python draws, but for the rounding of last digits."""
+    (words, numbers, places), (expected_words, expected_numbers, expected_places) = drawn(figure), drawn(expected)
     assert words == expected_words
-    assert numbers == pytest.approx(expected_numbers, abs=0.11)
+    assert numbers == pytest.approx(expected_numbers, abs=0.011)
+    assert places == pytest.approx(expected_places, abs=0.11)
 
 
 def moved(name: str, row: int, vector: tuple[float, float]) -> live.Live:
