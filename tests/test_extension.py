@@ -52,8 +52,11 @@ def test_a_chart_becomes_a_picture_and_what_is_needed_to_draw_it(app):
     assert list(output["data"]) == ["text/html"]
     chart = BeautifulSoup(output["data"]["text/html"], "html.parser").select_one(".chart")
     assert chart.img["alt"] == SPECIFICATION["description"]
-    assert "<svg" in (notebooks.pictures(app) / chart.img["src"]).read_text()
-    assert json.loads(chart.script.string) == SPECIFICATION
+    picture = notebooks.chart_files(app) / chart.img["src"]
+    assert "<svg" in picture.read_text()
+    kept, _, specification = picture.with_suffix(".js").read_text().removesuffix(";").partition("]=")
+    assert picture.stem in kept and chart["data-chart"] == picture.stem
+    assert json.loads(specification) == SPECIFICATION
     assert "https://cdn" not in str(chart)
 
 

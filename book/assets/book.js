@@ -4,23 +4,24 @@
 
   /* Charts. The picture in the page gives way to the live chart when the reader comes near. Ink is `currentColor` and the
      ground transparent, so that a chart follows the light and dark switch without being drawn anew. */
-  let vega;
-  const loadVega = () =>
-    (vega ??= new Promise((resolve, reject) => {
+  const load = (address) =>
+    new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      script.src = new URL("vega.js", here).href;
-      script.onload = () => resolve(window.vegaEmbed);
+      script.src = new URL(address, here).href;
+      script.onload = resolve;
       script.onerror = () => reject(new Error(`${script.src} did not load`));
       document.head.append(script);
-    }));
+    });
+  let vega;
 
   async function draw(chart) {
-    const specification = JSON.parse(chart.querySelector("script").textContent);
+    const name = chart.dataset.chart;
     try {
-      const embed = await loadVega();
+      await Promise.all([(vega ??= load("vega.js")), load(`charts/${name}.js`)]);
+      const specification = window.bookCharts[name];
       const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false };
       chart.classList.add("is-live"); // first, since the chart is as wide as its place
-      await embed(chart.querySelector(".chart-live"), specification, options);
+      await window.vegaEmbed(chart.querySelector(".chart-live"), specification, options);
     } catch (error) {
       chart.classList.remove("is-live"); // the picture stays
       console.error("A chart could not be drawn:", error);

@@ -19,7 +19,7 @@ AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 CONTRAST_ONCE = {"id": "color-contrast", "selector": ":not([data-alike])"}  # axe's dearest rule
 OF_COLOURS = ("color-contrast", "link-in-text-block")  # axe's rules whose outcome the theme can change
 HEAVIEST = 250_000  # bytes of a page, compressed, before its charts
-CHART_LIBRARY = re.compile(r"/[^/]*vega[^/]*\.js")
+CHARTS = re.compile(r"/vega[^/]*\.js|/charts/[^/]*\.js")  # fetched when the reader comes near
 FILE_NAME = re.compile(r"\S*(/\S*|\.\w{3,4})")
 LOCAL = ("data:", "blob:", "about:")
 
@@ -112,7 +112,7 @@ def other_hosts(visit: Visit) -> list[str]:
 def weight(visit: Visit) -> Iterator[str]:
     """The page is light before its charts are drawn."""
     weighed = {answer.url: size(answer) for answer in visit.responses if answer.ok}
-    before_charts = {url: size for url, size in weighed.items() if not CHART_LIBRARY.search(url)}
+    before_charts = {url: size for url, size in weighed.items() if not CHARTS.search(url)}
     total = sum(before_charts.values())
     visit.measured.append(f"{total / 1000:>6.0f} kB compressed, before charts")
     if not 0 < total <= HEAVIEST:

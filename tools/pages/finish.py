@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup, Tag
 from sphinx.application import Sphinx
 
 from . import lighter, preview, search
-from .notebooks import VEGA_LITE, pictures
+from .notebooks import VEGA_LITE, chart_files
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
@@ -27,8 +27,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
             formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
             page.write_text(str(soup), encoding="utf-8")
-    if pictures(app).exists():
-        shutil.copytree(pictures(app), out / "_static" / "charts", dirs_exist_ok=True)
+    if chart_files(app).exists():
+        shutil.copytree(chart_files(app), out / "_static" / "charts", dirs_exist_ok=True)
         vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
         # Wrapped, so that the hundreds of names inside stay there.
         (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")

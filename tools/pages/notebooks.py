@@ -118,18 +118,20 @@ def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> s
         raise ValueError(f"{document}: a chart has no description; show charts with transformer.tutor.charts.show")
     fixed = {**specification, "width": 640} if specification.get("width") == "container" else specification
     picture = vl_convert.vegalite_to_svg(fixed, vl_version=VEGA_LITE)
-    name = f"{hashlib.sha256(picture.encode()).hexdigest()[:16]}.svg"
-    pictures(app).mkdir(parents=True, exist_ok=True)
-    (pictures(app) / name).write_text(picture, encoding="utf-8")
-    data = json.dumps(specification, separators=(",", ":")).replace("</", r"<\/")
+    data = json.dumps(specification, separators=(",", ":"))
+    name = hashlib.sha256(data.encode()).hexdigest()[:16]
+    chart_files(app).mkdir(parents=True, exist_ok=True)
+    (chart_files(app) / f"{name}.svg").write_text(picture, encoding="utf-8")
+    # a script, since a page opened from disk may not read data from other files
+    (chart_files(app) / f"{name}.js").write_text(f"(window.bookCharts ??= {{}})['{name}']={data};", encoding="utf-8")
     return (
-        f'<div class="chart"><img class="chart-picture" src="{name}" alt="{html.escape(description)}">'
-        f'<div class="chart-live"></div><script type="application/json">{data}</script></div>'
+        f'<div class="chart" data-chart="{name}"><img class="chart-picture" src="{name}.svg" '
+        f'alt="{html.escape(description)}"><div class="chart-live"></div></div>'
     )
 
 
-def pictures(app: Sphinx) -> Path:
-    """Where the charts' pictures wait until pages, at whatever depth, are written."""
+def chart_files(app: Sphinx) -> Path:
+    """Where the charts' pictures and specifications wait until pages, at whatever depth, are written."""
     return Path(app.doctreedir) / "charts"
 
 

@@ -205,18 +205,18 @@ def answer_html(question: Record, answer: Record, summary: str = "Answer") -> st
 
 def sketch(question: Record, points: Sequence[Sequence[float]]) -> str:
     """A curve over the axes of its question, as SVG in the ink of the text around it."""
-    width, height, left, below = 360, 200, 40, 32
+    width, height, left, top, below = 360, 210, 40, 28, 32
     (x_title, x_low, x_high), (y_title, y_low, y_high) = question["x"], question["y"]
 
     def place(x: float, y: float) -> str:
         across, up = (x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)
         up = min(max(up, 0), 1)
-        return f"{left + across * (width - left - 8):.1f},{height - below - up * (height - below - 20):.1f}"
+        return f"{left + across * (width - left - 8):.1f},{height - below - up * (height - below - top):.1f}"
 
     line = " ".join(place(x, y) for x, y in points if x_low <= x <= x_high and math.isfinite(y))
     frame = " ".join([place(x_low, y_high), place(x_low, y_low), place(x_high, y_low)])
     words = [
-        (left - 5, height - below, "end", f"{y_low:g}"), (left - 5, 24, "end", f"{y_high:g}"),
+        (left - 5, height - below, "end", f"{y_low:g}"), (left - 5, top + 8, "end", f"{y_high:g}"),
         (left, height - below + 14, "start", f"{x_low:g}"), (width - 8, height - below + 14, "end", f"{x_high:g}"),
         (width / 2, height - 4, "middle", x_title), (2, 12, "start", y_title),
     ]  # fmt: skip
