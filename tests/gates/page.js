@@ -66,18 +66,19 @@ window.gates = (() => {
   /* The hosts that the page has the browser connect to in advance. */
   const hints = () => all("link:is([rel~=preconnect], [rel~=dns-prefetch])").map((link) => link.href);
 
-  /* Mark, in a block of code and in a formula, the pieces that are styled as three earlier ones: their contrast is the
-     same, and there are thousands of them. Three, and letters by themselves, since axe does not judge all that it sees. */
+  /* Mark the pieces of code, formulas and signatures that are styled as three earlier ones of the page: their contrast is
+     the same, and there are thousands of them. Three, and letters by themselves, since axe does not judge all that it
+     sees. In code they become plain text, as axe's work grows with the number of elements. */
   function markAlike() {
-    for (const block of all("pre, .katex-html")) {
-      const times = {};
-      for (const piece of all("*", block)) {
-        let look = piece.textContent.trim().length < 2 ? "letter" : "word";
-        for (let box = piece; box !== block; box = box.parentElement)
-          look += [" in", box.tagName, box.className, box.getAttribute("style")].join(" ");
-        times[look] = (times[look] ?? 0) + 1;
-        if (times[look] > 3) piece.dataset.alike = "";
-      }
+    const times = {};
+    for (const piece of all("article :is(pre, .katex-html, dt.sig) *")) {
+      let look = piece.textContent.trim().length < 2 ? "letter" : "word";
+      for (let box = piece; box.tagName !== "ARTICLE"; box = box.parentElement)
+        look += [" in", box.tagName, box.className, box.getAttribute("style")].join(" ");
+      times[look] = (times[look] ?? 0) + 1;
+      if (times[look] <= 3) continue;
+      if (piece.matches("pre *") && !piece.childElementCount) piece.replaceWith(piece.textContent);
+      else piece.dataset.alike = "";
     }
   }
 
