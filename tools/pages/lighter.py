@@ -1,10 +1,12 @@
 """Lighter pages: of the theme's style sheet, of the icons and of the fonts, what the pages do not use is left out."""
 
 import re
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import tinycss2
 from fontTools import subset
+from tinycss2.ast import Node, QualifiedRule
 
 THEME = "_static/styles/pydata-sphinx-theme.css"
 TOOLTIPS = "bs-"
@@ -72,46 +74,37 @@ def keep_used_rules(out: Path) -> None:
     for script in {*out.glob("_static/*.js"), *out.glob("_static/scripts/*.js")} - {out / "_static" / "vega.js"}:
         named.update(re.findall(r"[\w-]+", script.read_text(encoding="utf-8")))
     sheet = out / THEME
-    text = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.DOTALL)
-    sheet.write_text(used_rules(text, named), encoding="utf-8")
+    sheet.write_text(used_rules(sheet.read_text(encoding="utf-8"), named), encoding="utf-8")
 
 
 def used_rules(sheet: str, named: set[str]) -> str:
-    """Those rules of a style sheet without comments that can match, where these are all the classes and ids."""
+    """Those rules of a style sheet that can match, where these are all the classes and ids."""
     kept = []
-    for head, body in rules(sheet):
-        if body is None:
-            kept.append(head)
-        elif head.startswith(("@media", "@supports")):
-            if inside := used_rules(body, named):
-                kept.append(f"{head}{{{inside}}}")
-        elif head.startswith("@"):
-            kept.append(f"{head}{{{body}}}")
-        elif selectors := [one for one in re.split(r",(?![^(]*\))", head) if can_match(one, named)]:
-            kept.append(f"{','.join(selectors)}{{{body}}}")
+    for rule in tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True):
+        if rule.type == "qualified-rule":
+            if selectors := [one for one in selectors_of(rule) if can_match(one, named)]:
+                kept.append(f"{','.join(map(tinycss2.serialize, selectors))}{{{tinycss2.serialize(rule.content)}}}")
+        elif rule.at_keyword in ("media", "supports"):
+            if inside := used_rules(tinycss2.serialize(rule.content), named):
+                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inside}}}")
+        else:
+            kept.append(rule.serialize())
     return "".join(kept)
 
 
-def rules(sheet: str) -> Iterator[tuple[str, str | None]]:
-    """The rules of a style sheet, or of a block in one: what stands before the braces, and within them if there are."""
-    begin = 0
-    while found := re.compile(r"[^{};]*([;{])").match(sheet, begin):
-        if found[1] == ";":
-            yield found[0].strip(), None
-            begin = found.end()
-            continue
-        depth, end = 1, found.end()
-        while depth:
-            brace = re.compile(r"\"[^\"]*\"|[{}]").search(sheet, end)
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            end = brace.end()
-        yield found[0][:-1].strip(), sheet[found.end() : end - 1]
-        begin = end
+def selectors_of(rule: QualifiedRule) -> list[list[Node]]:
+    """What stands between the commas before a rule's braces; a comma in brackets is inside its bracket's node."""
+    selectors: list[list[Node]] = [[]]
+    for node in rule.prelude:
+        if node == ",":
+            selectors.append([])
+        else:
+            selectors[-1].append(node)
+    return selectors
 
 
-def can_match(selector: str, named: set[str]) -> bool:
+def can_match(selector: list[Node], named: set[str]) -> bool:
     """Whether all classes and ids that a selector asks for stand somewhere; what is in brackets may be anything."""
-    while (plain := re.sub(r"\([^()]*\)|\[[^\]]*\]", "", selector)) != selector:
-        selector = plain
-    asked = re.findall(r"[.#]((?:[\w-]|\\.)+)", selector)
+    asked = [node.value for node in selector if node.type == "hash"]
+    asked += [name.value for dot, name in pairwise(selector) if dot == "." and name.type == "ident"]
     return all(name in named or name.startswith(TOOLTIPS) for name in asked)
