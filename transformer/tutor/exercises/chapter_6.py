@@ -175,7 +175,7 @@ residual.mistakes(
         "Pre-norm and post-norm have changed places.": lambda x, sublayer, norm, pre: (
             norm(x + sublayer(x)) if pre else x + sublayer(norm(x))
         ),
-        "In pre-norm you add norm(x), expected x itself: no norm may stand on the residual stream.": lambda x, sublayer, norm, pre: (
+        "In pre-norm you add norm(x), expected x itself: nothing divides the stream.": lambda x, sublayer, norm, pre: (
             norm(x) + sublayer(norm(x)) if pre else norm(x + sublayer(x))
         ),
         "In post-norm the norm must come after the sum: norm(x + sublayer(x)).": lambda x, sublayer, norm, pre: (
