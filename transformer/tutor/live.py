@@ -268,8 +268,8 @@ def softmax_by_hand(
         f"largest share is {largest[0]:.0%} and {largest[1]:.0%}, the steepest slope {steepest[0]:.2f} and "
         f"{steepest[1]:.2f}.",
         {"words": list(words), "scores": s.tolist(), "factor": factor, "unit": STEP, "full": FULL, "highest": HIGHEST},
-        f'<p class="live-says">Change a score a little: its share changes at most '
-        f"{_field('before', f'{steepest[0]:.2f}')} times as much. Multiplied by {times}, at most "
+        '<p class="live-says">Change a number that goes into the softmax a little: its share changes at most '
+        f"{_field('before', f'{steepest[0]:.2f}')} times as much where s goes in, and where {times}·s does, at most "
         f"<b>{_field('steepest', f'{steepest[1]:.2f}')}</b> times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
         'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'
