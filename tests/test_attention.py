@@ -122,6 +122,14 @@ def test_fully_masked_rows_give_zeros_and_finite_gradients(attention: Callable[.
     assert all(tensor.grad.isfinite().all() for tensor in (query, key, value))
 
 
+def test_rows_that_see_nothing_are_emptied_also_where_the_kernel_fills_them(monkeypatch: pytest.MonkeyPatch):
+    """Seen with PyTorch 2.11 on an H200: its kernels for bfloat16 and float16 mix hidden values into such rows."""
+    mask = torch.tensor([[True, False], [False, False]])
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv, **settings: torch.ones(2, 3))
+    mixed = scaled_dot_product_attention(*(torch.randn(2, n, dtype=torch.float16) for n in (4, 4, 3)), mask)
+    assert mixed.tolist() == [[1.0] * 3, [0.0] * 3]
+
+
 def test_a_large_negative_number_is_no_substitute_for_infinity():
     """The mistake: −1e9 shares the weight of an empty row evenly among what is hidden."""
     scores, nothing = torch.randn(1, 3), torch.zeros(1, 3, dtype=torch.bool)

@@ -65,7 +65,10 @@ def scaled_dot_product_attention(
         _check_mask(mask, (*query.shape[:-1], key.size(-2)))
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # the fused kernel is ten times slower there
         return F.dropout(attention_weights(query, key, mask), dropout, training=dropout > 0) @ value
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)  # (…, T, d_v)
+    if mask is None or query.dtype in (torch.float32, torch.float64):
+        return mixed
+    return mixed.masked_fill(~mask.any(-1, keepdim=True), 0.0)  # a GPU's half-precision kernels fill empty rows
 
 
 def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
