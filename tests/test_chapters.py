@@ -11,8 +11,6 @@ from nbformat import NotebookNode
 
 from tools import chapters, clock
 
-pytestmark = pytest.mark.xdist_group("chapters")  # executed once, by one process
-
 ROOT = Path(__file__).parents[1]
 
 

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 
 from tools import repository
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("colab")]  # in one process, which makes the environment once
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SHIPS = Path(__file__).with_name("colab_ships.txt")

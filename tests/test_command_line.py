@@ -30,8 +30,6 @@ from transformer.text.symbols import UNK
 from transformer.text.tokenizer import make_tokenizer
 from transformer.training import TrainingConfig
 
-pytestmark = pytest.mark.xdist_group("command line")  # one process makes the runs that the tests share
-
 NUMBERS = {
     "one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs", "seven": "sieben",
 }  # fmt: skip

@@ -22,7 +22,7 @@ from transformer.runs.run import Run
 from transformer.text.batches import Example
 from transformer.training import TrainingConfig, batches_of_updates
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+pytestmark = pytest.mark.slow
 
 # A position table of 2 rows has to grow, and grows to other lengths in another process.
 CASES: dict[str, dict[str, Any]] = {

@@ -160,6 +160,12 @@ def test_of_a_style_sheet_only_what_can_apply_is_kept():
 
 # Figures and numbers
 
+
+def test_places_of_a_drawing_have_two_decimals():
+    drawing = '<path d="M 1.234567 2.5L3"/><use x="0.129"/><text y="7" font-size="1.2345">1.2345</text>'
+    assert notebooks.rounded(drawing) == drawing.replace("1.234567", "1.23").replace("0.129", "0.12")
+
+
 DRAWING = """<?xml version="1.0"?><svg width="288pt" viewBox="0 0 288 99"><style>*{}</style><g id="patch_1">
 <path style="fill: #ffffff"/></g><clipPath id="p1"/><g id="axes_1" clip-path="url(#p1)">
 <text style="font: bold 9px 'DejaVu Sans', sans-serif; fill: #262626">a</text></g></svg>"""

@@ -43,7 +43,7 @@
   }
 
   /* What scrolls sideways inside its own box can be reached with the keyboard, and fades out where it goes on. */
-  const BOXES = "div.math, .cell_output, .pst-scrollable-table-container, .chart, .picture, div.highlight > pre";
+  const BOXES = "div.math, .cell_output, .pst-scrollable-table-container, .chart, .picture, pre";
   function reachScrollBoxes() {
     for (const box of document.querySelectorAll(BOXES)) {
       if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
@@ -53,7 +53,7 @@
   }
   function fade(box) {
     const left = box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft);
-    box.classList.toggle("goes-on", left > 2 && getComputedStyle(box).overflowX !== "visible");
+    box.classList.toggle("goes-on", left > 16 && getComputedStyle(box).overflowX !== "visible");
   }
   function watchScrollBoxes() {
     reachScrollBoxes();

@@ -1,5 +1,6 @@
 /* Predictions: a question becomes a form, and the reader's guess is shown beside what this build measured. Guesses stay on
-   the device. Nothing waits for an answer: "Just show me" opens it at any time. */
+   the device. What gives the answer away stands blurred behind the question, until there is a guess, or the reader
+   says "Just show me" or touches it. */
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const POINTS = 9; // of a drawn curve
@@ -64,7 +65,7 @@
       marks.replaceChildren();
       if (guess === null) return "";
       for (const [at, kind, text] of [[guess, "guess", "you"], [answer, "measured", "measured"]])
-        marks.append(make("span", { class: kind, style: `left: ${100 * share(at)}%` }, text));
+        marks.append(make("span", { class: `${kind} ${share(at) > 0.7 ? "is-late" : ""}`, style: `left: ${100 * share(at)}%` }, text));
       return `You said ${said(guess)}. Measured:`;
     };
   }
@@ -182,6 +183,7 @@
       beside.innerHTML = show(guess);
       beside.hidden = again.hidden = guess === null;
       prediction.classList.toggle("is-answered", guess !== null);
+      hide(guess === null);
       if (now) answer.open = guess !== null;
       if (now) bookKept.set(key, guess === null ? null : JSON.stringify(guess));
     };
@@ -192,6 +194,11 @@
     });
     answer.before(beside);
     prediction.append(again);
+    const telling = whatTells(prediction);
+    const hide = (is) => telling.forEach((cell) => cell.classList.toggle("is-telling", is && !answer.open));
+    answer.addEventListener("toggle", () => hide(!prediction.matches(".is-answered")));
+    for (const cell of telling)
+      for (const come of ["click", "focusin"]) cell.addEventListener(come, () => cell.classList.remove("is-telling"));
     let before = null;
     try {
       before = valid(question, JSON.parse(bookKept.get(key)));
@@ -200,6 +207,14 @@
     }
     settle(before, false);
     if (before !== null) answer.open = true;
+  }
+
+  /* The cells between a question and the next paragraph, heading or question: their pictures and claims answer it. */
+  function whatTells(prediction) {
+    const cells = [];
+    for (let next = prediction.closest(".cell")?.nextElementSibling; next?.matches(".cell:not(.tag_predict)"); next = next.nextElementSibling)
+      cells.push(next);
+    return cells;
   }
 
   function valid({ kind, options, low, high }, guess) {

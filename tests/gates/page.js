@@ -114,7 +114,7 @@ window.gates = (() => {
   const cutWithoutCue = () =>
     opening(
       all("article *").filter((box) => {
-        if (box.scrollWidth <= box.clientWidth + 2 || box.clientWidth < 40 || !box.checkVisibility()) return false;
+        if (box.scrollWidth <= box.clientWidth + 16 || box.clientWidth < 40 || !box.checkVisibility()) return false;
         const { overflowX, maskImage, position } = getComputedStyle(box);
         if (overflowX === "visible" || position === "absolute") return false;
         return !hasOverflow(box, "auto", "scroll") || !box.classList.contains("goes-on") || maskImage === "none";

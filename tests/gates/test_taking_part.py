@@ -82,6 +82,25 @@ def test_right_guess_and_a_curve_drawn_by_hand(tab: Page):
     assert heights == sorted(heights, reverse=True) and heights[0] > 25 and heights[-1] < 5
 
 
+def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page):
+    telling = tab.locator(".cell", has_text="products at the distances")
+    shown = telling.locator(".cell_output")
+    blurred, sharp = re.compile("blur"), "none"
+    expect(shown).to_have_css("filter", blurred)
+    prediction(tab, "fall").get_by_role("button", name="That is my curve").click()
+    expect(shown).to_have_css("filter", sharp)
+    tab.reload()
+    expect(shown).to_have_css("filter", sharp)
+    prediction(tab, "fall").get_by_role("button", name="Ask me again").click()
+    for look in (prediction(tab, "fall").get_by_text("Just show me"), telling):
+        expect(shown).to_have_css("filter", blurred)
+        look.click()
+        expect(shown).to_have_css("filter", sharp)
+        tab.reload()
+    tab.get_by_role("button", name="Everything").click()
+    expect(shown).to_have_css("filter", sharp)
+
+
 def test_nobody_has_to_guess(tab: Page):
     for name, measured in (("rows", "a few"), ("keys", "1.22 keys"), ("fall", "from 32 at 0")):
         prediction(tab, name).get_by_text("Just show me").click()

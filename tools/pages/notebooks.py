@@ -109,7 +109,12 @@ def picture(document: str, cell: dict[str, Any], drawing: str) -> str:
     alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "").strip()
     if not alt:
         logger.warning("the figure of cell %s needs a description (alt text)", cell.get("id"), location=document)
-    return inked(drawing, alt)
+    return rounded(inked(drawing, alt))
+
+
+def rounded(drawing: str) -> str:
+    """A drawing whose places have two decimals, a hundredth of a point, in place of matplotlib's six."""
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), drawing)
 
 
 def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> str:

@@ -268,9 +268,9 @@ def softmax_by_hand(
         f"largest share is {largest[0]:.0%} and {largest[1]:.0%}, the steepest slope {steepest[0]:.2f} and "
         f"{steepest[1]:.2f}.",
         {"words": list(words), "scores": s.tolist(), "factor": factor, "unit": STEP, "full": FULL, "highest": HIGHEST},
-        f'<p class="live-says">Nudge an entry of <b>{times}·s</b>, and its share moves at most '
-        f"<b>{_field('steepest', f'{steepest[1]:.2f}')}</b> times as far; with s, "
-        f"{_field('before', f'{steepest[0]:.2f}')} times.</p>"
+        '<p class="live-says">Change a number that goes into the softmax a little: its share changes at most '
+        f"{_field('before', f'{steepest[0]:.2f}')} times as much where s goes in, and where {times}·s does, at most "
+        f"<b>{_field('steepest', f'{steepest[1]:.2f}')}</b> times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
         'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'
         '<g fill="currentColor" font-size="13">'
@@ -279,7 +279,7 @@ def softmax_by_hand(
         f"softmax({_field('factor', f'{factor:g}', 'tspan')}·s)</text></g>"
         f'<path d="M{ZERO} {TOP - 8}V{height}" stroke="currentColor" stroke-opacity="0.25"/>{rows}</svg>'
         '<p class="live-note">Arrow: the slope p (1 − p) of a share, how far it moves for each unit of its entry in '
-        f"softmax. Times {times} undoes the division by √d<sub>k</sub> = {times}.</p>",
+        f"softmax. Times {factor:g} undoes the division by √d<sub>k</sub> = {factor:g}.</p>",
     )
 
 

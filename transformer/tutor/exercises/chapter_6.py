@@ -145,7 +145,7 @@ def _centred(x):
     return x - x.mean(-1, keepdim=True)
 
 
-def roads(draw: Draw) -> Iterator[Arguments]:
+def sublayers_and_norms(draw: Draw) -> Iterator[Arguments]:
     """Vectors, sub-layers, norms, and on which side of the sub-layer the norm stands."""
     for shape, sublayer, norm in (
         ((2, 3), _square, _scaled),
@@ -158,10 +158,10 @@ def roads(draw: Draw) -> Iterator[Arguments]:
 
 @exercise(
     "6.3",
-    roads,
+    sublayers_and_norms,
     hints=[
         "Post-norm, the paper's: norm(x + sublayer(x)).",
-        "Pre-norm: x + sublayer(norm(x)). The x that is added has met no norm, so the road is free from end to end.",
+        "Pre-norm: x + sublayer(norm(x)). The x that is added has met no norm: nothing divides the residual stream.",
     ],
 )
 def residual(x, sublayer, norm, pre):
@@ -175,7 +175,7 @@ residual.mistakes(
         "Pre-norm and post-norm have changed places.": lambda x, sublayer, norm, pre: (
             norm(x + sublayer(x)) if pre else x + sublayer(norm(x))
         ),
-        "In pre-norm you add norm(x), expected x itself: the free road is gone.": lambda x, sublayer, norm, pre: (
+        "In pre-norm you add norm(x), expected x itself: nothing divides the stream.": lambda x, sublayer, norm, pre: (
             norm(x) + sublayer(norm(x)) if pre else norm(x + sublayer(x))
         ),
         "In post-norm the norm must come after the sum: norm(x + sublayer(x)).": lambda x, sublayer, norm, pre: (
