@@ -269,4 +269,4 @@ def test_search_finds_sections_with_text_that_can_be_read():
         ("book/t.html#t", "3. T"), ("book/t.html#why", "Why"), ("book/t.html#in", "In")
     ]  # fmt: skip
     assert found[0]["text"] == "First." and found[2]["text"] == "Deep."
-    assert found[1]["text"] == f"By √d{search.SUB}k{search.END} ."
+    assert found[1]["text"] == f"By √d{search.SUB}k{search.END}."

@@ -110,6 +110,7 @@ LAYERS = {  # what is folded: what the fold says, and what it counts
     "laboratory": ("How we know: {}", "experiment", "section > h3"),
     "exercises": ("{} that answer back", "exercise", ".verdict > strong"),
 }
+DEFINED = re.compile(r"^(?:def|class) (\w+)", re.MULTILINE)
 DRAWN = ".picture, .chart, figure"
 SWITCH = (("lesson", "Lesson", "Lesson"), ("code", "Lesson and code", "+ code"), ("everything", "Everything", "All"))
 
@@ -117,6 +118,7 @@ SWITCH = (("lesson", "Lesson", "Lesson"), ("code", "Lesson and code", "+ code"),
 def arrange(page: BeautifulSoup) -> None:
     """Fold what is not the lesson; without a script, and in print, all of it is open."""
     fold_apparatus(page)
+    fold_code(page)
     for name, fold in LAYERS.items():
         for section in page.select(f"article section#{name}"):
             fold_layer(page, section, *fold)
@@ -146,6 +148,15 @@ def fold_apparatus(page: BeautifulSoup) -> None:
             fold.extend(waiting)
             cell.append(fold)
             waiting = []
+
+
+def fold_code(page: BeautifulSoup) -> None:
+    """Put the code of the text, but not that of exercises, behind a line that is there for those who read without code."""
+    for code in page.select("div.cell:not(#exercises *) > .cell_input"):
+        fold = page.new_tag("details", attrs={"class": "code", "open": ""})
+        defined = DEFINED.findall(code.get_text())
+        fold.append(page.new_tag("summary", string=f"The code{': ' if defined else ''}{', '.join(defined)}"))
+        code.wrap(fold)
 
 
 def fold_layer(page: BeautifulSoup, section: Tag, says: str, thing: str, counted: str) -> None:
