@@ -151,7 +151,7 @@ def fold_apparatus(page: BeautifulSoup) -> None:
 
 
 def fold_code(page: BeautifulSoup) -> None:
-    """Put the code of the text, but not that of exercises, behind a line that is there for those who read without code."""
+    """Put code, but not that of exercises, behind a line that is there for those who read without code."""
     for code in page.select("div.cell:not(#exercises *) > .cell_input"):
         fold = page.new_tag("details", attrs={"class": "code", "open": ""})
         defined = DEFINED.findall(code.get_text())

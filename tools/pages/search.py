@@ -64,7 +64,7 @@ def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
 
 
 def clean(element: Tag | NavigableString) -> str:
-    """The text of an element, in one line: with spaces between its parts, but none before a comma or a bracket's end."""
+    """The text of an element, in one line: with spaces between its parts, but none before a comma."""
     heading = isinstance(element, Tag) and re.fullmatch(r"h\d", element.name)
     text = " ".join(element.get_text("" if heading else " ").split())
     return re.sub(r"(?<=[(\[]) | (?=[,.;:!?)\]])", "", text)
