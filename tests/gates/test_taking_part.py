@@ -175,6 +175,7 @@ def test_without_javascript_everything_is_shown(browser: Browser, small_address:
     tab.goto(small_address + LESSON)
     assert shown(tab) == {"core": True, "apparatus": False, "laboratory": True, "exercises": True}
     expect(tab.locator(".reading-switch")).to_be_hidden()
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
     expect(tab.locator(".live svg").first).to_be_visible()
     tab.locator("#predict-rows summary").click()
     expect(tab.locator("#predict-rows .prediction-answer p")).to_contain_text("Only 20%")

@@ -47,6 +47,8 @@ def mend(page: BeautifulSoup) -> None:
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
         element.decompose()
+    for root in page.select("html[data-theme]"):
+        root["data-theme"] = "light"  # or pages would have no colours without a script, which chooses for all others
     for repeated in page.select('meta[name="viewport"]')[1:]:
         repeated.decompose()
     for words in page.select("article :is(h1, h2, h3)"):
