@@ -22,7 +22,8 @@ SPECIFICATION = {
     "data": {"values": [{"x": 1, "y": 1}, {"x": 1, "y": 2, "name": "</script>"}]},
     "mark": "point",
     "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
-    "config": {"autosize": {"type": "fit-x", "contains": "padding"}, "axis": {"labelFontSize": 12, "titleFontSize": 14}},
+    "autosize": {"type": "fit-x", "contains": "padding"},
+    "config": {"axis": {"labelFontSize": 12, "titleFontSize": 14}},
 }
 
 

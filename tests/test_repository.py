@@ -162,7 +162,8 @@ ENTRY = re.compile(r"@\w+\{[\w:-]+,\n(?:  \w+ += \{.*\},\n)*  \w+ += \{.*\}\n\}\
 
 
 def test_bibliography_is_whole_and_has_all_that_is_cited():
-    entries = re.split(r"^(?=@)", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    entries = re.split(r"^(?=@)", text, flags=re.MULTILINE)[1:]
     assert [entry for entry in entries if not ENTRY.fullmatch(entry)] == [], "a comma or a brace is missing"
     keys = [re.match(r"@\w+\{([^,]+),", entry)[1] for entry in entries]
     assert len(keys) == len(set(keys)), "a key stands there twice"
