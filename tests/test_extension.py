@@ -22,6 +22,8 @@ SPECIFICATION = {
     "data": {"values": [{"x": 1, "y": 1}, {"x": 1, "y": 2, "name": "</script>"}]},
     "mark": "point",
     "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
+    "autosize": {"type": "fit-x", "contains": "padding"},
+    "config": {"axis": {"labelFontSize": 12, "titleFontSize": 14}},
 }
 
 
@@ -58,6 +60,7 @@ def test_a_chart_becomes_a_picture_and_what_is_needed_to_draw_it(app):
     assert picture.stem in kept and chart["data-chart"] == picture.stem
     assert json.loads(specification) == SPECIFICATION
     assert "https://cdn" not in str(chart)
+    assert chart.img["style"] == "min-width: 480px", "640 pixels with letters of 12 shrink to letters of 9, not below"
 
 
 def test_a_chart_without_a_description_stops_the_build(app):
@@ -229,20 +232,22 @@ def test_what_lacks_the_other_is_a_warning(app, warnings, records, said):
 CELL = '<div class="cell {}"><div class="cell_input">{}</div>{}</div>'
 OUTPUT = '<div class="cell_output">{}</div>'
 CHAPTER = f"""<html><body><div class="header-article-items__start"></div><article><section><h1>T</h1>
-{CELL.format("", "seen", "")}{CELL.format("tag_apparatus", "one", "")}
+{CELL.format("", "def seen(x):", "")}{CELL.format("tag_apparatus", "one", "")}
 {CELL.format("tag_apparatus", "two", OUTPUT.format("9"))}
 <section id="laboratory"><h2>Laboratory</h2><section id="a"><h3>A</h3><p>x</p></section></section>
 </section></article></body></html>"""
 
 
-def test_apparatus_is_behind_one_line_and_the_laboratory_behind_another():
+def test_code_apparatus_and_laboratory_are_behind_one_line_each():
     page = BeautifulSoup(CHAPTER, "html.parser")
     finish.arrange(page)
     (apparatus,) = page.select("details.apparatus")
     assert [code.get_text() for code in apparatus.select(".cell_input")] == ["one", "two"]
     assert apparatus.summary.get_text() == "How this was measured"
     assert apparatus.find_previous_sibling()["class"] == ["cell_output"]
-    assert page.select_one(".cell > .cell_input").get_text() == "seen"
+    (code,) = page.select("details.code")
+    assert code.has_attr("open") and code.summary.get_text() == "The code: seen"
+    assert code.select_one(".cell_input").get_text() == "def seen(x):"
     layer = page.select_one("#laboratory > details.layer")
     assert layer.has_attr("open"), "without a script everything is shown"
     assert layer.summary.get_text() == "How we know: 1 experiment" and layer.select_one("#a h3")
@@ -269,4 +274,4 @@ def test_search_finds_sections_with_text_that_can_be_read():
         ("book/t.html#t", "3. T"), ("book/t.html#why", "Why"), ("book/t.html#in", "In")
     ]  # fmt: skip
     assert found[0]["text"] == "First." and found[2]["text"] == "Deep."
-    assert found[1]["text"] == f"By √d{search.SUB}k{search.END} ."
+    assert found[1]["text"] == f"By √d{search.SUB}k{search.END}."

@@ -158,6 +158,20 @@ def test_cell_that_is_not_folded_as_its_tag_says_is_found():
     assert chapter_cells.renew(notebook) == []
 
 
+ENTRY = re.compile(r"@\w+\{[\w:-]+,\n(?:  \w+ += \{.*\},\n)*  \w+ += \{.*\}\n\}\n*")
+
+
+def test_bibliography_is_whole_and_has_all_that_is_cited():
+    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    entries = re.split(r"^(?=@)", text, flags=re.MULTILINE)[1:]
+    assert [entry for entry in entries if not ENTRY.fullmatch(entry)] == [], "a comma or a brace is missing"
+    keys = [re.match(r"@\w+\{([^,]+),", entry)[1] for entry in entries]
+    assert len(keys) == len(set(keys)), "a key stands there twice"
+    sources = [ROOT / "index.md", *(ROOT / "book").glob("*.md"), *NOTEBOOKS]
+    cited = re.findall(r"\{cite:\w+\}`([^`]+)`", "".join(path.read_text(encoding="utf-8") for path in sources))
+    assert {key.strip() for keys in cited for key in keys.split(",")} <= set(keys)
+
+
 def typed_in(source: str) -> list[int]:
     """The lines in which a prediction is answered by a constant instead of something measured."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]

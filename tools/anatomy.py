@@ -7,6 +7,7 @@ The lesson is all before `## Laboratory`, or, where there is none yet, before `#
 tagged `core`. Screens are counted where `make book` has built the page and Chromium or Chrome is there.
 """
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ END = re.compile(r"^## (Laboratory|Exercises)$", re.MULTILINE)
 UNSEEN = {"set-up", "apparatus", "predict", "remove-cell", "remove-input"}
 """tags of cells whose code a reader does not see"""
 PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|\blive\.\w+\(|<img|!\[")
-ASKED = re.compile(r"\bpredict\.(?:choice|slider|curve)\(")
+ASKED = re.compile(r"\bpredict\.(choice|slider|curve)\(")
 WORD = re.compile(r"[\w√$][\w'’$\\{}^·√-]*")
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
@@ -34,20 +35,25 @@ class Anatomy:
     words: int = 0
     before_picture: int | None = None
     before_core: int | None = None
+    core_lines: int = 0
     code_lines: int = 0
     pictures: int = 0
     predictions: int = 0
+    curves: int = 0
     has_laboratory: bool = False
 
     def __str__(self) -> str:
         def early(words: int | None) -> str:
             return "–" if words is None else str(words)
 
-        first = f"{early(self.before_picture):>9}{early(self.before_core):>7}"
-        return f"{self.words:>6}{first}{self.code_lines:>6}{self.pictures:>10}{self.predictions:>13}"
+        first = early(self.before_picture), early(self.before_core)
+        counted = self.words, *first, self.core_lines, self.code_lines, self.pictures, self.predictions, self.curves
+        return "".join(f"{number:>{width}}" for number, width in zip(counted, WIDTHS, strict=True))
 
 
-HEAD = f"{'chapter':<28}{'words':>6}{'→picture':>9}{'→core':>7}{'code':>6}{'pictures':>10}{'predictions':>13}  screens"
+COUNTED = ("words", "→picture", "→core", "core", "code", "pictures", "predictions", "curves")
+WIDTHS = (6, 9, 7, 6, 6, 10, 13, 8)
+HEAD = f"{'chapter':<28}" + "".join(f"{name:>{width}}" for name, width in zip(COUNTED, WIDTHS, strict=True))
 
 
 def lesson(notebook: NotebookNode) -> Iterator[NotebookNode]:
@@ -71,12 +77,21 @@ def anatomy(notebook: NotebookNode) -> Anatomy:
             prose = re.sub(r"```.*?```|^:::[^\n]*$|\(http[^)]*\)", " ", cell.source, flags=re.DOTALL | re.MULTILINE)
             found.words += len(WORD.findall(prose))
         elif "core" in tags and found.before_core is None:
-            found.before_core = found.words
+            found.before_core, found.core_lines = found.words, lines_of_definitions(cell.source)
         if cell.cell_type == "code":
-            found.predictions += len(ASKED.findall(cell.source))
+            asked = ASKED.findall(cell.source)
+            found.predictions += len(asked)
+            found.curves += asked.count("curve")
             if not UNSEEN & tags:
                 found.code_lines += len([line for line in cell.source.splitlines() if line.strip()])
     return found
+
+
+def lines_of_definitions(source: str) -> int:
+    """How many lines of code the functions and classes of a cell have; what tries them out does not count."""
+    lines = source.splitlines()
+    defined = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return sum(bool(line.strip()) for node in defined for line in lines[node.lineno - 1 : node.end_lineno])
 
 
 def screens(pages: Sequence[Path]) -> dict[Path, dict[str, float]]:
@@ -104,7 +119,7 @@ def main(notebooks: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
     notebooks = notebooks or sources()
     pages = {path: ROOT / "_build" / "html" / "book" / f"{path.stem}.html" for path in notebooks}
     long = screens([page for page in pages.values() if page.exists()])
-    print(HEAD)
+    print(f"{HEAD}  screens")
     for path in notebooks:
         counted = anatomy(nbformat.read(path, as_version=4))
         length = " ".join(f"{name} {number:.1f}" for name, number in long.get(pages[path], {}).items())

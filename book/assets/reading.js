@@ -30,6 +30,7 @@
   function apply(mode) {
     root.dataset.reading = mode;
     for (const fold of document.querySelectorAll("details.layer, details.apparatus")) fold.open = mode === "everything";
+    for (const fold of document.querySelectorAll("details.code")) fold.open = mode !== "lesson";
     for (const button of document.querySelectorAll(".reading-switch button"))
       button.setAttribute("aria-pressed", button.dataset.choice === mode);
   }
@@ -57,7 +58,6 @@
     for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     const inside = target.matches("section") && target.querySelector(":scope > details.layer");
     if (inside) inside.open = true;
-    if (target.closest(".cell_input") || target.matches(".cell")) apply("everything");
     target.scrollIntoView({ behavior: "instant" });
   }
 

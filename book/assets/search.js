@@ -5,15 +5,15 @@
     "kv cache": ["cache", "keys and values"],
     "key value cache": ["cache"],
     "key-value cache": ["cache"],
-    "weight tying": ["one shared matrix", "tied", "same matrix"],
-    "tied embeddings": ["one shared matrix", "tied", "same matrix"],
+    "weight tying": ["one matrix in three places", "tied"],
+    "tied embeddings": ["one matrix in three places", "tied"],
     "teacher forcing": ["all positions at once", "target shifted", "in parallel", "right shifted"],
     "exposure bias": ["its own mistakes", "own words", "never seen its own", "own output"],
-    complexity: ["memory", "quadratic", "costs", "work"],
-    "quadratic": ["n²", "four times", "memory"],
-    bert: ["encoder", "since then"],
-    gpt: ["decoder", "since then", "causal"],
-    llm: ["decoder", "since then"],
+    complexity: ["twice the words", "what heads cost", "what it costs", "n2"],
+    quadratic: ["twice the words", "n2"],
+    bert: ["encoder alone", "bidirectional"],
+    gpt: ["decoder alone", "causal attention"],
+    llm: ["decoder alone"],
     "flash attention": ["flashattention", "fused"],
     rope: ["rotation", "relative"],
     rotary: ["rotation", "relative"],
@@ -90,8 +90,9 @@
       if (asked.length) score *= (found / asked.length) ** 2;
       for (const phrase of phrases) if (phrase.includes(" ") && entry.plain.includes(phrase)) score += 6;
       for (const other of also) {
-        if (entry.plain.includes(plain(other))) score += plain(entry.title).includes(plain(other)) ? 6 : 3;
+        if (entry.plain.includes(plain(other))) score += plain(entry.title).includes(plain(other)) ? 9 : 4;
       }
+      if (entry.at.startsWith("book/api_")) score *= 0.7; // a signature explains little
       return { entry, score };
     });
     const best = scored.filter(({ score }) => score > 0.5).sort((one, other) => other.score - one.score);

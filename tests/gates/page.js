@@ -197,6 +197,9 @@ window.gates = (() => {
   const showsSomething = () =>
     all(SHOWN).some((part) => part.checkVisibility() && part.getBoundingClientRect().top + scrollY < innerHeight - 60);
 
+  /* Where the first results of the search lead. */
+  const hits = (number) => all("#search-results li > a").slice(0, number).map((link) => link.href);
+
   /* Charts */
 
   const isVisible = (element) => {
@@ -230,7 +233,7 @@ window.gates = (() => {
 
   return {
     ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
-    ...{ tooWide, cutOff, cutWithoutCue, smallerThan, overlaps, said, white, isRewritten, screens, showsSomething },
+    ...{ tooWide, cutOff, cutWithoutCue, smallerThan, overlaps, said, white, isRewritten, screens, showsSomething, hits },
     ...{ undrawn, unseen, chartDescriptions, drawing, sliders },
   };
 })();

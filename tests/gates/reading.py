@@ -10,11 +10,18 @@ SMALLEST = 9  # px of letters
 MOST_SCREENS = {"desktop": 10, "phone": 18}
 SHOWN = 5  # findings of a kind; one fault often repeats
 RAW = re.compile(r"\\[a-zA-Z]{2,}|\$|(?<![^\W\d_])[^\W\d_][_^]\{?\w|\bd_model|√d_")  # TeX, or d_k as it is typed
-# What people type into the search, and below names that the book may not use.
-WORDS = (
-    *("attention", "complexity", "why sqrt d_k"),
-    *("KV cache", "weight tying", "teacher forcing", "exposure bias", "BERT"),
-)
+# What people type into the search, in words that the book may not use, and where one of the first hits leads.
+LEADS_TO = {
+    "attention": "attention",
+    "complexity": "#twice-the-words",
+    "why sqrt d_k": "#why-divide-by-dk",
+    "KV cache": "#what-has-been-computed-need-not-be-computed-again",
+    "weight tying": "#one-matrix-in-three-places",
+    "teacher forcing": "#one-sentence-many-examples",
+    "exposure bias": "#one-sentence-many-examples",
+    "BERT": "#one-side-or-both",
+}
+FIRST = 3  # hits
 
 
 def first_screen(visit: Visit) -> Iterator[str]:
@@ -63,9 +70,11 @@ def ground(visit: Visit) -> Iterator[str]:
 
 
 def search(visit: Visit) -> Iterator[str]:
-    """The search finds what people look for."""
+    """The search leads to the sections that people look for."""
     page = visit.tab.url
-    for word in WORDS:
-        visit.go_to(f"{page}?q={quote(word)}")
+    for words, place in LEADS_TO.items():
+        visit.go_to(f"{page}?q={quote(words)}")
         if not visit.comes_true("document.querySelector('#search-results li a')"):
-            yield f"no result for {word!r}"
+            yield f"no result for {words!r}"
+        elif not any(place in address for address in visit.ask("hits", FIRST)):
+            yield f"{words!r} does not lead to {place}"

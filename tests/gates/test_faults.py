@@ -144,6 +144,10 @@ FAULTS = {
         "@media (scripting: none) { .chart * { display: none } }</style>",
     ),
     "silent search": Fault(SEARCH, reading.search, "no result for 'BERT'"),
+    "search that leads elsewhere": Fault(
+        SEARCH, reading.search, "'BERT' does not lead to #one-side", "<details>",
+        '<ul id="search-results"><li><a href="#top">Top</a></li></ul><details>',
+    ),
 }  # fmt: skip
 LINKS = {  # an address that leads nowhere, and what the gate says
     "missing.html": "no such file",

@@ -7,26 +7,32 @@ from playwright.sync_api import Browser
 
 from tests.gates import reading, test_faults
 from tests.gates.tours import TOURS, Gate
-from tests.gates.visits import PHONE, Visit, opened
+from tests.gates.visits import DESKTOP, PHONE, Visit, opened
 
 pytestmark = pytest.mark.gates
 
 LINE = "x" * 90
 SOUND = f"""<!DOCTYPE html><html lang="en"><head><title>3. Attention</title><style>
-html {{ background: #111; color: #eee }} pre {{ overflow: auto }} .goes-on {{ mask-image: linear-gradient(red, red) }}
+html {{ background: #111; color: #eee }} pre, .box {{ overflow: auto }}
+.goes-on {{ mask-image: linear-gradient(red, red) }}
 </style></head><body><article><h1>3. Attention</h1>
 <div class="picture"><svg viewBox="0 0 300 100" width="300" role="img" aria-label="a line that rises">
 <path d="M0 0H300V100H0z" style="fill: none"/><text x="9" y="20" font-size="12">one</text>
 <text x="9" y="60" font-size="12">two</text></svg></div>
 <p>Some text, and √d<sub>k</sub>.</p><pre class="goes-on">{LINE}</pre>
+<div class="box formula goes-on">{LINE}</div><div class="box table goes-on"><table><td>{LINE}</td></table></div>
+<div class="box figure goes-on"><svg width="900" height="9" role="img" aria-label="a long line"></svg></div>
 <details class="claim"><summary>✓ The variance is d<sub>k</sub>, as <code>d_k</code> says.</summary></details>
 <section id="laboratory"><h2>Laboratory</h2></section></article></body></html>"""
 
 FAULTS: dict[str, tuple[Gate, str, str, str]] = {
     # what is wrong: the gate, what it says, and the fault: what is put in the place of what
-    "no cue": (reading.cues, "cut off", '<pre class="goes-on">', "<pre>"),
+    "code without a cue": (reading.cues, "without a cue: <pre", '<pre class="goes-on">', "<pre>"),
+    "formula without a cue": (reading.cues, 'without a cue: <div class="box formula', "formula goes-on", "formula"),
+    "table without a cue": (reading.cues, 'without a cue: <div class="box table', "table goes-on", "table"),
+    "figure without a cue": (reading.cues, 'without a cue: <div class="box figure', "figure goes-on", "figure"),
     "a cue that is not seen": (reading.cues, "cut off", "mask-image: linear-gradient(red, red)", ""),
-    "cut for good": (reading.cues, "cut off", "pre { overflow: auto }", "pre { overflow: hidden }"),
+    "cut for good": (reading.cues, "cut off", "{ overflow: auto }", "{ overflow: hidden }"),
     "small text": (reading.letters, "letters of 8.0 px: Some", "<p>", '<p style="font-size: 8px">'),
     "shrunk drawing": (reading.letters, "letters of 6.0 px: one", 'width="300"', 'width="150"'),
     "white figure": (reading.ground, "white in the dark: <path", "fill: none", "fill: #ffffff"),
@@ -63,6 +69,14 @@ def test_fault_is_found(tab: Visit, fault: str):
     gate, said, sound, faulty = FAULTS[fault]
     assert sound in SOUND
     assert any(said in finding for finding in found(tab, SOUND.replace(sound, faulty, 1), gate))
+
+
+def test_length_is_judged_by_the_screen(tab: Visit):
+    page = SOUND.replace("<p>", '<p style="height: 10000px">', 1)
+    assert found(tab, page, reading.length) == []
+    tab.tab.set_viewport_size(DESKTOP)
+    assert "screens of a desktop, at most 10" in found(tab, page, reading.length)[0]
+    tab.tab.set_viewport_size(PHONE)
 
 
 def test_chapter_that_is_not_rewritten_may_be_as_it_was(tab: Visit):

@@ -139,6 +139,32 @@ def test_switch_folds_what_it_says_and_is_remembered(tab: Page, small_address: s
     assert shown(tab) == seen["Everything"]
 
 
+def test_lesson_leaves_a_line_in_the_place_of_its_code(tab: Page):
+    core = tab.locator("[class*=tag_core] .cell_input")
+    line = tab.locator("[class*=tag_core] details.code > summary")
+    expect(line).to_be_hidden()
+    tab.get_by_role("button", name="Lesson", exact=True).click()
+    expect(line).to_have_text(re.compile("The code: "))
+    expect(core).to_be_hidden()
+    line.press("Enter")
+    expect(core).to_be_visible()
+    tab.reload()
+    expect(core).to_be_hidden()
+
+
+@pytest.mark.parametrize("mode", ["Lesson", "Everything"])
+def test_everything_is_printed(tab: Page, mode: str):
+    tab.get_by_role("button", name=mode, exact=True).click()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert all(shown(tab).values())
+    telling = tab.locator(".cell", has_text="products at the distances").locator(".cell_output")
+    expect(telling).to_have_css("filter", "none")
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    assert shown(tab)["apparatus"] == (mode == "Everything")
+
+
 def test_link_into_a_fold_opens_it(tab: Page):
     tab.get_by_role("link", name="measured").click()
     assert shown(tab)["laboratory"]
@@ -150,6 +176,7 @@ def test_without_javascript_everything_is_shown(browser: Browser, small_address:
     tab.goto(small_address + LESSON)
     assert shown(tab) == {"core": True, "apparatus": False, "laboratory": True, "exercises": True}
     expect(tab.locator(".reading-switch")).to_be_hidden()
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
     expect(tab.locator(".live svg").first).to_be_visible()
     tab.locator("#predict-rows summary").click()
     expect(tab.locator("#predict-rows .prediction-answer p")).to_contain_text("Only 20%")

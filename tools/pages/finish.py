@@ -47,6 +47,8 @@ def mend(page: BeautifulSoup) -> None:
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
         element.decompose()
+    for root in page.select("html[data-theme]"):
+        root["data-theme"] = "light"  # or pages would have no colours without a script, which chooses for all others
     for repeated in page.select('meta[name="viewport"]')[1:]:
         repeated.decompose()
     for words in page.select("article :is(h1, h2, h3)"):
@@ -110,6 +112,7 @@ LAYERS = {  # what is folded: what the fold says, and what it counts
     "laboratory": ("How we know: {}", "experiment", "section > h3"),
     "exercises": ("{} that answer back", "exercise", ".verdict > strong"),
 }
+DEFINED = re.compile(r"^(?:def|class) (\w+)", re.MULTILINE)
 DRAWN = ".picture, .chart, figure"
 SWITCH = (("lesson", "Lesson", "Lesson"), ("code", "Lesson and code", "+ code"), ("everything", "Everything", "All"))
 
@@ -117,6 +120,7 @@ SWITCH = (("lesson", "Lesson", "Lesson"), ("code", "Lesson and code", "+ code"),
 def arrange(page: BeautifulSoup) -> None:
     """Fold what is not the lesson; without a script, and in print, all of it is open."""
     fold_apparatus(page)
+    fold_code(page)
     for name, fold in LAYERS.items():
         for section in page.select(f"article section#{name}"):
             fold_layer(page, section, *fold)
@@ -146,6 +150,15 @@ def fold_apparatus(page: BeautifulSoup) -> None:
             fold.extend(waiting)
             cell.append(fold)
             waiting = []
+
+
+def fold_code(page: BeautifulSoup) -> None:
+    """Put code, but not that of exercises, behind a line that is there for those who read without code."""
+    for code in page.select("div.cell:not(#exercises *) > .cell_input"):
+        fold = page.new_tag("details", attrs={"class": "code", "open": ""})
+        defined = DEFINED.findall(code.get_text())
+        fold.append(page.new_tag("summary", string=f"The code{': ' if defined else ''}{', '.join(defined)}"))
+        code.wrap(fold)
 
 
 def fold_layer(page: BeautifulSoup, section: Tag, says: str, thing: str, counted: str) -> None:

@@ -20,7 +20,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from transformer.tutor import predictions
-from transformer.tutor.figures import inked
+from transformer.tutor.figures import SMALLEST, inked
 from transformer.tutor.show import readable
 
 logger = logging.getLogger(__name__)
@@ -129,8 +129,11 @@ def chart_figure(app: Sphinx, document: str, specification: dict[str, Any]) -> s
     (chart_files(app) / f"{name}.svg").write_text(picture, encoding="utf-8")
     # a script, since a page opened from disk may not read data from other files
     (chart_files(app) / f"{name}.js").write_text(f"(window.bookCharts ??= {{}})['{name}']={data};", encoding="utf-8")
+    width = float(re.search(r'<svg [^>]*width="([\d.]+)"', picture)[1])
+    letters = min(map(float, re.findall(r'font-size="([\d.]+)', picture)), default=SMALLEST)
     return (
         f'<div class="chart" data-chart="{name}"><img class="chart-picture" src="{name}.svg" '
+        f'style="min-width: {SMALLEST / letters * width:.0f}px" '  # a phone without JavaScript scrolls it, as a figure
         f'alt="{html.escape(description)}"><div class="chart-live"></div></div>'
     )
 

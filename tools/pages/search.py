@@ -13,9 +13,11 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 
 SUB, SUP, END = "\u2398", "\u2397", "\u2396"
 """around an index and an exponent in the text of a section; they stand nowhere else"""
-SILENT = "script, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, .layer > summary"
-
-
+SILENT = (
+    "script, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, .layer > summary, "
+    ".apparatus, .code, .cell_output pre"
+)
+"""what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
 LONGEST = 800  # letters of a section that are searched: all of them would weigh more than a page may
 
 
@@ -62,8 +64,10 @@ def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
 
 
 def clean(element: Tag | NavigableString) -> str:
-    """The text of an element, in one line."""
-    return " ".join(element.get_text(" " if isinstance(element, Tag) and element.name != "h1" else "").split())
+    """The text of an element, in one line: with spaces between its parts, but none before a comma."""
+    heading = isinstance(element, Tag) and re.fullmatch(r"h\d", element.name)
+    text = " ".join(element.get_text("" if heading else " ").split())
+    return re.sub(r"(?<=[(\[]) | (?=[,.;:!?)\]])", "", text)
 
 
 def plain_formula(formula: Tag) -> str:
