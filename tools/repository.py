@@ -24,7 +24,8 @@ GITHUB = "https://github.com/"
 TEMPLATE = Path(__file__).with_name("set_up_cell.py")
 PLACEHOLDER = "OWNER/NAME"
 CELL_ID = "set-up"
-METADATA = {"cellView": "form", "tags": ["remove-cell"]}  # folded in Colab, left out of the pages
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab and in JupyterLab
+METADATA = {**FOLDED, "tags": ["remove-cell"]}  # and left out of the pages
 
 
 def full_name(root: Path) -> str:

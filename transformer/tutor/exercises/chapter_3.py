@@ -216,19 +216,21 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
         yield draw.normal(*shape), temperature
 
 
-@exercise("3.6", temperatures, hints=["Divide by T.", "Before the softmax, so that the result still sums to 1."])
-def with_temperature(logits, T):
-    """Probabilities of logits (…, n) at temperature T: near 0 the best wins, at ∞ all are alike."""
-    return (logits / T).softmax(-1)
+@exercise(
+    "3.6", temperatures, hints=["Divide by the temperature.", "Before the softmax, so that the result still sums to 1."]
+)
+def with_temperature(logits, temperature):
+    """Probabilities of logits (…, n) at a temperature: near 0 the best wins, at ∞ all are alike."""
+    return (logits / temperature).softmax(-1)
 
 
 with_temperature.mistakes(
     {
-        "You multiply by T: heat must make the probabilities more alike, so divide.": lambda x, T: (x * T).softmax(-1),
+        "You multiply: heat must make the probabilities more alike, so divide.": lambda x, T: (x * T).softmax(-1),
         "You divide after the softmax: the result no longer sums to 1.": lambda x, T: x.softmax(-1) / T,
         "Two softmaxes: the first has already made the logits small.": lambda x, T: (x.softmax(-1) / T).softmax(-1),
         "The softmax is on the first axis, expected the last.": lambda x, T: (x / T).softmax(0),
-        "The temperature is not used: divide the logits by T.": lambda x, T: x.softmax(-1),
+        "The temperature is not used: divide the logits by it.": lambda x, T: x.softmax(-1),
     }
 )
 with_temperature.also_right(
