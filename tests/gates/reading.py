@@ -15,7 +15,7 @@ LEADS_TO = {
     "attention": "attention",
     "complexity": "#twice-the-words",
     "why sqrt d_k": "#why-divide-by-dk",
-    "KV cache": "#what-has-been-computed-need-not-be-computed-again",
+    "KV cache": "#nothing-is-computed-twice",
     "weight tying": "#one-matrix-in-three-places",
     "teacher forcing": "#one-sentence-many-examples",
     "exposure bias": "#one-sentence-many-examples",

@@ -12,6 +12,9 @@ from sphinx.application import Sphinx
 from . import lighter, preview, search
 from .notebooks import VEGA_LITE, chart_files
 
+UNCOLOURED = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
+"""names, punctuation and blanks of code, which have its colour in both themes: a quarter of a chapter's markup"""
+
 
 def finish(app: Sphinx, error: Exception | None) -> None:
     """Mend in the finished pages what neither configuration nor templates reach."""
@@ -26,7 +29,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             arrange(soup)
             preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
             formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
-            page.write_text(str(soup), encoding="utf-8")
+            page.write_text(UNCOLOURED.sub(r"\1", str(soup)), encoding="utf-8")
     if chart_files(app).exists():
         shutil.copytree(chart_files(app), out / "_static" / "charts", dirs_exist_ok=True)
         vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
