@@ -31,7 +31,7 @@ def renew(notebook: NotebookNode) -> list[str]:
         cell.metadata.pop("cellView", None)  # Colab's
         cell.metadata.pop("jupyter", None)
         if FOLDED & set(cell.metadata.get("tags", [])):
-            cell.metadata.update({"cellView": "form", "jupyter": {"source_hidden": True}})
+            cell.metadata.update(repository.FOLDED)
         if cell.metadata != before:
             changed.append(cell.id)
     return changed
