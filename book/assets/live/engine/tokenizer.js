@@ -1,0 +1,108 @@
+/* From text to token ids and back (paper §5.1), as transformer/text/tokenizer.py does it: byte pairs, or whole words. */
+globalThis.engine ??= {};
+(() => {
+  const SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"], UNK = 3; // transformer/text/symbols.py
+
+  /* The known among some words, if they are more than marks, and the unknown. */
+  const sort = (words, isKnown) => ({
+    known: words.filter((word) => isKnown(word) && /[\p{L}\p{N}]/u.test(word)),
+    unknown: words.filter((word) => !isKnown(word)),
+  });
+
+  /* Byte-level byte-pair encoding. vocab (V) holds the tokens by id, each byte written as one letter; merges holds pairs of
+     ids, in the order in which they were learned, with the id of what they become. */
+  class BytePairs {
+    static PIECES = /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
+    constructor({ vocab, merges }) {
+      const letters = BytePairs.letters();
+      const bytes = new Map(letters.map((letter, byte) => [letter, byte]));
+      const ids = new Map(vocab.map((token, id) => [token, id]));
+      this.bytes = vocab.map((token) => Array.from(token, (letter) => bytes.get(letter))); // of each id
+      this.ofByte = letters.map((letter) => ids.get(letter)); // the id of each byte
+      this.ranks = new Map(merges.map(([first, second, into], rank) => [this.key(first, second), { rank, into }]));
+      this.longest = Math.max(...this.bytes.map((bytes) => bytes.length));
+    }
+
+    /* The letter of each byte: itself if it can be seen, else the next one after 255. */
+    static letters() {
+      let next = 256;
+      const seen = (byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+      return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(seen(byte) ? byte : next++));
+    }
+
+    key(first, second) {
+      return first * this.bytes.length + second;
+    }
+
+    /* The ids of a text; once they are more than `most`, perhaps not all of them. */
+    encode(text, most = Infinity) {
+      if (text.length > most * this.longest) text = text.slice(0, (most + 1) * this.longest); // too many tokens anyway
+      const ids = [];
+      for (const [piece] of text.matchAll(BytePairs.PIECES)) {
+        ids.push(...this.merge(Array.from(new TextEncoder().encode(piece), (byte) => this.ofByte[byte])));
+        if (ids.length > most) break;
+      }
+      return ids;
+    }
+
+    /* Fuse the pair of neighbours that was learned first, the leftmost of equals, until none is left. */
+    merge(ids) {
+      for (;;) {
+        let found = { rank: Infinity };
+        for (let i = 1; i < ids.length; i++) {
+          const pair = this.ranks.get(this.key(ids[i - 1], ids[i]));
+          if (pair?.rank < found.rank) found = { ...pair, i };
+        }
+        if (!("i" in found)) return ids;
+        ids.splice(found.i - 1, 2, found.into);
+      }
+    }
+
+    /* The words of a text, by whether their letters are Latin; a picture is no word that the model has seen. */
+    sorted(text) {
+      const foreign = /[^\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}]|\p{Extended_Pictographic}/u;
+      return sort(text.split(" "), (word) => !foreign.test(word));
+    }
+
+    decode(ids) {
+      const bytes = ids.filter((id) => id >= SPECIAL.length).flatMap((id) => this.bytes[id]);
+      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(bytes));
+    }
+  }
+
+  /* Whole words and marks; others become UNK. */
+  class Words {
+    static PIECES = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+
+    constructor({ vocab }) {
+      this.vocab = vocab;
+      this.ids = new Map(vocab.map((token, id) => [token, id]));
+    }
+
+    encode(text, most = Infinity) {
+      const ids = [];
+      for (const [piece] of text.matchAll(Words.PIECES)) {
+        ids.push(this.ids.get(piece) ?? UNK);
+        if (ids.length > most) break;
+      }
+      return ids;
+    }
+
+    /* The words of a text, by whether the vocabulary has them. */
+    sorted(text) {
+      return sort(Array.from(text.matchAll(Words.PIECES), ([piece]) => piece), (word) => this.ids.has(word));
+    }
+
+    decode(ids) {
+      return ids.filter((id) => id >= SPECIAL.length).map((id) => this.vocab[id]).join(" ");
+    }
+  }
+
+  const tokenizer = (stored) => (stored.merges ? new BytePairs(stored) : new Words(stored));
+
+  /* Each id as a readable piece of text, special tokens included. */
+  const pieces = (tokenizer, ids) => ids.map((id) => SPECIAL[id] ?? tokenizer.decode([id]));
+
+  Object.assign(engine, { tokenizer, pieces, UNK });
+})();

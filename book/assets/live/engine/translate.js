@@ -1,0 +1,55 @@
+/* From what somebody typed to a translation, without ever holding up the page. */
+globalThis.engine ??= {};
+(() => {
+  const { PAD, EOS, Transformer, beamSearch } = engine;
+  const MOST = 60; // tokens of a sentence
+  const quoted = (words) => [...new Set(words)].slice(0, 5).join(", ").slice(0, 80);
+
+  /* What a model makes of a text, before it translates: its ids, and the words among it that the model has never seen.
+     Where there is something to tell the reader, `say` tells it; with a `problem` ("empty", "long" or "unknown") there is
+     nothing to translate, and no ids. */
+  function read({ tokenizer }, text) {
+    const words = text.split(/\s+/).filter(Boolean), sentence = words.join(" ");
+    if (!sentence) return { problem: "empty", say: "There is no sentence yet. Type one in English." };
+    const ids = tokenizer.encode(sentence, MOST);
+    if (ids.length > MOST) {
+      const say = `These ${words.length} words are more than ${MOST} tokens, and the model reads no more. Leave one sentence.`;
+      return { problem: "long", say };
+    }
+    const { known, unknown } = tokenizer.sorted(sentence);
+    if (unknown.length && !known.length) {
+      const say = `The model reads English and knows nothing of this: ${quoted(unknown)}. Type an English sentence.`;
+      return { problem: "unknown", say };
+    }
+    if (!unknown.length) return { ids, unknown };
+    return { ids, unknown, say: `The model has never seen ${quoted(unknown)}, and guesses what to write for it.` };
+  }
+
+  /* Translate a text: what `read` says of it and, without a problem, the source ids as the model gets them, the hypotheses and
+     the history of beamSearch, and the best hypothesis as text. Options are those of beamSearch, the switches of a
+     Transformer, and some padding behind the sentence. */
+  function* translate(loaded, text, { switches, padding = 0, ...search } = {}) {
+    const found = read(loaded, text);
+    if (found.problem) return found;
+    const source = [...found.ids, EOS, ...Array(padding).fill(PAD)]; // (S)
+    const { hypotheses, history } = yield* beamSearch(new Transformer(loaded, switches), source, search);
+    return { ...found, source, hypotheses, history, text: loaded.tokenizer.decode(hypotheses[0].tokens) };
+  }
+
+  /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
+     it yields. Resolves to what it returns, or to undefined after an AbortSignal. */
+  async function run(work, { each = () => {}, signal, slice = 10 } = {}) {
+    for (;;) {
+      const end = performance.now() + slice;
+      do {
+        const { done, value } = work.next();
+        if (done) return value;
+        if (value) each(value);
+      } while (performance.now() < end);
+      await new Promise((resume) => setTimeout(resume));
+      if (signal?.aborted) return undefined;
+    }
+  }
+
+  Object.assign(engine, { MOST, read, translate, run });
+})();

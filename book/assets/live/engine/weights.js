@@ -1,0 +1,42 @@
+/* Weights as tools/live_weights.py writes them: a script for each model that calls engine.register. */
+globalThis.engine ??= {};
+(() => {
+  const { tokenizer } = engine;
+  const registered = {};
+  const register = (name, stored) => (registered[name] = stored);
+
+  /* The bytes of a text in base64. */
+  function bytes(text) {
+    const letters = atob(text), found = new Uint8Array(letters.length);
+    for (let i = 0; i < found.length; i++) found[i] = letters.charCodeAt(i);
+    return found.buffer;
+  }
+
+  /* A number in half precision: one bit for its sign, five for its exponent, ten for its fraction. */
+  function half(bits) {
+    const sign = bits >> 15 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = (bits & 1023) / 1024;
+    return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
+  }
+
+  /* A vector (n) or a matrix (m, n), from half precision, or from whole numbers of one byte with a scale (m) for the rows. */
+  function tensor({ shape, half: halves, int8, scale }) {
+    const [m, n] = shape.length === 2 ? shape : [1, ...shape];
+    const numbers = halves ? Float32Array.from(new Uint16Array(bytes(halves)), half) : Float32Array.from(new Int8Array(bytes(int8)));
+    const rows = Array.from({ length: m }, (_, i) => numbers.subarray(i * n, (i + 1) * n));
+    if (scale) new Float32Array(bytes(scale)).forEach((factor, i) => rows[i].forEach((a, j) => (rows[i][j] = factor * a)));
+    return shape.length === 2 ? rows : rows[0];
+  }
+
+  /* The model of a script that has been loaded: its config, its tokenizer and its weights by name. Yields between tensors. */
+  function* load(name) {
+    const { config, tokenizer: stored, tensors } = registered[name];
+    const weights = {};
+    for (const [name, one] of Object.entries(tensors)) {
+      weights[name] = tensor(one);
+      yield;
+    }
+    return { name, config, tokenizer: tokenizer(stored), weights };
+  }
+
+  Object.assign(engine, { register, load });
+})();
