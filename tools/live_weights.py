@@ -6,9 +6,9 @@
 A script says `engine.register(name, {config, tokenizer, tensors})`; `book/assets/live/engine/weights.js` reads it.
 
     config      the fields of `TransformerConfig` that the engine needs
-    tokenizer   {vocab}: the tokens by id; with byte pairs also {merges}: for each the ids of both parts and of the whole
-    tensors     by the names of the checkpoint: {shape, half} in half precision, or {shape, int8, scale}: whole numbers of
-                one byte and, in single precision, what a row of them is multiplied by; little-endian, in base64
+    tokenizer   {vocab}: the tokens by id; of byte pairs also {merges}: the ids of both parts and of the whole
+    tensors     by the names of the checkpoint: {shape, half} in half precision, or {shape, int8, scale}, where a row is
+                whole numbers of one byte times its scale in single precision; all little-endian, in base64
 """
 
 import base64
@@ -26,7 +26,6 @@ from transformer.evaluation import bleu
 from transformer.files import SHIPPED, read_json, read_tensors
 from transformer.model import Transformer
 from transformer.text.corpora import load_corpus
-from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer
 
 WEIGHTS = Path(__file__).parents[1] / "book" / "assets" / "live" / "weights"
@@ -37,7 +36,7 @@ SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 0.6": DecodingConf
 
 
 def quantised(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers of one byte (m, n) and a scale (m,) for the rows (m, n), so that their product is nearest to them."""
+    """Whole numbers of one byte (m, n) and a scale (m,), whose product is close to the rows (m, n)."""
     scale = rows.float().abs().amax(1).clamp(min=1e-12) / 127
     return (rows.float() / scale[:, None]).round().to(torch.int8), scale
 
@@ -60,7 +59,7 @@ def script(name: str) -> str:
     config = TransformerConfig(**read_json(SHIPPED / name / "config.json"))
     engine_has = TransformerConfig(**{size: getattr(config, size) for size in SIZES}, dropout=config.dropout)
     if config != engine_has:
-        raise ValueError(f"{name} is {config}, expected {engine_has}: the engine in the pages has the paper's choices only")
+        raise ValueError(f"{name} is {config}, expected {engine_has}: the engine has the paper's choices alone")
     tensors = read_tensors(SHIPPED / name / "model.safetensors")
     stored = {
         "config": {size: getattr(config, size) for size in SIZES},
@@ -91,7 +90,7 @@ def stored_tokenizer(settings: dict[str, Any]) -> dict[str, Any]:
     vocab = sorted(ids, key=ids.__getitem__)
     if model["type"] == "WordLevel":
         return {"vocab": vocab}
-    return {"vocab": vocab, "merges": [[ids[first], ids[second], ids[first + second]] for first, second in model["merges"]]}
+    return {"vocab": vocab, "merges": [[ids[a], ids[b], ids[a + b]] for a, b in model["merges"]]}
 
 
 def write(folder: Path) -> None:
@@ -114,7 +113,7 @@ def print_cost(name: str = "multi30k-en-de") -> None:
         written = [translate(model, tokenizer, sources, config) for model in (shipped, page)]
         before, after = (bleu(texts, targets) for texts in written)
         same = sum(a == b for a, b in zip(*written, strict=True))
-        print(f"{search}: {before.score:.2f} in half precision, {after.score:.2f} in the page; {same} of {len(pairs)} the same")
+        print(f"{search}: {before.score:.2f} shipped, {after.score:.2f} in the page, {same} of {len(pairs)} the same")
     print(after.signature)
 
 

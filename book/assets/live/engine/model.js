@@ -2,7 +2,7 @@
    T counts tokens of the target and queries, S tokens of the source and keys, D d_model, H heads, K = D / H. */
 globalThis.engine ??= {};
 (() => {
-  const { dot, zeros, add, scale, relu, linear, layerNorm, softmax, logSoftmax } = engine;
+  const { dot, addTimes, zeros, add, scale, relu, linear, layerNorm, softmax, logSoftmax } = engine;
   const [PAD, BOS, EOS] = [0, 1, 2]; // transformer/text/symbols.py
 
   /* What can be left out or done wrong, one thing at a time; headsOff holds names as "encoder.layers.0.self_attention.1". */
@@ -76,7 +76,7 @@ globalThis.engine ??= {};
       const merged = zeros(queries.length, queries[0].length); // (T, D)
       splitHeads(merged, H, headSplit).forEach((head, h) => {
         if (headsOff.includes(`${name}.${h}`)) return;
-        head.forEach((row, t) => values[h].forEach((value, s) => value.forEach((v, i) => (row[i] += weights[h][t][s] * v))));
+        head.forEach((row, t) => values[h].forEach((value, s) => addTimes(row, weights[h][t][s], value)));
       });
       this.see(`${name}.products`, products);
       this.see(`${name}.weights`, weights);

@@ -9,6 +9,11 @@ globalThis.engine ??= {};
     return sum;
   }
 
+  /* Add a multiple of one vector (D) to another, in place. */
+  function addTimes(sum, factor, vector) {
+    for (let i = 0; i < sum.length; i++) sum[i] += factor * vector[i];
+  }
+
   const zeros = (n, d) => Array.from({ length: n }, () => new Float32Array(d)); // (n, d)
   const add = (x, y) => x.map((row, t) => row.map((a, i) => a + y[t][i])); // (T, D)
   const scale = (x, factor) => x.map((row) => row.map((a) => factor * a)); // (T, D)
@@ -56,5 +61,5 @@ globalThis.engine ??= {};
     return found;
   }
 
-  Object.assign(engine, { dot, zeros, add, scale, relu, linear, layerNorm, softmax, logSoftmax, largest });
+  Object.assign(engine, { dot, addTimes, zeros, add, scale, relu, linear, layerNorm, softmax, logSoftmax, largest });
 })();

