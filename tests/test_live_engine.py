@@ -26,6 +26,7 @@ from transformer.attention import MultiHeadAttention, record_attention, scaled_d
 from transformer.decoding import Decoded, beam_search, greedy
 from transformer.layers import Residual
 from transformer.model import Transformer
+from transformer.text import grammar
 from transformer.text.batches import pad
 from transformer.text.corpora import CorpusUnavailable, load_corpus
 from transformer.text.pairs import Pair
@@ -35,6 +36,8 @@ from transformer.text.tokenizer import Tokenizer
 ENGINE = Path(__file__).parents[1] / "book" / "assets" / "live" / "engine"
 SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate")
 SENTENCES = int(os.environ.get("LIVE_SENTENCES", 0))
+FINISH = "const finish = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };"
+"""works a generator off without a pause"""
 NAMES = ["embedded-en-de", "multi30k-en-de"]
 BOTH = pytest.mark.parametrize("name", NAMES)
 
@@ -52,9 +55,7 @@ class Page:
         """What a program in JavaScript returns that has the engine, the model as `loaded`, and some names."""
         names = "".join(f"const {key} = {json.dumps(value)};" for key, value in given.items())
         start = f"const loaded = await engine.run(engine.load({json.dumps(self.name)}));"
-        # finish works a generator off without a pause
-        finish = "const finish = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };"
-        main = f"(async () => {{ {finish} {start} {names} {program} }})().then((x) => console.log(JSON.stringify(x)));"
+        main = f"(async () => {{ {FINISH} {start} {names} {program} }})().then((x) => console.log(JSON.stringify(x)));"
         scripts = [(ENGINE / f"{script}.js").read_text(encoding="utf-8") for script in SCRIPTS]
         return node("\n".join([*scripts, self.script, main]))
 
@@ -90,8 +91,8 @@ def captions() -> Sequence[Pair]:
 
 
 def pairs_of(name: str, n: int) -> list[Pair]:
-    pairs = captions() if name == "multi30k-en-de" else load_corpus("embedded")["test"]
-    return list(pairs)[: SENTENCES or n]
+    n = SENTENCES or n
+    return list(captions()[:n] if name == "multi30k-en-de" else grammar.generate(n, seed=0, split="test"))
 
 
 def sources(page: Page, pairs: Sequence[Pair]) -> list[list[int]]:
@@ -146,15 +147,17 @@ def random_texts(n: int) -> list[str]:
     assigned = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
     english = "abcdefghijklmnopqrstuvwxyz'' ,.AEIOU0123"
     spaces = " \t\n\r\f\v\x1c\x1f\x85\xa0\u1680\u2003\u2028\u202f\u3000\u200b\u200d\ufeff"
-    odd = ["'s", "'ll", "'S", "<s>", "</s>", "<pad>", "<unk>", "e\u0301", "👩‍👩‍👧", "🇩🇪", "ß", "İ", "ﬁ", "__proto__", "_", "Ġ", "½"]
+    marks = ["<s>", "</s>", "<pad>", "<unk>", "__proto__", "'s", "'ll", "'S"]
+    odd = [*marks, "e\u0301", "👩\u200d👩\u200d👧", "🇩🇪", "ß", "İ", "ﬁ", "_", "Ġ", "½"]
     rng = random.Random(0)
-    alphabets = [assigned, english, [*english, *spaces], [*english, *spaces, *odd], [*rng.sample(assigned, 100), *spaces]]
+    some = rng.sample(assigned, 100)
+    alphabets = [assigned, english, [*english, *spaces], [*english, *spaces, *odd], [*some, *spaces]]
     return ["".join(rng.choices(rng.choice(alphabets), k=rng.randrange(40))) for _ in range(n)]
 
 
 @BOTH
 def test_tokenizer_is_the_same(page: Page):
-    texts = random_texts(2_000) + ["toString constructor __proto__", "a" * 500, "the the\x00the"]
+    texts = [*random_texts(2_000), "toString constructor __proto__", "a" * 500, "the the\x00the"]
     if page.name == "multi30k-en-de":
         texts += [text for pair in captions() for text in (pair.source, pair.target)]
     program = """
@@ -198,8 +201,8 @@ def places(page: Page, source: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 @BOTH
 def test_every_place_holds_what_the_package_has_there(page: Page):
-    pair = load_corpus("embedded")["test"][0]
-    source, target = ([*page.tokenizer.encode(text)] for text in (pair.source, pair.target))
+    pair = grammar.RUNNING_EXAMPLE
+    source, target = (page.tokenizer.encode(text) for text in (pair.source, pair.target))
     program = """
       const places = finish(engine.trace(loaded, source, target));
       const listed = (x) => (x instanceof Float32Array ? Array.from(x) : x.map(listed));
@@ -307,7 +310,8 @@ def test_prefix_is_kept_and_the_rest_is_what_follows(page: Page):
     other = usual[0] + 1
     program = """
       const transformer = new engine.Transformer(loaded);
-      return prefixes.map((prefix) => finish(engine.beamSearch(transformer, source, { width: 1, prefix })).hypotheses[0]);
+      const search = (prefix) => finish(engine.beamSearch(transformer, source, { width: 1, prefix }));
+      return prefixes.map((prefix) => search(prefix).hypotheses[0]);
     """
     same, changed, ended = page.computed(program, source=source, prefixes=[usual[:3], [other], [EOS]])
     assert same["tokens"] == usual and changed["tokens"][0] == other and ended["tokens"] == []
@@ -384,7 +388,7 @@ def changed(sound: Transformer, switch: str) -> Transformer:
 
 
 def written(model: Transformer, source: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The likeliest token at each of n steps, (B, n), and the logits (B, n, V): everything anew at each step, no cache."""
+    """The likeliest token at each of n steps, (B, n), and the logits (B, n, V); all anew each step, without a cache."""
     target = torch.full((len(source), 1), BOS)
     logits = []
     with torch.inference_mode():
@@ -396,7 +400,9 @@ def written(model: Transformer, source: Tensor, n: int) -> tuple[Tensor, Tensor]
     return target[:, 1:], torch.stack(logits, dim=1)
 
 
-HEADS_OFF = ["encoder.layers.1.self_attention.0", "decoder.layers.0.self_attention.1", "decoder.layers.1.cross_attention.1"]
+HEADS_OFF = [
+    "encoder.layers.1.self_attention.0", "decoder.layers.0.self_attention.1", "decoder.layers.1.cross_attention.1"
+]  # fmt: skip
 SWITCHES = [
     "positions", "embeddingScale", "scale", "causalMask", "paddingMask", "headSplit", "residual", "norm", *HEADS_OFF
 ]  # fmt: skip
@@ -406,12 +412,15 @@ SWITCHES = [
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_switch_changes_what_the_same_change_changes_in_python(page: Page, switch: str, tmp_path: Path):
     n = 6  # tokens of each translation
-    source = pad(sources(page, [*(captions() if page.name != NAMES[0] else load_corpus("embedded")["test"])][:50]))  # (B, S)
+    source = pad(sources(page, pairs_of(page.name, 50)[:50]))  # (B, S)
     with wrong_split() if switch == "headSplit" else torch.inference_mode():
         tokens, logits = written(changed(page.model, switch), source, n)  # (B, n), (B, n, V)
-    sound = written(page.model, source, 1)[1]  # (B, 1, V)
-    difference = (logits[:, :1] - sound).abs().amax(-1)  # (B, 1)
-    assert (difference > 0.01).float().mean() > 0.9 or switch == "causalMask"  # one token has no later ones
+    with torch.inference_mode():
+        sound = page.model(source, torch.cat([torch.full((len(source), 1), BOS), tokens[:, :-1]], dim=1))[
+            :, -1
+        ]  # (B, V)
+    # In most sentences it makes a difference; the longest of the batch have no padding.
+    assert ((logits[:, -1] - sound).abs().amax(-1) > 0.01).float().mean() > 0.5
 
     program = """
       const transformer = new engine.Transformer(loaded, switches);
@@ -437,3 +446,89 @@ def test_switch_changes_what_the_same_change_changes_in_python(page: Page, switc
     assert ((same - logits).abs() <= 1e-3 * size.clamp(min=1)).all()
     expected = [row[: row.index(EOS)] if EOS in row else row for row in tokens.tolist()]
     assert found == expected
+
+
+# What people type
+
+
+TYPED = {
+    "": "empty",
+    " \t\n\u3000": "empty",
+    "word " * 5_000: "long",
+    "x" * 1_000_000: None,  # one word for the one model, many tokens for the other
+    "مرحبا بالعالم!": "unknown",
+    "你好": "unknown",
+    "🦔🦔 !": "unknown",
+    "\ud83e a b \udd94": None,  # halves of a letter
+}
+
+
+@BOTH
+def test_what_cannot_be_translated_gets_a_word_and_no_error(page: Page):
+    program = """
+      const results = texts.map((text) => finish(engine.translate(loaded, text, { width: 2, maxLength: 3 })));
+      return results.map(({ problem, say, text }) => ({ problem, say, text }));
+    """
+    found = page.computed(program, texts=list(TYPED))
+    for (text, problem), result in zip(TYPED.items(), found, strict=True):
+        if problem is None:
+            continue
+        assert result["problem"] == problem and "text" not in result, text[:20]
+        assert result["say"].endswith(("English.", "sentence."))
+    assert "5000 words are more than 60 tokens" in found[2]["say"] and "مرحبا" in found[4]["say"]
+    (mixed,) = page.computed(program, texts=["the woman sees the мир ."])
+    assert "problem" not in mixed and mixed["text"] and "мир" in mixed["say"]
+    usual, spaced = page.computed(program, texts=["the man is big .", "  the man\nis  big . "])
+    assert "say" not in usual and usual == spaced
+
+
+@BOTH
+def test_sixty_tokens_are_read_and_no_more(page: Page):
+    texts = ["A" + " the" * n for n in (59, 60)]
+    assert [len(ids) for ids in page.tokenizer.encode_all(texts)] == [60, 61]
+    found = page.computed("return texts.map((text) => engine.read(loaded, text));", texts=texts)
+    assert found[0]["ids"] == page.tokenizer.encode(texts[0])
+    assert found[1]["problem"] == "long" and "ids" not in found[1]
+
+
+# Without holding up the page
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_work_is_done_in_slices_and_can_be_stopped(page: Page):
+    program = """
+      let beats = 0, steps = [];
+      const heart = setInterval(() => beats++), stopped = new AbortController();
+      const each = (step) => steps.push(step.kept[0].token);
+      const done = await engine.run(engine.translate(loaded, "the man is big ."), { each, slice: 0 });
+      clearInterval(heart);
+      const stop = { each: () => stopped.abort(), signal: stopped.signal, slice: 0 };
+      const half = engine.run(engine.translate(loaded, "the man is big ."), stop);
+      return { beats, steps, text: done.text, n: done.history.length, half: (await half) ?? "stopped" };
+    """
+    found = page.computed(program)
+    assert found["beats"] > 3 and len(found["steps"]) == found["n"] and found["text"].startswith("der Mann")
+    assert found["half"] == "stopped"
+
+
+def test_worker_translates_and_stops(pages: dict[str, Page]):
+    page = pages[NAMES[0]]
+    source = grammar.RUNNING_EXAMPLE.source
+    program = f"""
+      const fs = require("fs"), vm = require("vm"), scripts = {json.dumps({f"../weights/{page.name}.js": page.script})};
+      const text = (file) => scripts[file] ?? fs.readFileSync({json.dumps(str(ENGINE))} + "/" + file, "utf8");
+      globalThis.importScripts = (...files) => files.forEach((file) => vm.runInThisContext(text(file)));
+      const said = [];
+      globalThis.postMessage = (message) => said.push(structuredClone(message));
+      importScripts("worker.js");
+      const input = [{json.dumps(source)}, {{ width: 2 }}], model = {json.dumps(page.name)};
+      const first = onmessage({{ data: {{ id: 1, model, call: "translate", input }} }});
+      const second = onmessage({{ data: {{ id: 2, model, call: "translate", input }} }});
+      onmessage({{ data: {{ id: 2, stop: true }} }});
+      Promise.all([first, second]).then(() => console.log(JSON.stringify(said)));
+    """
+    said = node(program)
+    *steps, last = [message for message in said if message["id"] == 1]
+    assert last["result"]["text"] == grammar.RUNNING_EXAMPLE.target
+    assert [message["step"] for message in steps] == last["result"]["history"]
+    assert not any("result" in message for message in said if message["id"] == 2)
