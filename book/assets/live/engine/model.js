@@ -69,7 +69,8 @@ globalThis.engine ??= {};
     attention(name, queries, { keys, values }, may) {
       const { n_heads: H } = this.config, { scale, headSplit, headsOff } = this.switches;
       const q = splitHeads(this.linear(`${name}.query`, queries), H, headSplit); // (H, T, K)
-      const products = q.map((head, h) => head.map((row) => Float32Array.from(keys[h], (key) => dot(row, key)))); // (H, T, S)
+      const compared = (row, h) => Float32Array.from(keys[h], (key) => dot(row, key)); // (S)
+      const products = q.map((head, h) => head.map((row) => compared(row, h))); // (H, T, S)
       const divisor = scale ? Math.sqrt(q[0][0].length) : 1; // √d_k
       const scores = (row, t) => row.map((product, s) => (may(t, s) ? product / divisor : -Infinity)); // (S)
       const weights = products.map((head) => head.map((row, t) => softmax(scores(row, t)))); // (H, T, S)

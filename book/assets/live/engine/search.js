@@ -31,10 +31,9 @@ globalThis.engine ??= {};
     const hypotheses = [], history = [];
     let open = [{ tokens: [], logProb: 0 }], free = width, best = -Infinity, reachable = 0;
     for (let step = 1; step <= limit && best < reachable; step++) {
-      const candidates = [];
+      const candidates = [], choice = { transformer, memory, n: 2 * width, forced: prefix[step - 1] };
       for (const [place, one] of open.entries())
-        if (!one.finished)
-          candidates.push(...(yield* continued(one, place, { transformer, memory, n: 2 * width, forced: prefix[step - 1] })));
+        if (!one.finished) candidates.push(...(yield* continued(one, place, choice)));
       candidates.sort((a, b) => b.logProb - a.logProb);
       open = candidates.slice(0, free);
       history.push({ kept: open.map(node), cut: candidates.slice(free, free + width).map(node) });

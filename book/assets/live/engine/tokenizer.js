@@ -3,8 +3,8 @@ globalThis.engine ??= {};
 (() => {
   const SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"], UNK = 3; // transformer/text/symbols.py
 
-  /* The known among some words, if they are more than marks, and the unknown. */
-  const sort = (words, isKnown) => ({
+  /* Words, by whether they are known; marks count neither way while they are. */
+  const divided = (words, isKnown) => ({
     known: words.filter((word) => isKnown(word) && /[\p{L}\p{N}]/u.test(word)),
     unknown: words.filter((word) => !isKnown(word)),
   });
@@ -12,7 +12,12 @@ globalThis.engine ??= {};
   /* Byte-level byte-pair encoding. vocab (V) holds the tokens by id, each byte written as one letter; merges holds pairs of
      ids, in the order in which they were learned, with the id of what they become. */
   class BytePairs {
-    static PIECES = /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+    static PIECES = new RegExp(
+      String.raw`'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+` +
+        String.raw`|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`,
+      "gu",
+    );
+    advice = "Type an English sentence.";
 
     constructor({ vocab, merges }) {
       const letters = BytePairs.letters();
@@ -59,10 +64,10 @@ globalThis.engine ??= {};
       }
     }
 
-    /* The words of a text, by whether their letters are Latin; a picture is no word that the model has seen. */
-    sorted(text) {
+    /* The words of a text, by whether the model can have seen their letters: Latin ones, and no pictures. */
+    divide(text) {
       const foreign = /[^\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}]|\p{Extended_Pictographic}/u;
-      return sort(text.split(" "), (word) => !foreign.test(word));
+      return divided(text.split(" "), (word) => !foreign.test(word));
     }
 
     decode(ids) {
@@ -73,7 +78,9 @@ globalThis.engine ??= {};
 
   /* Whole words and marks; others become UNK. */
   class Words {
-    static PIECES = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+    static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
+    static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
+    advice = "Type an English sentence of words that it knows.";
 
     constructor({ vocab }) {
       this.vocab = vocab;
@@ -90,8 +97,8 @@ globalThis.engine ??= {};
     }
 
     /* The words of a text, by whether the vocabulary has them. */
-    sorted(text) {
-      return sort(Array.from(text.matchAll(Words.PIECES), ([piece]) => piece), (word) => this.ids.has(word));
+    divide(text) {
+      return divided(Array.from(text.matchAll(Words.PIECES), ([piece]) => piece), (word) => this.ids.has(word));
     }
 
     decode(ids) {

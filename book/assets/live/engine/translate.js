@@ -5,29 +5,26 @@ globalThis.engine ??= {};
   const MOST = 60; // tokens of a sentence
   const quoted = (words) => [...new Set(words)].slice(0, 5).join(", ").slice(0, 80);
 
-  /* What a model makes of a text, before it translates: its ids, and the words among it that the model has never seen.
-     Where there is something to tell the reader, `say` tells it; with a `problem` ("empty", "long" or "unknown") there is
-     nothing to translate, and no ids. */
+  /* What a model makes of a text before it translates: its ids, and the words among it that the model has never seen. Where
+     a reader must be told something, `say` tells it; with a `problem`, "empty", "long" or "unknown", there are no ids. */
   function read({ tokenizer }, text) {
     const words = text.split(/\s+/).filter(Boolean), sentence = words.join(" ");
     if (!sentence) return { problem: "empty", say: "There is no sentence yet. Type one in English." };
     const ids = tokenizer.encode(sentence, MOST);
     if (ids.length > MOST) {
-      const say = `These ${words.length} words are more than ${MOST} tokens, and the model reads no more. Leave one sentence.`;
-      return { problem: "long", say };
+      const got = `That is more than ${MOST} tokens (${words.length} words), and the model reads no more.`;
+      return { problem: "long", say: `${got} Shorten it to one sentence.` };
     }
-    const { known, unknown } = tokenizer.sorted(sentence);
-    if (unknown.length && !known.length) {
-      const say = `The model reads English and knows nothing of this: ${quoted(unknown)}. Type an English sentence.`;
-      return { problem: "unknown", say };
-    }
+    const { known, unknown } = tokenizer.divide(sentence);
+    if (unknown.length && !known.length)
+      return { problem: "unknown", say: `The model knows nothing of this: ${quoted(unknown)}. ${tokenizer.advice}` };
     if (!unknown.length) return { ids, unknown };
     return { ids, unknown, say: `The model has never seen ${quoted(unknown)}, and guesses what to write for it.` };
   }
 
-  /* Translate a text: what `read` says of it and, without a problem, the source ids as the model gets them, the hypotheses and
-     the history of beamSearch, and the best hypothesis as text. Options are those of beamSearch, the switches of a
-     Transformer, and some padding behind the sentence. */
+  /* Translate a text. Gives what `read` says of it and, without a problem, the source ids as the model gets them, hypotheses
+     and history of beamSearch, and the best hypothesis as text. Options are those of beamSearch, the switches of a
+     Transformer, and how much padding stands behind the sentence. */
   function* translate(loaded, text, { switches, padding = 0, ...search } = {}) {
     const found = read(loaded, text);
     if (found.problem) return found;

@@ -18,21 +18,27 @@ globalThis.engine ??= {};
     return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
   }
 
-  /* A vector (n) or a matrix (m, n), from half precision, or from whole numbers of one byte with a scale (m) for the rows. */
-  function tensor({ shape, half: halves, int8, scale }) {
+  /* A vector (n) or a matrix (m, n), from half precision, or from whole numbers of one byte with a scale (m) for rows. */
+  function* tensor({ shape, half: halves, int8, scale }) {
     const [m, n] = shape.length === 2 ? shape : [1, ...shape];
-    const numbers = halves ? Float32Array.from(new Uint16Array(bytes(halves)), half) : Float32Array.from(new Int8Array(bytes(int8)));
-    const rows = Array.from({ length: m }, (_, i) => numbers.subarray(i * n, (i + 1) * n));
-    if (scale) new Float32Array(bytes(scale)).forEach((factor, i) => rows[i].forEach((a, j) => (rows[i][j] = factor * a)));
+    const numbers = halves ? new Uint16Array(bytes(halves)) : new Int8Array(bytes(int8)); // (m · n)
+    const factors = scale && new Float32Array(bytes(scale)); // (m)
+    const rows = [];
+    for (let i = 0; i < m; i++) {
+      const row = new Float32Array(n);
+      for (let j = 0; j < n; j++) row[j] = halves ? half(numbers[i * n + j]) : factors[i] * numbers[i * n + j];
+      rows.push(row);
+      if (i % 500 === 499) yield;
+    }
     return shape.length === 2 ? rows : rows[0];
   }
 
-  /* The model of a script that has been loaded: its config, its tokenizer and its weights by name. Yields between tensors. */
+  /* The model of a script that is there: config, tokenizer, and weights by name. Yields wherever a page may take a breath. */
   function* load(name) {
     const { config, tokenizer: stored, tensors } = registered[name];
     const weights = {};
     for (const [name, one] of Object.entries(tensors)) {
-      weights[name] = tensor(one);
+      weights[name] = yield* tensor(one);
       yield;
     }
     return { name, config, tokenizer: tokenizer(stored), weights };
