@@ -2,11 +2,18 @@
    Sums are kept in double precision and rounded once. */
 globalThis.engine ??= {};
 (() => {
-  /* The product of two vectors (D). */
+  /* The product of two vectors (D), in four sums: a processor works on them side by side. */
   function dot(a, b) {
-    let sum = 0;
-    for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-    return sum;
+    const D = a.length;
+    let p = 0, q = 0, r = 0, s = 0, i = 0;
+    for (; i + 3 < D; i += 4) {
+      p += a[i] * b[i];
+      q += a[i + 1] * b[i + 1];
+      r += a[i + 2] * b[i + 2];
+      s += a[i + 3] * b[i + 3];
+    }
+    for (; i < D; i++) p += a[i] * b[i];
+    return p + q + r + s;
   }
 
   /* Add a multiple of one vector (D) to another, in place. */
