@@ -327,18 +327,21 @@ def test_prefix_is_kept_and_the_rest_is_what_follows(page: Page):
 
 
 @pytest.mark.parametrize("name", NAMES[:1])
-def test_search_refuses_what_is_no_setting(page: Page):
+def test_a_programmer_is_told_what_is_wrong(page: Page):
     program = """
-      const refused = (setting) => {
-        try { finish(engine.beamSearch(new engine.Transformer(loaded), [4, 2], setting)); return "nothing said"; }
-        catch (error) { return error.message; }
-      };
-      return settings.map(refused);
+      const told = (work) => { try { work(); return "nothing said"; } catch (error) { return error.message; } };
+      const search = (settings) => finish(engine.beamSearch(new engine.Transformer(loaded), [4, 2], settings));
+      return [
+        ...[{ width: 0 }, { width: 1.5 }, { alpha: -1 }].map((settings) => told(() => search(settings))),
+        told(() => new engine.Transformer(loaded, { position: false })), told(() => finish(engine.load("nobody"))),
+      ];
     """
-    settings = [{"width": 0}, {"width": 1.5}, {"alpha": -1}]
-    for setting, said in zip(settings, page.computed(program, settings=settings), strict=True):
-        ((name, value),) = setting.items()
-        assert f"{name} is {value}, expected" in said
+    expected = [
+        "width is 0, expected 1", "width is 1.5, expected 1", "alpha is -1, expected 0",
+        "there is no switch position, expected one of positions,", "load the script weights/nobody.js first",
+    ]  # fmt: skip
+    for part, said in zip(expected, page.computed(program), strict=True):
+        assert part in said
 
 
 @pytest.mark.parametrize("name", NAMES[:1])
@@ -559,10 +562,13 @@ def test_worker_translates_and_stops(pages: dict[str, Page]):
       const first = onmessage({{ data: {{ id: 1, model, call: "translate", input }} }});
       const second = onmessage({{ data: {{ id: 2, model, call: "translate", input }} }});
       onmessage({{ data: {{ id: 2, stop: true }} }});
-      Promise.all([first, second]).then(() => console.log(JSON.stringify(said)));
+      const third = onmessage({{ data: {{ id: 3, model: "nobody", call: "translate", input }} }});
+      Promise.all([first, second, third]).then(() => console.log(JSON.stringify(said)));
     """
     said = node(program)
     *steps, last = [message for message in said if message["id"] == 1]
     assert last["result"]["text"] == grammar.RUNNING_EXAMPLE.target
     assert [message["step"] for message in steps] == last["result"]["history"]
     assert not any("result" in message for message in said if message["id"] == 2)
+    (refused,) = (message for message in said if message["id"] == 3)
+    assert "nobody.js" in refused["error"]

@@ -38,6 +38,8 @@ globalThis.engine ??= {};
     /* Of what engine.load gives, perhaps with switches that differ from SOUND. see(name, tensor) is shown every tensor on
        the way, under the name of the module that made it. Generators yield wherever a page may take a breath. */
     constructor({ config, weights }, switches = {}, see = () => {}) {
+      const wrong = Object.keys(switches).find((name) => !(name in SOUND));
+      if (wrong) throw new RangeError(`there is no switch ${wrong}, expected one of ${Object.keys(SOUND).join(", ")}`);
       Object.assign(this, { config, weights, switches: { ...SOUND, ...switches }, see });
     }
 
@@ -54,9 +56,10 @@ globalThis.engine ??= {};
     embed(side, ids, start = 0) {
       const { d_model: D } = this.config, { positions, embeddingScale } = this.switches;
       const table = this.weights["source_embedding.weight"]; // (V, D), for both sides and the output (paper §3.4)
-      const words = scale(ids.map((id) => table[id]), embeddingScale ? Math.sqrt(D) : 1);
+      const rows = ids.map((id) => table[id]); // (T, D)
+      const words = this.seen(`${side}_embedding`, scale(rows, embeddingScale ? Math.sqrt(D) : 1));
       const places = ids.map((_, t) => sinusoid(start + t, D));
-      return this.seen(`${side}_positions`, positions ? add(this.seen(`${side}_embedding`, words), places) : words);
+      return this.seen(`${side}_positions`, positions ? add(words, places) : words);
     }
 
     /* The keys and values of memory (S, D), (H, S, K) each. */

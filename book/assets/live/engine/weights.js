@@ -33,8 +33,9 @@ globalThis.engine ??= {};
     return shape.length === 2 ? rows : rows[0];
   }
 
-  /* The model of a script that is there: config, tokenizer, and weights by name. Yields wherever a page may take a breath. */
+  /* The model of a script that is there: config, tokenizer, weights by name. Yields wherever a page may take a breath. */
   function* load(name) {
+    if (!registered[name]) throw new Error(`the weights of ${name} are not here; load the script weights/${name}.js first`);
     const { config, tokenizer: stored, tensors } = registered[name];
     const weights = {};
     for (const [name, one] of Object.entries(tensors)) {

@@ -2,7 +2,8 @@
 
      in    {id, model, call: "translate" or "trace", input: [what the function takes after the model]}
            {id, stop: true}
-     out   {id, step} for all that is yielded on the way, then {id, result}; or nothing more, once stopped */
+     out   {id, step} for all that is yielded on the way, then {id, result}, or nothing more once it is stopped;
+           {id, error}: why there can be no result, such as weights that do not come */
 importScripts("tensors.js", "tokenizer.js", "weights.js", "model.js", "search.js", "translate.js");
 (() => {
   const models = {}; // by name, as promises
@@ -16,9 +17,13 @@ importScripts("tensors.js", "tokenizer.js", "weights.js", "model.js", "search.js
   globalThis.onmessage = async ({ data: { id, model, call, input, stop } }) => {
     if (stop) return running[id]?.abort();
     const { signal } = (running[id] = new AbortController());
-    const work = engine[call](await loaded(model), ...input);
-    const result = await engine.run(work, { signal, each: (step) => postMessage({ id, step }) });
+    try {
+      const work = engine[call](await loaded(model), ...input);
+      const result = await engine.run(work, { signal, each: (step) => postMessage({ id, step }) });
+      if (result) postMessage({ id, result });
+    } catch (error) {
+      postMessage({ id, error: error.message });
+    }
     delete running[id];
-    if (result) postMessage({ id, result });
   };
 })();
