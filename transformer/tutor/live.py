@@ -71,14 +71,17 @@ class Live:
     """what the script begins with, as JSON can hold it"""
     drawing: str
     """the opening state, as HTML"""
+    model: str = ""
+    """the shipped model that its script asks, if it asks one"""
 
     def __repr__(self) -> str:
         return self.description
 
     def _repr_html_(self) -> str:
         state = html.escape(json.dumps(self.state, separators=(",", ":")))
+        asks = f' data-model="{self.model}"' if self.model else ""
         return (
-            f'<figure class="live" data-live="{self.kind}" data-state="{state}" '
+            f'<figure class="live" data-live="{self.kind}" data-state="{state}"{asks} '
             f'aria-label="{html.escape(self.description)}">{self.drawing}</figure>'
         )
 

@@ -1,0 +1,77 @@
+/* Ask a model of the book, which comes when it is first asked: in a thread of its own where a server sends the page, and in
+   slices of the page's own time where the page lies on a disk, for there no page may start a thread. */
+(() => {
+  const HERE = document.currentScript.src.replace(/[^/]*$/, "");
+  const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate"];
+  const models = {}; // promises, by name
+  const asked = {}; // what the thread has not answered yet, by id
+  let thread, id = 0, engineHere;
+
+  function script(path) {
+    return new Promise((resolve, reject) => {
+      const element = live.make("script", { src: HERE + path });
+      element.onload = resolve;
+      element.onerror = () => reject(new Error(`${path} did not come: is the folder of the pages complete?`));
+      document.head.append(element);
+    });
+  }
+
+  /* Bring a model's weights into the browser's cache, and tell progress(share) how much of them is there. */
+  async function fetched(model, progress) {
+    const { ok, headers, body } = await fetch(`${HERE}weights/${model}.js`);
+    if (!ok) throw new Error(`the weights of ${model} did not come: is the folder of the pages complete?`);
+    // Where a server compresses them, their full length is not told.
+    const all = headers.get("content-encoding") ? undefined : Number(headers.get("content-length"));
+    let got = 0;
+    for (const reader = body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      progress(all ? (got += value.length) / all : undefined);
+    }
+  }
+
+  /* A model in this thread. */
+  async function here(model) {
+    await (engineHere ??= ENGINE.reduce((before, part) => before.then(() => script(`engine/${part}.js`)), Promise.resolve()));
+    await script(`weights/${model}.js`);
+    return engine.run(engine.load(model));
+  }
+
+  function answered({ data: { id, step, result, error } }) {
+    if (!asked[id]) return;
+    const { each, resolve, reject } = asked[id];
+    if (step) return each(step);
+    error ? reject(new Error(error)) : resolve(result);
+    delete asked[id];
+  }
+
+  /* Call engine.translate or engine.trace with a model and further input. each(step) gets what comes on the way, and
+     progress(share) how much of the weights is there, undefined where it cannot be told. Resolves to the result, or to
+     undefined after an AbortSignal. */
+  async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
+    const served = location.protocol !== "file:";
+    models[model] ??= served ? fetched(model, progress) : here(model);
+    const loaded = await models[model].catch((error) => {
+      delete models[model]; // to be tried again
+      throw error;
+    });
+    if (signal?.aborted) return undefined;
+    if (!served) return engine.run(engine[call](loaded, ...input), { each, signal });
+    if (!thread) {
+      thread = new Worker(`${HERE}engine/worker.js`);
+      thread.onmessage = answered;
+    }
+    const mine = ++id;
+    return new Promise((resolve, reject) => {
+      asked[mine] = { each, resolve, reject };
+      signal?.addEventListener("abort", () => {
+        thread.postMessage({ id: mine, stop: true });
+        delete asked[mine];
+        resolve(undefined);
+      });
+      thread.postMessage({ id: mine, model, call, input });
+    });
+  }
+
+  live.ask = ask;
+})();

@@ -1,0 +1,29 @@
+"""Figures to take in hand on pages that are no notebooks, drawn while the pages are built.
+
+    ```{live} translator
+    ```
+"""
+
+from collections.abc import Callable
+
+from docutils import nodes
+from docutils.nodes import Node
+from sphinx.util.docutils import SphinxDirective
+
+from transformer.tutor.live import Live
+
+FIGURES: dict[str, Callable[[], Live]] = {}
+"""what draws a figure as it opens, by its name"""
+
+
+class LiveFigure(SphinxDirective):
+    """A figure by its name; an unknown name is an error of the page."""
+
+    required_arguments = 1
+
+    def run(self) -> list[Node]:
+        """The figure, as HTML."""
+        (name,) = self.arguments
+        if name not in FIGURES:
+            raise self.error(f"there is no live figure {name!r}, expected one of: {', '.join(FIGURES)}")
+        return [nodes.raw("", FIGURES[name]()._repr_html_(), format="html")]
