@@ -10,6 +10,9 @@
 """
 
 import logging as py_logging
+import socket
+import subprocess
+from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinxcontrib import katex
@@ -18,10 +21,21 @@ from . import finish, live, notebooks, references
 
 py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
 
-# The process that draws formulas starts slowly on a busy machine. Of the two ways to reach it that the library has, the
-# one meant for Windows waits until it listens; the other may fail, and leave the process behind.
-katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
 katex.STARTUP_TIMEOUT = 60
+
+
+def start_katex(rundir: Path, timeout: float) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process that draws formulas, which takes its time on a busy machine.
+
+    Of the two ways to reach it that the library has, the one meant for Windows waits until it listens; the other may
+    fail, and leave the process behind.
+    """
+    process, connection = katex.KaTeXServer.start_network_socket(rundir, timeout)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each formula waits 40 ms for a receipt
+    return process, connection
+
+
+katex.KaTeXServer.start_server_process = start_katex
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -2,7 +2,11 @@
 
 import re
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import vl_convert
@@ -21,24 +25,40 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html":
         return
     out = Path(app.outdir)
-    formulas: set[str] = set()
-    for page in out.rglob("*.html"):
-        if "_static" not in page.relative_to(out).parts:
-            soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-            mend(soup)
-            arrange(soup)
-            preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
-            formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
-            page.write_text(UNCOLOURED.sub(r"\1", str(soup)), encoding="utf-8")
+    pages = [page for page in sorted(out.rglob("*.html")) if "_static" not in page.relative_to(out).parts]
+    # Each page by itself, and as many at once as there are cores: markup is slow to read and to write.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        done = list(pool.map(finish_page, pages, repeat(out), repeat(app.config.html_baseurl)))
     if chart_files(app).exists():
         shutil.copytree(chart_files(app), out / "_static" / "charts", dirs_exist_ok=True)
         vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
         # Wrapped, so that the hundreds of names inside stay there.
         (out / "_static" / "vega.js").write_text(f"(() => {{{vega}}})();", encoding="utf-8")
-    search.write_index(out)
+    search.write_index(out, [section for page in done for section in page.sections])
     if app.config.html_baseurl:
         preview.draw(out)
-    lighter.lighten(out, formulas)
+    lighter.lighten(out, set().union(*(page.letters for page in done)))
+
+
+class Finished(NamedTuple):
+    """What the whole book must know of a page."""
+
+    letters: set[str]
+    """letters that stand in its formulas"""
+    sections: list[dict[str, str]]
+    """its sections, for the search"""
+
+
+def finish_page(path: Path, out: Path, site: str) -> Finished:
+    """Mend, arrange and announce one page of the folder `out`."""
+    page = BeautifulSoup(UNCOLOURED.sub(r"\1", path.read_text(encoding="utf-8")), "html.parser")
+    place = path.relative_to(out)
+    mend(page)
+    arrange(page)
+    preview.announce(page, place.as_posix(), site)
+    letters = {letter for formula in page.select(".katex-html") for letter in formula.get_text()}
+    path.write_text(str(page), encoding="utf-8")
+    return Finished(letters, list(search.sections(page, place)))  # last, for it takes the page apart
 
 
 def mend(page: BeautifulSoup) -> None:

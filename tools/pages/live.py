@@ -1,7 +1,7 @@
 """Figures to take in hand on pages that are no notebooks, drawn while the pages are built.
 
-    ```{live} translator
-    ```
+```{live} translator
+```
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ pages opened from disk too; `search.js` searches it.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -21,20 +21,17 @@ SILENT = (
 LONGEST = 800  # letters of a section that are searched: all of them would weigh more than a page may
 
 
-def write_index(out: Path) -> None:
+def write_index(out: Path, found: Sequence[dict[str, str]]) -> None:
     """Write `_static/sections.js`: the title, the place and the text of every section."""
-    pages = [page for page in sorted(out.rglob("*.html")) if "_static" not in page.relative_to(out).parts]
-    found = [
-        entry
-        for page in pages
-        for entry in sections(BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"), page.relative_to(out))
-    ]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in found)
     (out / "_static" / "sections.js").write_text(f"window.BOOK_SECTIONS = [\n{lines}\n];\n", encoding="utf-8")
 
 
 def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
-    """The sections of a page: page's title, own title, address from the root, text without that of sections inside."""
+    """The sections of a page: page's title, own title, address from the root, text without that of sections inside.
+
+    The page is taken apart.
+    """
     chapter = page.select_one("article h1")
     if chapter is None:
         return

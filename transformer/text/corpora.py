@@ -7,7 +7,7 @@ in `NAMED`, each with the recipe of a training on it.
 import gzip
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +54,7 @@ class Corpus:
     """language of the source, such as "en\""""
     target: str
     """language of the target, such as "de\""""
-    splits: dict[str, list[Pair]]
+    splits: Mapping[str, list[Pair]]
     """the sentence pairs of each split"""
 
     def __getitem__(self, split: str) -> list[Pair]:
@@ -85,8 +85,25 @@ def load_embedded(source: str = "en", target: str = "de") -> Corpus:
     """
     if (source, target) != ("en", "de"):
         raise ValueError(f"the embedded corpus goes from en to de, got {source} to {target}")
-    splits = {split: grammar.generate(n, seed=0, split=split) for split, n in EMBEDDED_SIZES.items()}
-    return Corpus("embedded", source, target, splits)
+    return Corpus("embedded", source, target, _Generated())
+
+
+class _Generated(Mapping[str, list[Pair]]):
+    """The splits of the embedded corpus, each generated when it is first asked for: "train" takes seconds."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, list[Pair]] = {}
+
+    def __getitem__(self, split: str) -> list[Pair]:
+        if split not in self._made:
+            self._made[split] = grammar.generate(EMBEDDED_SIZES[split], seed=0, split=split)
+        return self._made[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(EMBEDDED_SIZES)
+
+    def __len__(self) -> int:
+        return len(EMBEDDED_SIZES)
 
 
 def load_multi30k(source: str = "en", target: str = "de") -> Corpus:
