@@ -82,5 +82,5 @@ $(INSTALLED): requirements.txt pyproject.toml
 	  echo "Making the environment .venv with $$("$$python" --version)"; \
 	  "$$python" -m venv --clear .venv; \
 	fi
-	$(IN_VENV) -m pip install $(PACKAGES)
+	$(IN_VENV) -m pip install --no-compile $(PACKAGES) # Python compiles what it uses, when it does
 	@touch $@

@@ -15,7 +15,7 @@ from transformer.files import SHIPPED
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.recipes import EMBEDDED, MULTI30K
-from transformer.text.corpora import CorpusUnavailable, load_corpus
+from transformer.text.corpora import Corpus, CorpusUnavailable, load_corpus
 from transformer.text.grammar import RUNNING_EXAMPLE
 from transformer.text.tokenizer import Tokenizer
 
@@ -75,24 +75,29 @@ def test_evaluates_on_the_corpus_it_was_trained_on(capsys: pytest.CaptureFixture
     assert "embedded en→de comp, 20 sentences" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return load_corpus("embedded")
+
+
 @pytest.mark.parametrize("search", [DecodingConfig("greedy"), DecodingConfig("beam")], ids=["greedy", "beam"])
-def test_embedded_model_is_right_on_new_combinations(search: DecodingConfig):
+def test_embedded_model_is_right_on_new_combinations(search: DecodingConfig, corpus: Corpus):
     model, tokenizer = load("embedded-en-de", device="cpu")
-    pairs = [pair for pair in load_corpus("embedded")["comp"] if not pair.alternatives]
+    pairs = [pair for pair in corpus["comp"] if not pair.alternatives]
     assert exact_match(translate(model, tokenizer, [pair.source for pair in pairs], search), pairs) >= 0.95
 
 
-def share_of_modes(search: DecodingConfig) -> float:
+def share_of_modes(search: DecodingConfig, corpus: Corpus) -> float:
     """How often a search finds the likeliest translation of a sentence that has several."""
     model, tokenizer = load("embedded-en-de", device="cpu")
-    pairs = [pair for split in ("comp", "test") for pair in load_corpus("embedded")[split] if pair.alternatives]
+    pairs = [pair for split in ("comp", "test") for pair in corpus[split] if pair.alternatives]
     written = translate(model, tokenizer, [pair.source for pair in pairs], search)
     return sum(text == pair.translations[0] for text, pair in zip(written, pairs, strict=True)) / len(pairs)
 
 
-def test_greedy_misses_and_beam_finds_the_likeliest_of_several_translations():
-    assert share_of_modes(DecodingConfig("greedy")) <= 0.05
-    assert share_of_modes(DecodingConfig("beam")) >= 0.8
+def test_greedy_misses_and_beam_finds_the_likeliest_of_several_translations(corpus: Corpus):
+    assert share_of_modes(DecodingConfig("greedy"), corpus) <= 0.05
+    assert share_of_modes(DecodingConfig("beam"), corpus) >= 0.8
 
 
 @pytest.mark.slow

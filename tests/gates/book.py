@@ -20,5 +20,7 @@ def kind(page: str) -> str:
     return next((name for sign, name in signs.items() if sign in TEXTS[page]), "prose")
 
 
-# Of each kind the largest page, for what pages of a kind have in common.
-SAMPLE = sorted({kind(page): page for page in sorted(PAGES, key=lambda page: len(TEXTS[page]))}.values())
+BY_SIZE = sorted(PAGES, key=lambda page: len(TEXTS[page]))
+# Of each kind the largest page, for what pages of a kind have in common; and the smallest, for what takes long.
+SAMPLE = sorted({kind(page): page for page in BY_SIZE}.values())
+SMALLEST = sorted({kind(page): page for page in reversed(BY_SIZE)}.values())
