@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SHIPS = Path(__file__).with_name("colab_ships.txt")
-CHAPTER = ROOT / "book" / "04_masking.ipynb"  # one that costs little
+CHAPTER = ROOT / "book" / "07_encoder_decoder.ipynb"  # one that costs little
 UNTOUCHED = ("torch", "numpy")
 
 
