@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -345,15 +346,50 @@ def test_version_can_be_read_without_importing_the_package():
 # The build
 
 
-def test_fork_leads_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what the book is built from, in no workflow."""
     for name in build_book.SOURCES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(build_book.live_weights, "write", lambda folder: None)
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    return tmp_path
+
+
+def staged_config(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((build_book.stage(root, {}) / "_config.yml").read_text(encoding="utf-8"))
+
+
+def came_from(root: Path, address: str) -> None:
+    """Let git say that a folder is a clone of an address."""
+    for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+
+
+def test_fork_leads_to_itself_in_a_workflow(sources: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "Reader/fork")
-    staged = build_book.stage(tmp_path, {})
-    config = yaml.safe_load((staged / "_config.yml").read_text(encoding="utf-8"))
+    config = staged_config(sources)
     assert config["repository"]["url"] == "https://github.com/Reader/fork"
     assert config["html"]["baseurl"] == "https://reader.github.io/fork/"
-    for notebook in (staged / "book").glob("*.ipynb"):
+    for notebook in (sources / "_build" / "book-source" / "book").glob("*.ipynb"):
         assert "github.com/Reader/fork" in notebook.read_text(encoding="utf-8")
-    assert (tmp_path / "_config.yml").read_bytes() == (ROOT / "_config.yml").read_bytes()
+    assert (sources / "_config.yml").read_bytes() == (ROOT / "_config.yml").read_bytes()
+
+
+@pytest.mark.parametrize("host", ["https://", "https://token@", "ssh://git@", "git@"])
+@pytest.mark.parametrize("end", ["", ".git", "/"])
+def test_clone_leads_to_where_it_came_from(sources: Path, host: str, end: str):
+    came_from(sources, f"{host}github.com{':' if host == 'git@' else '/'}Reader/the.fork{end}")
+    config = staged_config(sources)
+    assert config["repository"]["url"] == "https://github.com/Reader/the.fork"
+    assert config["launch_buttons"] and config["html"]["use_repository_button"]
+
+
+@pytest.mark.parametrize("address", ["", "/srv/git/book.git", "https://git.example.org/reader/book.git"])
+def test_where_nobody_has_published_it_nothing_leads_there(sources: Path, address: str):
+    if address:
+        came_from(sources, address)
+    config = staged_config(sources)
+    assert "launch_buttons" not in config and "repository" not in config and "baseurl" not in config["html"]
+    assert not any(config["html"][f"use_{name}_button"] for name in ("repository", "issues", "edit_page"))

@@ -45,16 +45,23 @@ def stage(root: Path, executed: Notebooks) -> Path:
     for source, chapter in executed.items():
         chapters.write(chapter, staged / source.relative_to(root))
     live_weights.write(staged / "book" / "assets" / "live" / "weights")
-    if running := os.environ.get("GITHUB_REPOSITORY"):
-        repository.move(staged, running)
-        name_site(staged / "_config.yml", running)
+    lead_to(repository.public_name(root), staged)
     return staged
 
 
-def name_site(config_file: Path, running: str) -> None:
-    """Give the pages the address of the GitHub Pages site of the repository `running` ("owner/name")."""
+def lead_to(name: str | None, staged: Path) -> None:
+    """Let the pages lead to the public repository `name`, or to none: then they offer nothing that leads to one."""
+    if name:
+        repository.move(staged, name)
+    config_file = staged / "_config.yml"
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    config["html"]["baseurl"] = repository.site(running)
+    if name:
+        config["html"]["baseurl"] = repository.site(name)
+    else:
+        del config["repository"], config["launch_buttons"]
+        config["html"].update(
+            dict.fromkeys(("use_repository_button", "use_issues_button", "use_edit_page_button"), False)
+        )
     config_file.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 

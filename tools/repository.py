@@ -3,11 +3,14 @@
     python -m tools.repository               # put the set-up cell of this repository into every notebook
     python -m tools.repository owner/name    # move: let everything lead to github.com/owner/name
 
-`tools/set_up_cell.py` is the cell's text. In a workflow, the build does the same to its copy of the sources, so that
-the pages of a fork lead to the fork.
+`tools/set_up_cell.py` is the cell's text. The build does the same to its copy of the sources, so that the pages of a
+fork lead to the fork.
 """
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,8 +24,11 @@ CONFIG = "_config.yml"
 BEARERS = (CONFIG, "README.md", "CITATION.cff")  # what may hold the address, besides the notebooks
 FULL_NAME = re.compile(r"[\w-]+/[\w.-]+")
 GITHUB = "https://github.com/"
+REMOTE = re.compile(r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[/:]([\w-]+/[\w.-]+?)(?:\.git)?/?")
 TEMPLATE = Path(__file__).with_name("set_up_cell.py")
 PLACEHOLDER = "OWNER/NAME"
+NOBODY = "OWNER/"
+"""how the full name begins while nobody has published the repository"""
 CELL_ID = "set-up"
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab and in JupyterLab
 METADATA = {**FOLDED, "tags": ["remove-cell"]}  # and left out of the pages
@@ -35,6 +41,26 @@ def full_name(root: Path) -> str:
     if not url.startswith(GITHUB) or not FULL_NAME.fullmatch(name):
         raise ValueError(f"{CONFIG}: repository.url is {url!r}, expected {GITHUB}owner/name")
     return name
+
+
+def public_name(root: Path) -> str | None:
+    """The full name under which GitHub has this repository; None where it is on no public host.
+
+    That of the running workflow ($GITHUB_REPOSITORY), of the clone's remote "origin", or what `_config.yml` has.
+    """
+    if running := os.environ.get("GITHUB_REPOSITORY"):
+        return running
+    remote = REMOTE.fullmatch(origin(root))
+    name = remote[1] if remote else full_name(root)
+    return None if name.startswith(NOBODY) else name
+
+
+def origin(root: Path) -> str:
+    """The address that the clone in `root` came from; empty where git does not know or is not there."""
+    if shutil.which("git") is None or not (root / ".git").exists():
+        return ""
+    asked = subprocess.run(["git", "remote", "get-url", "origin"], cwd=root, capture_output=True, text=True)
+    return asked.stdout.strip()
 
 
 def set_up_source(name: str) -> str:

@@ -19,6 +19,7 @@ HTML_EXCEPTIONS = HERE / "html_exceptions.txt"
 TEX = re.compile(r"\\(?:sqrt|frac|text|mathrm|mathbf|mathbb|cdot|left|right|top|sum|quad|operatorname)\b")
 LEADING_INTO_CHAPTERS = ("book/claims.html", "book/paper_map.html")
 CHAPTER = re.compile(r"\d\d_\w+\.html$")
+NOBODYS = re.compile(r"colab\.research|mybinder\.org|/OWNER/", re.IGNORECASE)
 
 
 @functools.cache
@@ -53,14 +54,19 @@ def links(folder: Path, pages: list[str]) -> list[str]:
 
 
 @timed("launch links")
-def launch_links(folder: Path, page: str, repository: str) -> list[str]:
-    """A chapter's page offers to open its notebook of the repository "owner/name" in Colab and in Binder."""
+def launch_links(folder: Path, page: str, repository: str | None) -> list[str]:
+    """A chapter's page offers to open its notebook of the repository "owner/name" in Colab and in Binder.
+
+    Where there is none, it offers nothing.
+    """
+    found = {str(link["href"]) for link in parsed(folder / page).select("a[href]")}
+    if repository is None:
+        return [f"{page}: a link to nobody's {address}" for address in found if NOBODYS.search(address)]
     notebook = page.replace(".html", ".ipynb")
     expected = [
         f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}",
         f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{notebook}",
     ]
-    found = {link["href"] for link in parsed(folder / page).select("a[href]")}
     return [f"{page}: no link to {address}" for address in expected if address not in found]
 
 

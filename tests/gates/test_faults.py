@@ -276,6 +276,7 @@ def test_missing_launch_link_is_found(tmp_path: Path, service: str):
         (tmp_path / folder / "book" / "page.html").write_text(text, encoding="utf-8")
     assert files.launch_links(tmp_path / "right", "book/page.html", "a/b") == []
     assert found_in(files.launch_links(tmp_path / "wrong", "book/page.html", "a/b"), service)
+    assert len(files.launch_links(tmp_path / "right", "book/page.html", None)) == 2, "where nobody has published it"
 
 
 def test_spelling_mistake_is_found(tmp_path: Path):

@@ -1,7 +1,5 @@
 """The files of the book: links lead to their places, charts have pictures, chapters can be launched, HTML is valid."""
 
-import os
-
 import pytest
 
 from tests.gates import files
@@ -33,8 +31,8 @@ def test_charts_have_pictures():
 
 @on_parsed_pages
 def test_launch_links():
-    running = os.environ.get("GITHUB_REPOSITORY", repository.full_name(ROOT))
-    assert [finding for page in CHAPTERS for finding in files.launch_links(HTML, page, running)] == []
+    name = repository.public_name(ROOT)
+    assert [finding for page in CHAPTERS for finding in files.launch_links(HTML, page, name)] == []
 
 
 def test_search_entries():

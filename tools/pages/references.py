@@ -58,7 +58,12 @@ def section_of(env: BuildEnvironment, document: str, claim: str) -> nodes.sectio
 
 
 def source_address(theme: dict[str, str], module: str, fullname: str) -> str | None:
-    """Where the repository shows the source of a documented name; None, and so no link, for what has no lines."""
+    """Where the repository shows the source of a documented name; None, and so no link, for what has no lines.
+
+    And for all where no public repository is known.
+    """
+    if not theme.get("repository_url"):
+        return None
     found: Any = importlib.import_module(module)
     for part in fullname.split("."):
         found = getattr(found, part, None)
