@@ -84,6 +84,7 @@ def search_tree(
             **{"column": COLUMN, "row": ROW, "longest": LONGEST, "pieces": pieces, "between": between},
             "steps": [{kind: _rounded(getattr(step, kind)) for kind in ("kept", "cut")} for step in steps],
         },
+        f'<p class="live-note">“{_field("text", sentence)}”</p>'
         f'<p class="live-says">Width {_field("width", str(beam))}, α = {_field("alpha", f"{alpha:g}")}: '
         f"<b>{_field('best', texts[0])}</b></p>"
         f'<div class="picture">{drawn(steps, pieces, found[0].way, beam)}</div>'

@@ -3,7 +3,7 @@
 (() => {
   const { make } = live;
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate"];
+  const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate", "write"];
   const models = {}; // promises, by name
   const asked = {}; // what the thread has not answered yet, by id
   let thread, id = 0, engineHere;
@@ -55,9 +55,9 @@
     thread = undefined; // to be tried again
   }
 
-  /* Call engine.translate, engine.trace or another generator of the engine with a model and further input. each(step) gets what comes on the way, and
-     progress(share) how much of the weights is there, undefined where it cannot be told. Resolves to the result, or to
-     undefined after an AbortSignal. */
+  /* Call engine.translate, engine.trace or another generator of the engine with a model and further input. each(step) gets
+     what comes on the way, and progress(share) how much of the weights is there: undefined where it cannot be told, and 1
+     when they are. Resolves to the result, or to undefined after an AbortSignal. */
   async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
     const served = location.protocol !== "file:";
     models[model] ??= served ? fetched(model, progress) : here(model);

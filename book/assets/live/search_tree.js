@@ -1,4 +1,5 @@
-/* A beam search as a tree that grows, with the best hypothesis at its left edge: as transformer/tutor/search_tree.py draws it. */
+/* A beam search as a tree that grows, with the best hypothesis at its left edge, as
+   transformer/tutor/search_tree.py draws it. */
 (() => {
   const { make, shape, set, say, signed, addControls, asker, slider } = live;
   const WIDEST = 8, STRONGEST = 2; // width and α that one can choose
@@ -31,7 +32,9 @@
       const columns = kept.map((_, i) => order.indexOf(i));
       const goOn = steps[t + 1] ? steps[t + 1].kept.map(({ parent }) => parent) : order;
       const kind = ({ finished }, i) => (i === best[t] ? "best" : finished ? "ended" : goOn.includes(i) ? "open" : "cut");
-      const nodes = kept.map((node, i) => ({ ...node, t, column: columns[i], above: before[node.parent], kind: kind(node, i) }));
+      const nodes = kept.map((node, i) => {
+        return { ...node, t, column: columns[i], above: before[node.parent], kind: kind(node, i) };
+      });
       before = columns;
       return nodes;
     });
@@ -45,7 +48,8 @@
 
     const ask = asker(figure);
     const box = make("input", { type: "text", "aria-label": "sentence to translate", maxlength: 300, spellcheck: "false" });
-    const chosen = { width: slider("width", 1, WIDEST, 1), alpha: slider("α", 0, STRONGEST, 0.1), step: slider("step", 1, 1, 1) };
+    const [widths, alphas] = [slider("width", 1, WIDEST, 1), slider("α", 0, STRONGEST, 0.1)];
+    const chosen = { width: widths, alpha: alphas, step: slider("step", 1, 1, 1) };
     box.addEventListener("input", () => {
       text = box.value;
       search();
@@ -105,9 +109,10 @@
 
     /* What stands for a hypothesis: a line from below its parent, its token, its log-probability. */
     function drawn({ kind, column, above, t, logProb, ...node }) {
-      const x = COLUMN * (column + 0.5), y = ROW * t + 16, top = y - ROW + 20, from = COLUMN * (above + 0.5);
-      const [half, end] = [(top + y - 13) / 2, y - 13].map((a) => a.toFixed(1));
-      const d = `M${from.toFixed(1)} ${top.toFixed(1)}C${from.toFixed(1)} ${half} ${x.toFixed(1)} ${half} ${x.toFixed(1)} ${end}`;
+      const x = COLUMN * (column + 0.5), y = ROW * t + 16, from = COLUMN * (above + 0.5);
+      const top = y - ROW + 20, end = y - 13, half = (top + end) / 2;
+      const at = (...place) => place.map((a) => a.toFixed(1)).join(" ");
+      const d = `M${at(from, top)}C${at(from, half, x, half, x, end)}`;
       const line = shape("path", { class: kind, d, ...(LOOKS[kind] ?? HALF) });
       const faint = kind === "cut" ? { "fill-opacity": 0.65 } : {};
       const words = { class: kind, x: x.toFixed(1), "text-anchor": "middle", fill: "currentColor", ...faint };
@@ -121,7 +126,7 @@
       if (box.value !== text) box.value = text;
       chosen.width.show(width, width);
       chosen.alpha.show(alpha, alpha.toFixed(1));
-      say(figure, { width, alpha: Number(alpha.toFixed(1)) });
+      say(figure, { text, width, alpha: Number(alpha.toFixed(1)) });
     }
 
     function redraw() {

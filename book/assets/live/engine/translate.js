@@ -35,8 +35,12 @@ globalThis.engine ??= {};
 
   /* Every token as a piece of text, by its id, and what stands between pieces. */
   function* vocabulary({ tokenizer, config }) {
-    const ids = Array.from({ length: config.vocab_size }, (_, id) => id);
-    return { pieces: pieces(tokenizer, ids), between: tokenizer.between };
+    const found = [];
+    for (let id = 0; id < config.vocab_size; id++) {
+      found.push(...pieces(tokenizer, [id]));
+      if (id % 250 === 249) yield;
+    }
+    return { pieces: found, between: tokenizer.between };
   }
 
   /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
