@@ -27,6 +27,9 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
             mend(soup)
             arrange(soup)
+            for figure in soup.select(".live[data-model]"):  # so that a bar can tell how much of it is there
+                weights = out / "_static" / "live" / "weights" / f"{figure['data-model']}.js"
+                figure["data-bytes"] = str(weights.stat().st_size)
             preview.announce(soup, page.relative_to(out).as_posix(), app.config.html_baseurl)
             formulas.update(*(formula.get_text() for formula in soup.select(".katex-html")))
             page.write_text(UNCOLOURED.sub(r"\1", str(soup)), encoding="utf-8")
@@ -45,7 +48,7 @@ def mend(page: BeautifulSoup) -> None:
     """Leave out what a page does not need, and add the names that search engines and assistive technology expect."""
     # The book has its own search, and marks no words on the pages that it finds.
     scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
-    scripts += [] if page.find(id="search-results") else ["/search", "/sections"]
+    scripts += [] if page.find(id="search-results") else ["/search.js", "/sections.js"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:

@@ -19,15 +19,15 @@
 
   /* Bring a model's weights into the browser's cache, and tell progress(share) how much of them is there. */
   async function fetched(model, progress) {
-    const { ok, headers, body } = await fetch(`${HERE}weights/${model}.js`);
+    const { ok, body } = await fetch(`${HERE}weights/${model}.js`);
     if (!ok) throw new Error(`the weights of ${model} did not come: is the folder of the pages complete?`);
-    // Where a server compresses them, their full length is not told.
-    const all = headers.get("content-encoding") ? undefined : Number(headers.get("content-length"));
+    const all = document.querySelector(`[data-model="${model}"]`)?.dataset.bytes; // a server that compresses tells less
     let got = 0;
     for (const reader = body.getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) return;
-      progress(all ? (got += value.length) / all : undefined);
+      got += value.length;
+      if (got < all) progress(got / all);
     }
   }
 
