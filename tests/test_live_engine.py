@@ -35,7 +35,7 @@ from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 
 ENGINE = Path(__file__).parents[1] / "book" / "assets" / "live" / "engine"
-SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate")
+SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate", "write")
 SENTENCES = int(os.environ.get("LIVE_SENTENCES", 0))
 FINISH = "const finish = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };"
 """works a generator off without a pause"""
@@ -483,6 +483,56 @@ def test_switch_changes_what_the_same_change_changes_in_python(switched: dict[st
     assert ((one.same - one.logits).abs() <= 1e-3 * size.clamp(min=1)).all()
     expected = [row[: row.index(EOS)] if EOS in row else row for row in one.tokens[:10].tolist()]
     assert one.greedy == expected
+
+
+# Token by token
+
+
+@BOTH
+def test_writing_tells_what_the_search_and_the_trace_tell(page: Page):
+    program = """
+      const results = texts.map((text) => {
+        const work = engine.write(loaded, text), told = [];
+        for (let next; !(next = work.next()).done; ) if (next.value) told.push(next.value);
+        const { source, steps, text: german } = finish(engine.write(loaded, text));
+        const target = steps.map(({ token }) => token);
+        const places = finish(engine.trace(loaded, source, target.slice(0, -1)));
+        const L = loaded.config.n_layers, H = loaded.config.n_heads;
+        const weights = (l) => places[`decoder.layers.${l}.cross_attention.weights`]; // (H, T, S)
+        const there = (t, l, h, s) => weights(l)[h][t][s] - steps[t].attention[l][h][s];
+        const apart = (t, s) => Math.abs(there(t, L - 1, H - 1, s)) + Math.abs(there(t, 0, 0, s));
+        const off = steps.flatMap((_, t) => source.map((_, s) => apart(t, s)));
+        const best = finish(engine.translate(loaded, text, { width: 1 }));
+        const same = JSON.stringify(told) === JSON.stringify([{ source }, ...steps]);
+        const p = steps.reduce((product, step) => product * step.p, 1);
+        const [{ logProb }] = best.hypotheses, likely = steps.map(({ likeliest }) => likeliest.map(({ p }) => p));
+        return { same, off: Math.max(...off), german, greedy: best.text, p, logProb, likely };
+      });
+      return results;
+    """
+    for result in page.computed(program, texts=[pair.source for pair in pairs_of(page.name, 5)]):
+        assert result["same"] and result["off"] < 1e-5 and result["german"] == result["greedy"]
+        assert math.log(result["p"]) == pytest.approx(result["logProb"], abs=1e-3)
+        assert all(ps == sorted(ps, reverse=True) and len(ps) == 5 and sum(ps) <= 1.0001 for ps in result["likely"])
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_writing_goes_on_from_what_is_forced(page: Page):
+    text = "maybe women need the suitcase ."
+    program = """
+      const prefix = tokenizer.encode(forced), { steps, text: german } = finish(engine.write(loaded, text, { prefix }));
+      return { german, token: steps[0].token === prefix[0], likelier: steps[0].likeliest[0].p > steps[0].p };
+    """
+    found = page.computed(f"const {{ tokenizer }} = loaded; {program}", text=text, forced="vielleicht")
+    assert found["token"] and found["likelier"] and found["german"] == "vielleicht brauchen Frauen den Koffer ."
+
+
+@BOTH
+def test_vocabulary_is_every_token_as_text(page: Page):
+    found = page.computed("return finish(engine.vocabulary(loaded));")
+    ids = range(page.model.config.vocab_size)
+    assert found["pieces"] == page.tokenizer.tokens(list(ids))
+    assert found["between"] == {"embedded-en-de": " ", "multi30k-en-de": ""}[page.name]
 
 
 # What people type

@@ -12,7 +12,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from transformer.tutor.live import Live
 
-FIGURES: dict[str, Callable[[], Live]] = {}
+from . import translator
+
+FIGURES: dict[str, Callable[[], Live]] = {"translator": translator.translator, "search": translator.search}
 """what draws a figure as it opens, by its name"""
 
 
