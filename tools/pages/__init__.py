@@ -2,7 +2,8 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
-`live`         figures to take in hand on pages that are no notebooks
+`live`         figures to take in hand on pages that are no notebooks: `inside`, with `in_python` for their numbers
+`lines`        lines of the package, as they are in its source
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page
@@ -14,7 +15,7 @@ import logging as py_logging
 from sphinx.application import Sphinx
 from sphinxcontrib import katex
 
-from . import finish, live, notebooks, references
+from . import finish, lines, live, notebooks, references
 
 py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
 
@@ -27,6 +28,7 @@ katex.STARTUP_TIMEOUT = 60
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("live", live.LiveFigure)
+    app.add_directive("lines", lines.Lines)
     app.add_role("claim", references.ClaimRole())
     app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)

@@ -12,7 +12,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from transformer.tutor.live import Live
 
-FIGURES: dict[str, Callable[[], Live]] = {}
+from .inside import inside
+
+FIGURES: dict[str, Callable[[], Live]] = {"inside": inside}
 """what draws a figure as it opens, by its name"""
 
 
