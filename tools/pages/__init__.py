@@ -2,7 +2,7 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
-`live`         figures to take in hand on pages that are no notebooks: `inside`, with `in_python` for their numbers
+`live`         figures to take in hand on pages that are no notebooks: `inside` and `switches`, computed by `in_python`
 `lines`        lines of the package, as they are in its source
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use

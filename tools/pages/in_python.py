@@ -1,4 +1,4 @@
-"""What the engine of the pages computes, computed by the package: all places of a pass, and one thing done otherwise."""
+"""What the engine of the pages computes, computed by the package: every place, and one thing done otherwise."""
 
 import math
 from collections.abc import Iterator

@@ -231,8 +231,8 @@ def heat(shares: Tensor, rows: Sequence[str], columns: Sequence[str], chosen: in
     )
     heads = "".join(f"<span>{html.escape(word)}</span>" for word in columns)
     return (
-        f'<div class="heat" style="--rows: {len(rows)}; --columns: {len(columns)}"><div class="heat-rows">{labels}</div>'
-        f'{map_}<div class="heat-columns">{heads}</div></div>'
+        f'<div class="heat" style="--rows: {len(rows)}; --columns: {len(columns)}">'
+        f'<div class="heat-rows">{labels}</div>{map_}<div class="heat-columns">{heads}</div></div>'
     )
 
 
@@ -240,7 +240,7 @@ def heat(shares: Tensor, rows: Sequence[str], columns: Sequence[str], chosen: in
 
 
 def by_the_numbers(one: Inside, layer: int, head: int, row: int) -> str:
-    """One query of the target to the source: its products with all keys, divided, as shares, and the mixture of values."""
+    """One query of the target to the source: products with all keys, divided, as shares, and the mixture."""
     name = f"decoder.layers.{layer}.cross_attention"
     config = one.model.config
     d_k = config.d_model // config.n_heads
@@ -269,20 +269,16 @@ def by_the_numbers(one: Inside, layer: int, head: int, row: int) -> str:
 # One token, from bottom to top
 
 
-def stages(layers: int, side: str) -> list[tuple[str, str]]:
-    """What a token's vector passes on its way up: a name for each stage, and that of its tensor."""
-    parts = {"encoder": {"self_attention": "self-attention"}, "decoder": {"self_attention": "masked attention"}}[side]
-    parts |= {"cross_attention": "cross-attention"} if side == "decoder" else {}
-    parts |= {"feed_forward": "feed-forward"}
-    return [
-        (f"{n + 1}: {words}", f"{side}.layers.{n}.{part}_residual") for n in range(layers) for part, words in parts.items()
-    ]
+PARTS = {"self_attention": "masked attention", "cross_attention": "cross-attention", "feed_forward": "feed-forward"}
+"""the sub-layers of a decoder layer"""
 
 
 def stream(one: Inside, row: int) -> str:
     """The vector of a target token after each sub-layer, and the likeliest tokens at the end."""
     vectors = [("embedding", one.places["target_embedding"][row]), ("+ position", one.places["positions"][row])]
-    vectors += [(words, one.places[name][row]) for words, name in stages(one.model.config.n_layers, "decoder")]
+    for layer in range(one.model.config.n_layers):
+        ways = {f"{layer + 1}: {words}": f"decoder.layers.{layer}.{part}_residual" for part, words in PARTS.items()}
+        vectors += [(words, one.places[name][row]) for words, name in ways.items()]
     largest = max(float(vector.abs().max()) for _, vector in vectors)
     rows = "".join(
         f'<tr><th scope="row">{words}</th><td>{strip(vector, largest, f"the vector behind {words}")}</td>'
@@ -290,12 +286,12 @@ def stream(one: Inside, row: int) -> str:
         for words, vector in vectors
     )
     chances = one.places["output"][row].softmax(-1).topk(LIKELIEST)
-    words = one.tokenizer.tokens(chances.indices.tolist())
+    following = zip(one.tokenizer.tokens(chances.indices.tolist()), chances.values.tolist(), strict=True)
     return (
         f'<p class="live-says">The place of <b>{html.escape(one.target[row])}</b>, from embedding to logits</p>'
         f'<table class="stream"><thead><tr><th scope="col">behind</th><th scope="col">its vector</th>'
         f'<th scope="col">length</th></tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="live-note">The likeliest next tokens:</p>{likeliest(zip(words, chances.values.tolist(), strict=True))}'
+        f'<p class="live-note">The likeliest next tokens:</p>{likeliest(following)}'
     )
 
 

@@ -12,9 +12,15 @@ from sphinx.util.docutils import SphinxDirective
 
 from transformer.tutor.live import Live
 
+from . import switches
 from .inside import inside
 
-FIGURES: dict[str, Callable[[], Live]] = {"inside": inside}
+FIGURES: dict[str, Callable[[], Live | switches.Shown]] = {
+    "inside": inside,
+    "switches": switches.switches,
+    "switches-asked": switches.questions,
+    "switches-measured": switches.table,
+}
 """what draws a figure as it opens, by its name"""
 
 

@@ -2,7 +2,6 @@
 (() => {
   const { make } = live;
   const POSITIVE = [1, 115, 178], NEGATIVE = [209, 127, 0]; // blue and orange of transformer/tutor/figures.py
-  const SMOOTH = 200; // columns from which pixels are narrower than the screen's
 
   /* The largest size among the numbers of a matrix (n, m). */
   live.largestSize = (rows) => rows.reduce((most, row) => row.reduce((most, a) => Math.max(most, Math.abs(a)), most), 0);
@@ -19,7 +18,6 @@
       }),
     );
     canvas.getContext("2d").putImageData(image, 0, 0);
-    canvas.classList.toggle("is-smooth", m > SMOOTH);
     const pointed = ({ offsetX, offsetY }) => {
       const place = (offset, length, count) => Math.min(count - 1, Math.max(0, Math.floor((offset / length) * count)));
       point(place(offsetY, canvas.clientHeight, n), place(offsetX, canvas.clientWidth, m));

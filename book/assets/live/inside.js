@@ -2,7 +2,7 @@
    explains it; one token can be followed from bottom to top. */
 (() => {
   const { make, set, say, percent, signed, addControls } = live;
-  const SECTIONS = "#box-by-box > section";
+  const SECTIONS = "#box-by-box > section", BOS = 1;
 
   live.component("inside", (figure, opening) => {
     const model = figure.dataset.model, { sizes, vocabulary, examples } = opening;
@@ -14,7 +14,7 @@
     const start = () => ({ ...structuredClone(opening), view: 0, side: "target" });
     let state = start();
     let traced; // {sentence, text, ids, words, places}: the model's pass over a sentence
-    let asking; // an AbortController
+    let asking, turn = 0; // an AbortController, and how often something was asked
 
     // The sentence
 
@@ -44,36 +44,39 @@
     place.setAttribute("aria-live", "polite");
 
     /* The model's pass over the sentence in hand and its own translation; undefined where there is none. */
-    async function pass() {
+    async function pass(sentence) {
       asking?.abort();
       const { signal } = (asking = new AbortController());
       const progress = (share) => (told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`);
-      const { sentence } = state;
       const found = await live.ask(model, "translate", [sentence, { width: 1 }], { signal, progress });
       if (!found) return undefined;
       told.textContent = found.say ?? "";
       if (found.problem) return undefined;
-      const { tokens } = found.hypotheses[0], ids = { source: found.source, target: [1, ...tokens] };
+      const { tokens } = found.hypotheses[0], ids = { source: found.source, target: [BOS, ...tokens] };
       const places = await live.ask(model, "trace", [found.source, tokens], { signal });
       const spelled = (ids) => ids.map((id) => vocabulary[id]);
       const words = { source: spelled(ids.source), target: spelled(ids.target) };
       return places && { sentence, text: found.text, ids, words, places };
     }
 
-    /* Show what the state asks for, after the model has read the sentence. */
+    /* Show what the state asks for, after the model has read the sentence; one that it cannot read changes nothing. */
     async function show() {
+      const mine = ++turn;
       figure.setAttribute("aria-busy", "true");
       try {
         if (traced?.sentence !== state.sentence) {
-          const found = await pass();
-          if (!found) return;
-          traced = found;
+          const found = await pass(state.sentence);
+          if (mine !== turn) return;
+          if (found) traced = found;
+          else state.sentence = traced?.sentence ?? opening.sentence;
+          // for the other figures of the page
+          if (found) dispatchEvent(new CustomEvent("live-sentence", { detail: found.sentence }));
         }
-        draw();
+        if (traced) draw();
       } catch (error) {
-        told.textContent = `That did not work: ${error.message}`;
+        if (mine === turn) told.textContent = `That did not work: ${error.message}`;
       } finally {
-        figure.setAttribute("aria-busy", "false");
+        if (mine === turn) figure.setAttribute("aria-busy", "false");
       }
     }
 
@@ -164,20 +167,23 @@
       note.textContent = `Ids count the ${vocabulary.length} tokens of the vocabulary from 0.`;
     }
 
-    function drawMap(one, rows, columns) {
+    function drawMap(one, rows, letter) {
       const matrix = live.matrix(traced.places, one, state.head), labels = traced.words[rows];
-      const names = columns === "V" ? vocabulary : traced.words[side(columns)];
+      const columns = live.columns(matrix, one); // those that are drawn
+      const names = letter === "V" ? vocabulary : traced.words[side(letter)];
       const told = (number) => (one.shares ? `${(100 * number).toFixed(1)}%` : signed(number));
       const where = (i, j) => `${labels[i]}, ${names ? names[j] : `number ${j + 1}`}`;
       const range = live.extremes(matrix).map(({ number, i, j }) => `${told(number)} (${where(i, j)})`);
-      const still = `Smallest ${range[0]}, largest ${range[1]}.`;
+      const part = one.likeliest ? ` Drawn are ${columns.length} of ${matrix[0].length} columns: the likeliest tokens.` : "";
+      const still = `Smallest ${range[0]}, largest ${range[1]}.${part}`;
+      const drawn = matrix.map((row) => columns.map((j) => row[j]));
       const heat = live.heat({
-        ...{ rows: matrix, largest: one.shares ? 1 : live.largestSize(matrix), labels },
-        columns: side(columns) ? names : [],
+        ...{ rows: drawn, largest: one.shares ? 1 : live.largestSize(drawn), labels },
+        columns: names ? columns.map((j) => names[j]) : [],
         chosen: state.rows[rows],
         choose: (row) => follow(rows, row),
         description: `${one.label}: ${still}`,
-        point: (i, j) => (note.textContent = `${where(i, j)}: ${told(matrix[i][j])}`),
+        point: (i, j) => (note.textContent = `${where(i, columns[j])}: ${told(drawn[i][j])}`),
       });
       heat.addEventListener("pointerleave", () => (note.textContent = still));
       view.replaceChildren(heat);

@@ -51,9 +51,9 @@
     "decoder-add-2": part("decoder", "add to the attention's input", "cross_attention", (name) => sum(name, "T")),
     "decoder-network": part("decoder", "feed-forward", "feed_forward", (name) => network(name, "T")),
     "decoder-add-3": part("decoder", "add to the network's input", "feed_forward", (name) => sum(name, "T")),
-    linear: fixed("Linear: a logit for each word of the vocabulary", [{ label: "logits", name: "output", shape: ["T", "V"] }]),
+    linear: fixed("Linear: a logit for each word of the vocabulary", [{ label: "logits", name: "output", shape: ["T", "V"], likeliest: true }]),
     softmax: fixed("Softmax: a probability for each word of the vocabulary", [
-      { label: "probabilities", name: "output", softmax: true, shares: true, shape: ["T", "V"] },
+      { label: "probabilities", name: "output", softmax: true, shares: true, shape: ["T", "V"], likeliest: true },
     ]),
   };
 
@@ -65,6 +65,12 @@
     if (shape[0] === "H") return places[name][head];
     if (minus) return places[name].map((row, t) => row.map((a, i) => a - places[minus][t][i]));
     return softmax ? places[name].map((row) => Float32Array.from(live.softmax([...row]))) : places[name];
+  };
+
+  /* The columns of a matrix (n, m) to draw: all, or of the whole vocabulary those that are the two likeliest of a row. */
+  live.columns = (matrix, { likeliest }) => {
+    const all = [...matrix[0].keys()];
+    return likeliest ? [...new Set(matrix.flatMap((row) => live.most([...row], all).slice(0, 2).map(([i]) => i)))] : all;
   };
 
   /* What a token's vector passes on its way up, as in inside.py: words for each stage, its tensor, and the box it comes from. */
