@@ -181,6 +181,17 @@ def test_a_token_is_followed_from_embedding_to_logits(tab: Page, python: Python)
     told = [item.split() for item in tab.locator(".likeliest li").all_inner_texts()]
     assert [word for word, _ in told] == python.words(best.indices.tolist())
     assert [numbers(share)[0] for _, share in told] == pytest.approx((100 * best.values).tolist(), abs=0.051)
+    tab.locator(".inside-stream select").select_option("source 3")  # while a box of the decoder is open
+    settled(tab)
+    words = places["source_embedding"][3]
+    vectors = [words, words + python.model.positions.table[3]]
+    vectors += [places[f"encoder.layers.{n}.{part}_residual"][3] for n in (0, 1) for part in sublayers[::2]]
+    lengths = [float(line[2]) for line in rows(tab.locator(".stream"))]
+    assert lengths == pytest.approx([float(vector.norm()) for vector in vectors], abs=0.051)
+    weights = places["decoder.layers.1.cross_attention.weights"].mean(0)[:, 3].topk(5)
+    told = [item.split() for item in tab.locator(".likeliest li").all_inner_texts()]
+    assert [word for word, _ in told] == [target[t] for t in weights.indices.tolist()]
+    tab.locator(".inside-stream select").select_option(f"target {row}")
     tab.get_by_role("button", name="1: cross-attention").click()
     settled(tab)
     assert "layer 1" in tab.locator(".inside-place").inner_text()

@@ -227,7 +227,7 @@ def heat(shares: Tensor, rows: Sequence[str], columns: Sequence[str], chosen: in
     """Shares (T, S) with their words; one row is chosen."""
     map_ = picture(shares, SHADES, f"attention weights of {len(rows)} queries and {len(columns)} keys")
     labels = "".join(
-        f'<span{" class=is-chosen" if i == chosen else ""}>{html.escape(word)}</span>' for i, word in enumerate(rows)
+        f"<span{' class=is-chosen' if i == chosen else ''}>{html.escape(word)}</span>" for i, word in enumerate(rows)
     )
     heads = "".join(f"<span>{html.escape(word)}</span>" for word in columns)
     return (

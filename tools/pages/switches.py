@@ -92,7 +92,7 @@ def switches() -> Live:
         {"sentence": SENTENCE, "off": [OPENS_WITHOUT], "names": {k: typeset(v) for k, v in NAMES.items()}}
         | {"limit": LIMIT, "padding": PADDING, "heads": [name for name in found.kept if "." in name]},
         f'<p class="live-says">{html.escape(SENTENCE)}</p><dl class="both"><dt>sound</dt><dd>'
-        f"{marked(found.sound, broken)}</dd><dt>without <span data-says=\"without\">{NAMES[OPENS_WITHOUT]}</span></dt>"
+        f'{marked(found.sound, broken)}</dd><dt>without <span data-says="without">{NAMES[OPENS_WITHOUT]}</span></dt>'
         f"<dd>{marked(broken, found.sound)}</dd></dl>",
         model=MODEL,
     )
@@ -152,7 +152,7 @@ def questions() -> Shown:
             f"One of the {len(of_heads)} heads is switched off. For how many of them do most of the translations stay?",
             {"low": 0, "high": len(of_heads), "step": 1, "unit": f"of {len(of_heads)} heads"},
             spared,
-            f"Of {SENTENCES} translations {max(of_heads)} stay without the head that matters least, and {min(of_heads)} "
+            f"Of {SENTENCES} translations {max(of_heads)} stay without the head that matters least, {min(of_heads)} "
             "without the one that matters most.",
         ),
     ]

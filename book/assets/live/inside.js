@@ -84,7 +84,9 @@
       Object.assign(state, changes);
       show();
     }
-    const openBox = (box, layer = state.layer) => change({ box, layer, view: 0 });
+    function openBox(box, layer = state.layer) {
+      change({ box, layer, view: 0, side: rowsOf(live.place(box, layer).views[0]) });
+    }
     const follow = (side, row) => change({ side, rows: { ...state.rows, [side]: row } });
 
     // The boxes
@@ -137,20 +139,20 @@
     const size = (letter) =>
       ({ S: traced.words.source.length, T: traced.words.target.length, V: vocabulary.length })[letter] ?? sizes[letter];
     const side = (letter) => ({ S: "source", T: "target" })[letter];
+    const rowsOf = ({ shape }) => side(shape.at(-2) ?? shape[0]); // whose tokens are the rows
 
     function draw() {
       const focused = figure.contains(document.activeElement) && document.activeElement.dataset.key;
       const { words, places, text } = traced;
       for (const name of ["source", "target"]) state.rows[name] = Math.min(state.rows[name], words[name].length - 1);
       const what = live.place(state.box, state.layer), one = what.views[state.view];
-      const rows = side(one.shape.at(-2) ?? one.shape[0]), columns = one.ids ? undefined : one.shape.at(-1);
-      if (rows) state.side = what.attention && rows === "source" && state.box !== "self-attention" ? state.side : rows;
+      const rows = rowsOf(one);
       markBox();
       drawControls(what);
       place.replaceChildren(make("b", {}, what.title));
       const head = one.shape[0] === "H" ? `, head ${state.head + 1}` : "";
       shape.textContent = `${one.label} (${one.shape.join(", ")}) = (${one.shape.map(size).join(", ")})${head}`;
-      one.ids ? drawIds(rows) : drawMap(one, rows, columns);
+      one.ids ? drawIds(rows) : drawMap(one, rows, one.shape.at(-1));
       numbers.replaceChildren(...(what.attention ? asked(what) : []));
       const more = { side: state.side, row: state.rows[state.side], words, layers: sizes.N, vocabulary };
       stream.replaceChildren(...live.stream(places, { ...more, follow, open: openBox }));
