@@ -101,10 +101,15 @@ def mend(page: BeautifulSoup) -> None:
         del element["role"]  # deprecated by ARIA 1.3
 
 
+PARTS = {"inside": {"heat", "places", "by_numbers", "stream"}}
+"""scripts that a live figure needs besides its own"""
+
+
 def unused_of_live(page: BeautifulSoup) -> list[Tag]:
     """The style sheet and the scripts of live figures that the page does not have."""
     kinds = {str(figure["data-live"]) for figure in page.select(".live")}
     used = {"live", *kinds} if kinds else set()
+    used = used.union(*(PARTS.get(kind, set()) for kind in kinds))
     used |= {"ask"} if page.select(".live[data-model]") else set()
     loaded = page.select('script[src*="/live/"], link[href*="/live/"]')
     return [part for part in loaded if Path(urlsplit(part.get("src") or part["href"]).path).stem not in used]
