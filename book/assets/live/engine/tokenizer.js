@@ -18,6 +18,7 @@ globalThis.engine ??= {};
       "gu",
     );
     advice = "Type an English sentence.";
+    between = ""; // pieces, which bring their blanks along
 
     constructor({ vocab, merges }) {
       const letters = BytePairs.letters();
@@ -81,6 +82,7 @@ globalThis.engine ??= {};
     static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
     static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
     advice = "Type an English sentence of words that it knows.";
+    between = " "; // pieces
 
     constructor({ vocab }) {
       this.vocab = vocab;

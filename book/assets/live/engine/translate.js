@@ -1,7 +1,7 @@
 /* From what somebody typed to a translation, without ever holding up the page. */
 globalThis.engine ??= {};
 (() => {
-  const { PAD, EOS, Transformer, beamSearch } = engine;
+  const { PAD, EOS, Transformer, beamSearch, pieces } = engine;
   const MOST = 60; // tokens of a sentence
   const quoted = (words) => [...new Set(words)].slice(0, 5).join(", ").slice(0, 80);
 
@@ -33,6 +33,12 @@ globalThis.engine ??= {};
     return { ...found, source, hypotheses, history, text: loaded.tokenizer.decode(hypotheses[0].tokens) };
   }
 
+  /* Every token as a piece of text, by its id, and what stands between pieces. */
+  function* vocabulary({ tokenizer, config }) {
+    const ids = Array.from({ length: config.vocab_size }, (_, id) => id);
+    return { pieces: pieces(tokenizer, ids), between: tokenizer.between };
+  }
+
   /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
      it yields. Resolves to what it returns, or to undefined after an AbortSignal. */
   async function run(work, { each = () => {}, signal, slice = 10 } = {}) {
@@ -48,5 +54,5 @@ globalThis.engine ??= {};
     }
   }
 
-  Object.assign(engine, { MOST, read, translate, run });
+  Object.assign(engine, { MOST, read, translate, vocabulary, run });
 })();
