@@ -1,7 +1,9 @@
 """Figures to take in hand that show a whole model: what they hold, and that the scripts compute the same."""
 
 import difflib
+import html
 import random
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +45,47 @@ def measured(model: Transformer, n: int, cached: bool) -> int:
 
 def decoding(written: str, operations: Any = lambda n, cached: 7_000 * n - 500 * cached) -> live.Live:
     return live_model.decoding_by_hand(NAME, SENTENCE, encoded(written), operations)
+
+
+# Masks
+
+
+WORDS, ANSWERS, INSTEAD = ("<s>", "er", "<b>"), ("er", "<b>", "</s>"), ("sie", "neu")
+MOVED = {
+    (True, True): [[0, 1.234, 0.004], [0, 0, 2]],
+    (False, True): [[0.5, 1, 2], [0.25, 3e-7, 2]],
+    (True, False): [[0, 0, 0.001], [1, 2, 3]],
+    (False, False): [[1, 1, 1], [1, 1, 1]],
+}
+
+
+def test_leaks_open_with_the_outputs_that_move():
+    one = live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place=2, masks=(False, True))
+    shown = figure(one)
+    rows = [[cell.text for cell in row.select("th, td")] for row in shown.select("tbody tr")]
+    assert rows == [["<s>", "→ er", "0.25"], ["er", "→ <b>", "<0.01"], ["<b> → neu", "→ </s>", "2.00"]]
+    assert shown.select_one('[data-says="leaks"]').text == "2" and "without their mask: 1." in shown["aria-label"]
+    red = [live_model.TARGET in row["style"] for row in shown.select("tbody tr")]
+    assert red == [True, True, False] and re.search(r"/ 12\.5% 4px", shown.select_one("tbody tr")["style"])
+    assert not shown.select("script, [id], button, input")
+
+
+def test_no_leak_is_exactly_nothing():
+    shown = figure(live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place=2, masks=(True, True)))
+    assert [row.select("td")[1].text for row in shown.select("tbody tr")] == ["0", "0", "2.00"]
+    assert shown.select_one('[data-says="leaks"]').text == "0"
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_only_a_changed_word_can_leak(place: int):
+    with pytest.raises(ValueError, match="expected one from 1 to 2"):
+        live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place, (True, True))
+
+
+def test_script_writes_distances_as_python_does():
+    numbers = [0, 3e-7, 0.0049, 0.005, 0.25, 1.239, 11.3]
+    found = computed("leaks_by_hand", "numbers.map(live.distance)", numbers=numbers)
+    assert found == [html.unescape(live_model._distance(number)) for number in numbers]
 
 
 # Heads

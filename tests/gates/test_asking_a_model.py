@@ -1,4 +1,4 @@
-"""Live figures that ask the book's small model, in a browser: they show what Python computes."""
+"""Live figures that show the book's small model, in a browser: they show what Python computes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -101,6 +101,23 @@ def test_heads_translate_what_is_typed(desk: Visit, model: Transformer):
     box.fill("")
     expect(figure.locator(".live-status")).to_contain_text("Type one in English")
     expect(figure.locator("dd").nth(1)).to_have_text("")
+
+
+def test_leaks_follow_masks_and_words(desk: Visit):
+    figure = of_kind(desk, "leaks_by_hand")
+    state = figure.evaluate("figure => JSON.parse(figure.dataset.state)")
+    moved = {tuple(digit == "1" for digit in key): rows for key, rows in state["moved"].items()}
+    told = [state["words"], ["er", "ist", "</s>"], state["instead"], moved]
+    assert shown(figure) == shown(live_model.leaks_by_hand(*told, 2, (True, False)))
+    figure.get_by_label("mask in layer 1").uncheck()
+    assert shown(figure) == shown(live_model.leaks_by_hand(*told, 2, (False, False)))
+    figure.get_by_label("mask in layer 2").press("Space")
+    figure.get_by_role("button", name="er").press("Enter")
+    expected = live_model.leaks_by_hand(*told, 1, (False, True))
+    assert shown(figure) == shown(expected)
+    widths = re.findall(r"[\d.]+%? 4px", figure.evaluate("figure => figure.querySelector('tbody').innerHTML"))
+    assert [float(width.split("%")[0]) for width in widths] == [25, 50, 100]
+    assert figure.locator('button[aria-pressed="true"]').all_inner_texts() == ["er → sie"]
 
 
 def shown(figure: Locator | live.Live) -> tuple[str, list[list[str]]]:

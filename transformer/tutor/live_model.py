@@ -1,12 +1,13 @@
-"""Figures to take in hand that show a whole model: its heads, and how it writes; made as those of `live.py`::
+"""Figures to take in hand that show a whole model, its masks, its heads and how it writes::
 
     from transformer.tutor import live_model
-
     live_model.heads_by_hand("it is new .", "er ist neu .", "sie ist neu .", ["encoder 2, head 2"])
+
+They are made as those of `live.py`. What they open with is computed here, or handed over by the chapter.
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 
 import torch
@@ -14,11 +15,63 @@ import torch
 from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
-from transformer.tutor.figures import KEY, VALUE
+from transformer.tutor.figures import KEY, TARGET, VALUE
 from transformer.tutor.live import BAR, SVG, Live, _field
 
 LEFT, TOP, PITCH = 92, 56, 17
 """pixels: where the cells of a cache begin, and from one token to the next"""
+
+# Masks
+
+
+def leaks_by_hand(
+    words: Sequence[str],
+    answers: Sequence[str],
+    instead: Sequence[str],
+    moved: Mapping[Sequence[bool], Sequence[Sequence[float]]],
+    place: int,
+    masks: Sequence[bool],
+) -> Live:
+    """The outputs of a decoder that move when one of its words changes (paper §3.2.3), with masks or without.
+
+    The decoder is given T `words` and is to say T `answers`. `instead` has what each word but the first is changed to,
+    `moved` for each combination of masks how far each change moves each output, (T − 1, T). It opens with the word at
+    `place` changed, under the `masks`. Raises ValueError for a place that is no changed word's.
+    """
+    if not 1 <= place < len(words):
+        raise ValueError(f"the changed word is at place {place}, expected one from 1 to {len(words) - 1}")
+    far = moved[tuple(masks)][place - 1]  # (T,)
+    bars = [f"{BAR} / $% 4px", f"{BAR.replace('currentColor', TARGET)} / $% 4px"]  # rightly, and before the word
+    rows = "".join(
+        f'<tr style="background: {bars[t < place].replace("$", f"{100 * far[t] / max(far):.1f}")}"><th scope="row">'
+        f"{html.escape(f'{word} → {instead[t - 1]}' if t == place else word)}</th><td>→ {html.escape(answer)}</td>"
+        f"<td>{_distance(far[t])}</td></tr>"
+        for t, (word, answer) in enumerate(zip(words, answers, strict=True))
+    )
+    short = {
+        "".join(str(int(has)) for has in key): [[float(f"{x:.4g}") for x in row] for row in found]
+        for key, found in moved.items()
+    }
+    leaks = sum(x > 0 for x in far[:place])
+    without = " and ".join(str(layer + 1) for layer, has in enumerate(masks) if not has) or "none"
+    return Live(
+        "leaks_by_hand",
+        f"A decoder is given {' '.join(words)}; layers without their mask: {without}. When {words[place]} becomes "
+        f"{instead[place - 1]}, {leaks} outputs before it move.",
+        {"words": list(words), "instead": list(instead), "place": place, "masks": list(masks)}
+        | {"bars": bars, "moved": short},
+        f'<p class="live-says">{_field("word", words[place])} becomes {_field("other", instead[place - 1])}: '
+        f"<b>{_field('leaks', str(leaks))}</b> outputs before it move</p>"
+        '<table class="leaks" style="width: 100%; max-width: 26rem"><thead><tr>'
+        '<th scope="col">given</th><th scope="col">to say</th><th scope="col">moves by</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>",
+    )
+
+
+def _distance(moved: float) -> str:
+    """How far an output moved; 0 is exactly 0."""
+    return "0" if moved == 0 else "&lt;0.01" if moved < 0.005 else f"{moved:.2f}"
+
 
 # Heads
 
