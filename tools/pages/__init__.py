@@ -2,7 +2,8 @@
 
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
-`live`         figures to take in hand on pages that are no notebooks
+`live`         figures to take in hand on pages that are no notebooks: `inside` and `switches`, computed by `in_python`
+`lines`        lines of the package, as they are in its source
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page
@@ -17,7 +18,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinxcontrib import katex
 
-from . import finish, live, notebooks, references
+from . import finish, lines, live, notebooks, references
 
 py_logging.getLogger("fontTools").setLevel(py_logging.WARNING)  # it reports each step of its work
 
@@ -41,6 +42,7 @@ katex.KaTeXServer.start_server_process = start_katex
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("live", live.LiveFigure)
+    app.add_directive("lines", lines.Lines)
     app.add_role("claim", references.ClaimRole())
     app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)

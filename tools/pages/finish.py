@@ -55,17 +55,24 @@ def finish_page(path: Path, out: Path, site: str) -> Finished:
     place = path.relative_to(out)
     mend(page)
     arrange(page)
+    tell_weights(page, out / "_static" / "live" / "weights")
     preview.announce(page, place.as_posix(), site)
     letters = {letter for formula in page.select(".katex-html") for letter in formula.get_text()}
     path.write_text(str(page), encoding="utf-8")
     return Finished(letters, list(search.sections(page, place)))  # last, for it takes the page apart
 
 
+def tell_weights(page: BeautifulSoup, weights: Path) -> None:
+    """Let live figures know how many bytes their model has, so that a bar can tell how much of it is there."""
+    for figure in page.select(".live[data-model]"):
+        figure["data-bytes"] = str((weights / f"{figure['data-model']}.js").stat().st_size)
+
+
 def mend(page: BeautifulSoup) -> None:
     """Leave out what a page does not need, and add the names that search engines and assistive technology expect."""
     # The book has its own search, and marks no words on the pages that it finds.
     scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
-    scripts += [] if page.find(id="search-results") else ["/search", "/sections"]
+    scripts += [] if page.find(id="search-results") else ["/search.js", "/sections.js"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
@@ -94,10 +101,15 @@ def mend(page: BeautifulSoup) -> None:
         del element["role"]  # deprecated by ARIA 1.3
 
 
+PARTS = {"inside": {"heat", "places", "by_numbers", "stream"}}
+"""scripts that a live figure needs besides its own"""
+
+
 def unused_of_live(page: BeautifulSoup) -> list[Tag]:
     """The style sheet and the scripts of live figures that the page does not have."""
     kinds = {str(figure["data-live"]) for figure in page.select(".live")}
     used = {"live", *kinds} if kinds else set()
+    used = used.union(*(PARTS.get(kind, set()) for kind in kinds))
     used |= {"ask"} if page.select(".live[data-model]") else set()
     loaded = page.select('script[src*="/live/"], link[href*="/live/"]')
     return [part for part in loaded if Path(urlsplit(part.get("src") or part["href"]).path).stem not in used]

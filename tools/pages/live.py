@@ -12,7 +12,16 @@ from sphinx.util.docutils import SphinxDirective
 
 from transformer.tutor.live import Live
 
-FIGURES: dict[str, Callable[[], Live]] = {}
+from . import inside, switches, translator
+
+FIGURES: dict[str, Callable[[], Live | switches.Shown]] = {
+    "translator": translator.translator,
+    "search": translator.search,
+    "inside": inside.inside,
+    "switches": switches.switches,
+    "switches-asked": switches.questions,
+    "switches-measured": switches.table,
+}
 """what draws a figure as it opens, by its name"""
 
 

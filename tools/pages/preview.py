@@ -10,6 +10,8 @@ import vl_convert
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
+from . import translator
+
 BOOK = "The Executable Transformer"
 SAYS = ("Attention Is All You Need,", "every claim tested by running it.")
 PICTURE = "_static/preview.png"
@@ -42,16 +44,16 @@ def announce(page: BeautifulSoup, place: str, site: str) -> None:
 
 
 def draw(out: Path) -> None:
-    """Draw the picture: the title, and the first drawing of the front page, in the fonts of the book."""
+    """Draw the picture: the title, and what the translator of the front page opens with, in the fonts of the book."""
     front = (out / "index.html").read_text(encoding="utf-8")
-    drawing = re.search(r'<div class="picture">(<svg.*?</svg>)', front, re.DOTALL)
+    drawing = translator.picture() if 'data-live="translator"' in front else ""
     with tempfile.TemporaryDirectory() as fonts:
         for file in (out / "_static" / "fonts").glob("text-*.woff2"):
             font = TTFont(file)
             font.flavor = None
             font.save(Path(fonts) / f"{file.stem}.ttf")
         vl_convert.register_font_directory(fonts)
-        png = vl_convert.svg_to_png(composed(drawing[1] if drawing else ""))
+        png = vl_convert.svg_to_png(composed(drawing))
     (out / PICTURE).write_bytes(png)
 
 

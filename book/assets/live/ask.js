@@ -1,15 +1,16 @@
 /* Ask a model of the book, which comes when it is first asked: in a thread of its own where a server sends the page, and in
    slices of the page's own time where the page lies on a disk, for there no page may start a thread. */
 (() => {
+  const { make } = live;
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate"];
+  const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate", "write"];
   const models = {}; // promises, by name
   const asked = {}; // what the thread has not answered yet, by id
   let thread, id = 0, engineHere;
 
   function script(path) {
     return new Promise((resolve, reject) => {
-      const element = live.make("script", { src: HERE + path });
+      const element = make("script", { src: HERE + path });
       element.onload = resolve;
       element.onerror = () => reject(new Error(`${path} did not come: is the folder of the pages complete?`));
       document.head.append(element);
@@ -18,15 +19,15 @@
 
   /* Bring a model's weights into the browser's cache, and tell progress(share) how much of them is there. */
   async function fetched(model, progress) {
-    const { ok, headers, body } = await fetch(`${HERE}weights/${model}.js`);
+    const { ok, body } = await fetch(`${HERE}weights/${model}.js`);
     if (!ok) throw new Error(`the weights of ${model} did not come: is the folder of the pages complete?`);
-    // Where a server compresses them, their full length is not told.
-    const all = headers.get("content-encoding") ? undefined : Number(headers.get("content-length"));
+    const all = document.querySelector(`[data-model="${model}"]`)?.dataset.bytes; // a server that compresses tells less
     let got = 0;
     for (const reader = body.getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) return;
-      progress(all ? (got += value.length) / all : undefined);
+      got += value.length;
+      if (got < all) progress(got / all);
     }
   }
 
@@ -45,9 +46,18 @@
     delete asked[id];
   }
 
-  /* Call engine.translate or engine.trace with a model and further input. each(step) gets what comes on the way, and
-     progress(share) how much of the weights is there, undefined where it cannot be told. Resolves to the result, or to
-     undefined after an AbortSignal. */
+  /* The thread itself did not come, or broke: nothing that was asked will be answered. */
+  function failed() {
+    for (const [id, { reject }] of Object.entries(asked)) {
+      reject(new Error("the engine did not come: is the folder of the pages complete?"));
+      delete asked[id];
+    }
+    thread = undefined; // to be tried again
+  }
+
+  /* Call engine.translate, engine.trace or another generator of the engine with a model and further input. each(step) gets
+     what comes on the way, and progress(share) how much of the weights is there: undefined where it cannot be told, and 1
+     when they are. Resolves to the result, or to undefined after an AbortSignal. */
   async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
     const served = location.protocol !== "file:";
     models[model] ??= served ? fetched(model, progress) : here(model);
@@ -55,11 +65,13 @@
       delete models[model]; // to be tried again
       throw error;
     });
+    progress(1);
     if (signal?.aborted) return undefined;
     if (!served) return engine.run(engine[call](loaded, ...input), { each, signal });
     if (!thread) {
       thread = new Worker(`${HERE}engine/worker.js`);
       thread.onmessage = answered;
+      thread.onerror = failed;
     }
     const mine = ++id;
     return new Promise((resolve, reject) => {
@@ -73,5 +85,42 @@
     });
   }
 
-  live.ask = ask;
+  /* What a figure asks its model with: ask(call, input, {each}), one question at a time, since a new one stops the old, which
+     then resolves to undefined. A line of the figure shows that the model is on its way, and what went wrong. */
+  function asker(figure) {
+    const bar = make("progress", { max: 1, "aria-label": "the model is on its way" });
+    const told = make("span", { role: "status" }), line = make("p", { class: "live-status" }, bar, told);
+    let last;
+    const tell = (text) => {
+      bar.hidden = true;
+      told.textContent = text;
+    };
+    const wait = (share) => {
+      tell("The model is on its way …");
+      bar.hidden = false;
+      if (share === undefined) bar.removeAttribute("value");
+      else bar.value = share;
+    };
+    async function question(call, input, { each = () => {} } = {}) {
+      last?.abort();
+      const { signal } = (last = new AbortController());
+      const soon = setTimeout(() => signal.aborted || wait(), 200);
+      const progress = (share) => {
+        if (share === 1) clearTimeout(soon);
+        if (!signal.aborted) share === 1 ? tell("") : wait(share);
+      };
+      try {
+        const result = await ask(figure.dataset.model, call, input, { each, progress, signal });
+        return signal.aborted ? undefined : result;
+      } catch (error) {
+        clearTimeout(soon);
+        if (!signal.aborted) tell(`This did not work: ${error.message}`);
+        return undefined;
+      }
+    }
+    tell("");
+    return Object.assign(question, { tell, stop: () => last?.abort(), place: (after) => after.after(line) });
+  }
+
+  Object.assign(live, { ask, asker });
 })();

@@ -22,6 +22,14 @@ window.live = (() => {
     return element;
   }
 
+  /* The same for a part of a drawing. */
+  function shape(name, attributes = {}, ...inside) {
+    const element = document.createElementNS(SVG, name);
+    set(element, attributes);
+    element.append(...inside);
+    return element;
+  }
+
   function set(element, attributes) {
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   }
@@ -38,6 +46,18 @@ window.live = (() => {
     again.addEventListener("click", reset);
     figure.querySelector(".live-says").after(make("div", { class: "live-controls" }, instruction, ...controls, again));
     for (const svg of figure.querySelectorAll("svg")) svg.setAttribute("role", "group"); // no longer one image
+  }
+
+  /* A slider with its name and its value: show(value, text) sets both. */
+  function slider(name, min, max, step) {
+    const input = make("input", { type: "range", min, max, step, "aria-label": name }), told = make("b");
+    const show = (value, text) => {
+      told.textContent = text;
+      set(input, { "aria-valuetext": text });
+      input.value = value;
+      input.style.setProperty("--filled", `${(100 * (value - input.min)) / (input.max - input.min || 1)}%`);
+    };
+    return { input, show, label: make("label", { class: "live-slider" }, name, input, told) };
   }
 
   /* A place of a drawing to be dragged by mouse and finger, or focused and moved with the arrow keys. drag(x, y) takes where
@@ -98,5 +118,6 @@ window.live = (() => {
 
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(start));
 
-  return { component: (kind, begin) => (kinds[kind] = begin), softmax, percent, signed, make, set, say, addControls, handle };
+  const component = (kind, begin) => (kinds[kind] = begin);
+  return { component, softmax, percent, signed, make, shape, set, say, addControls, slider, handle };
 })();

@@ -54,5 +54,5 @@ globalThis.engine ??= {};
     return { hypotheses: hypotheses.sort((a, b) => b.score - a.score), history };
   }
 
-  Object.assign(engine, { beamSearch, lengthPenalty });
+  Object.assign(engine, { EXTRA_LENGTH, beamSearch, lengthPenalty });
 })();

@@ -17,16 +17,17 @@ globalThis.engine ??= {};
         String.raw`|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`,
       "gu",
     );
+    static UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
     advice = "Type an English sentence.";
+    between = ""; // pieces, which bring their blanks along
 
     constructor({ vocab, merges }) {
       const letters = BytePairs.letters();
-      const bytes = new Map(letters.map((letter, byte) => [letter, byte]));
-      const ids = new Map(vocab.map((token, id) => [token, id]));
-      this.bytes = vocab.map((token) => Array.from(token, (letter) => bytes.get(letter))); // of each id
-      this.ofByte = letters.map((letter) => ids.get(letter)); // the id of each byte
+      this.vocab = vocab;
+      this.byteOf = new Map(letters.map((letter, byte) => [letter, byte]));
+      this.ofByte = letters.map((letter) => vocab.indexOf(letter)); // the id of each byte
       this.ranks = new Map(merges.map(([first, second, into], rank) => [this.key(first, second), { rank, into }]));
-      this.longest = Math.max(...this.bytes.map((bytes) => bytes.length));
+      this.longest = vocab.reduce((most, token) => Math.max(most, token.length), 0); // token, in bytes
     }
 
     /* The letter of each byte: itself if it can be seen, else the next one after 255. */
@@ -37,7 +38,7 @@ globalThis.engine ??= {};
     }
 
     key(first, second) {
-      return first * this.bytes.length + second;
+      return first * this.vocab.length + second;
     }
 
     /* The ids of a text; once they are more than `most`, perhaps not all of them. */
@@ -71,8 +72,8 @@ globalThis.engine ??= {};
     }
 
     decode(ids) {
-      const bytes = ids.filter((id) => id >= SPECIAL.length).flatMap((id) => this.bytes[id]);
-      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(bytes));
+      const text = ids.filter((id) => id >= SPECIAL.length).map((id) => this.vocab[id]).join("");
+      return BytePairs.UTF8.decode(Uint8Array.from(text, (letter) => this.byteOf.get(letter)));
     }
   }
 
@@ -81,6 +82,7 @@ globalThis.engine ??= {};
     static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
     static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
     advice = "Type an English sentence of words that it knows.";
+    between = " "; // pieces
 
     constructor({ vocab }) {
       this.vocab = vocab;

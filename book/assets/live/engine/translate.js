@@ -1,7 +1,7 @@
 /* From what somebody typed to a translation, without ever holding up the page. */
 globalThis.engine ??= {};
 (() => {
-  const { PAD, EOS, Transformer, beamSearch } = engine;
+  const { PAD, EOS, Transformer, beamSearch, pieces } = engine;
   const MOST = 60; // tokens of a sentence
   const quoted = (words) => [...new Set(words)].slice(0, 5).join(", ").slice(0, 80);
 
@@ -33,6 +33,16 @@ globalThis.engine ??= {};
     return { ...found, source, hypotheses, history, text: loaded.tokenizer.decode(hypotheses[0].tokens) };
   }
 
+  /* Every token as a piece of text, by its id, and what stands between pieces. */
+  function* vocabulary({ tokenizer, config }) {
+    const found = [];
+    for (let id = 0; id < config.vocab_size; id++) {
+      found.push(...pieces(tokenizer, [id]));
+      if (id % 250 === 249) yield;
+    }
+    return { pieces: found, between: tokenizer.between };
+  }
+
   /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
      it yields. Resolves to what it returns, or to undefined after an AbortSignal. */
   async function run(work, { each = () => {}, signal, slice = 10 } = {}) {
@@ -48,5 +58,5 @@ globalThis.engine ??= {};
     }
   }
 
-  Object.assign(engine, { MOST, read, translate, run });
+  Object.assign(engine, { MOST, read, translate, vocabulary, run });
 })();

@@ -1,10 +1,10 @@
 /* The engine in a thread of its own, for pages that a server sends: pages from disk may not start one, and use engine.run.
 
-     in    {id, model, call: "translate" or "trace", input: [what the function takes after the model]}
+     in    {id, model, call: "translate", "write", "trace" …, input: [what the function takes after the model]}
            {id, stop: true}
      out   {id, step} for all that is yielded on the way, then {id, result}, or nothing more once it is stopped;
            {id, error}: why there can be no result, such as weights that do not come */
-importScripts("tensors.js", "tokenizer.js", "weights.js", "model.js", "search.js", "translate.js");
+importScripts("tensors.js", "tokenizer.js", "weights.js", "model.js", "search.js", "translate.js", "write.js");
 (() => {
   const models = {}; // by name, as promises
   const running = {}; // AbortControllers, by id

@@ -1,0 +1,147 @@
+/* Break it: ticks for what the model has, to be taken away; the translation is made again beside the sound one. */
+(() => {
+  const { make, say, addControls } = live;
+
+  /* For each of the words whether the others have it in its place: those of a longest common sequence are the same. */
+  live.sameWords = (words, others) => {
+    const [n, m] = [words.length, others.length];
+    const longest = Array.from({ length: n + 1 }, () => Array(m + 1).fill(0)); // of words from i and others from j on
+    for (let i = n - 1; i >= 0; i--)
+      for (let j = m - 1; j >= 0; j--)
+        longest[i][j] =
+          words[i] === others[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
+    const same = Array(n).fill(false);
+    for (let i = 0, j = 0; i < n && j < m; )
+      if (words[i] === others[j]) [same[i++], j] = [true, j + 1];
+      else if (longest[i + 1][j] >= longest[i][j + 1]) i++;
+      else j++;
+    return same;
+  };
+
+  const PARTS = { "encoder.self_attention": "encoder, self", "decoder.self_attention": "decoder, masked", "decoder.cross_attention": "decoder, cross" };
+
+  /* "encoder.layers.1.self_attention.0" in its parts. */
+  const taken = (name) => {
+    const [side, , layer, attention, head] = name.split(".");
+    return { part: PARTS[`${side}.${attention}`], layer: Number(layer) + 1, head: Number(head) + 1 };
+  };
+
+  live.component("switches", (figure, opening) => {
+    const model = figure.dataset.model, { names, heads, limit, padding } = opening;
+    const [sound, broken] = figure.querySelectorAll("dd");
+    const sentenceShown = figure.querySelector(".live-says");
+    let state = structuredClone(opening); // {sentence, off: names of switches and of heads}
+    let asking; // an AbortController
+
+    const input = make("input", { type: "text", "aria-label": "an English sentence to break", maxlength: 400, spellcheck: "false" });
+    const form = make("form", { class: "inside-sentence" }, input, make("button", {}, "Translate"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      change({ sentence: input.value });
+    });
+
+    const ticks = new Map(); // by the names of switches and heads
+    const tick = (name, label) => {
+      const box = make("input", { type: "checkbox", ...(label ? { "aria-label": label } : {}) });
+      box.addEventListener("change", () => {
+        const others = state.off.filter((one) => one !== name);
+        change({ off: box.checked ? others : [...others, name] });
+      });
+      ticks.set(name, box);
+      return box;
+    };
+    const parts = Object.entries(names).map(([name, html]) => {
+      const words = make("span");
+      words.innerHTML = html; // typeset while the pages were built
+      return make("label", {}, tick(name), words);
+    });
+    const rows = grouped(heads);
+    const columns = heads.filter((name) => taken(name).part === taken(heads[0]).part).map(taken);
+    const titles = columns.map(({ layer, head }) => make("th", { scope: "col" }, `layer ${layer}, head ${head}`));
+    const lines = [...rows].map(([part, names]) => {
+      const cells = names.map((name) => {
+        const { layer, head } = taken(name);
+        return make("td", {}, make("label", {}, tick(name, `${part}, layer ${layer}, head ${head}`)));
+      });
+      return make("tr", {}, make("th", { scope: "row" }, part), ...cells);
+    });
+    const table = make(
+      ...["table", {}, make("thead", {}, make("tr", {}, make("td"), ...titles))],
+      make("tbody", {}, ...lines),
+    );
+    const legend = (text) => make("legend", {}, text);
+    addControls(figure, "", [form], () => change(structuredClone(opening)));
+    figure.querySelector(".live-controls").after(
+      make("fieldset", { class: "ticks" }, legend("Untick what to leave out:"), ...parts),
+      make("fieldset", { class: "ticks" }, legend("Or a single head:"), table),
+    );
+    const note = make("p", { class: "live-note", role: "status" });
+    figure.append(note);
+
+    const inWords = (name) => {
+      if (name in names) return ticks.get(name).parentElement.textContent;
+      const { part, layer, head } = taken(name);
+      return `head ${head} of layer ${layer} (${part})`;
+    };
+
+    function change(changes) {
+      Object.assign(state, changes);
+      mark();
+      show();
+    }
+
+    function mark() {
+      input.value = state.sentence;
+      for (const [name, box] of ticks) box.checked = !state.off.includes(name);
+      say(figure, { without: state.off.map(inWords).join(", ") || "nothing" });
+    }
+
+    /* The translation with some things left out; padding stands behind the sentence where it is not hidden. */
+    function translated(off, signal) {
+      const whole = Object.fromEntries(off.filter((name) => name in names).map((name) => [name, false]));
+      const switches = { ...whole, headsOff: off.filter((name) => !(name in names)) };
+      const options = { width: 1, maxLength: limit, switches, padding: off.includes("paddingMask") ? padding : 0 };
+      return live.ask(model, "translate", [state.sentence, options], { signal, progress: () => (note.textContent = "The model is on its way …") });
+    }
+
+    async function show() {
+      asking?.abort();
+      const { signal } = (asking = new AbortController());
+      try {
+        const both = [await translated([], signal), await translated(state.off, signal)];
+        if (signal.aborted || both.includes(undefined)) return;
+        if (both[0].problem) return void (note.textContent = both[0].say);
+        draw(...both, both[0].say);
+      } catch (error) {
+        note.textContent = `That did not work: ${error.message}`;
+      }
+    }
+
+    function draw(right, wrong, more = "") {
+      const [words, others] = [right, wrong].map(({ text }) => text.split(" "));
+      sentenceShown.textContent = state.sentence;
+      sound.replaceChildren(...marked(words, others));
+      broken.replaceChildren(...marked(others, words));
+      const differ = live.sameWords(others, words).filter((same) => !same).length;
+      const told = [words.join(" ") === others.join(" ") ? "The same translation." : `${differ} of ${others.length} words are others.`];
+      if (!wrong.hypotheses[0].finished) told.push(`It does not end: cut after ${limit} tokens.`);
+      if (state.off.includes("paddingMask")) told.push(`Behind the sentence stand ${padding} tokens of padding.`);
+      note.textContent = [...told, more].join(" ");
+    }
+
+    const marked = (words, others) => {
+      const same = live.sameWords(words, others);
+      return words.flatMap((word, i) => [i ? " " : "", same[i] ? word : make("mark", {}, word)]);
+    };
+
+    addEventListener("live-sentence", ({ detail }) => detail !== state.sentence && change({ sentence: detail }));
+    mark();
+  });
+
+  /* Names of heads by their attention, in order. */
+  function grouped(heads) {
+    const groups = new Map();
+    for (const name of heads) groups.set(taken(name).part, [...(groups.get(taken(name).part) ?? []), name]);
+    return groups;
+  }
+})();

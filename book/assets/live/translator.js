@@ -1,0 +1,198 @@
+/* The translator of the front page: a sentence to type, its translation token by token, where the decoder looked for each, and
+   what else it held likely, to be chosen instead. tools/pages/translator.py has drawn its opening state. */
+(() => {
+  const { make, shape, set, say, percent, asker } = live;
+  const PAUSE = 250; // ms after the last key before a sentence is translated
+  const HOW = "Point at a German word. Choose what else it could have written, and the rest is written anew.";
+  const SEEN = 0.03; // shares below it get no arc
+
+  const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
+  const chance = (p) => (p < 0.005 ? "<1%" : percent(p));
+  const total = (numbers) => numbers.reduce((a, b) => a + b, 0);
+
+  /* The shares (S) that a step (L, H, S) gives the source: those of one head of a layer, or the mean of all its heads. */
+  live.looked = ({ attention }, layer, head) => {
+    const heads = attention[layer];
+    return head === "all" ? Array.from(heads[0], (_, s) => total(heads.map((one) => one[s])) / heads.length) : heads[head];
+  };
+
+  /* The place of the token that the model was least sure of, the end left out. */
+  live.leastSure = (steps) => {
+    const likely = steps.slice(0, Math.max(1, steps.length - 1)).map(({ p }) => p);
+    return likely.indexOf(Math.min(...likely));
+  };
+
+  /* Arcs from a token to those it looked at, wherever they stand in their box. */
+  function drawArcs(svg, tokens, shares, target) {
+    const box = svg.parentElement.getBoundingClientRect(), end = target.getBoundingClientRect();
+    const middle = ({ left, width }) => (left + width / 2 - box.left).toFixed(1);
+    const paths = [...tokens].flatMap((token, s) => {
+      if (shares[s] < SEEN) return [];
+      const begin = token.getBoundingClientRect();
+      const [from, to] = [begin.bottom - box.top, end.top - box.top], half = (from + to) / 2;
+      const d = `M${middle(begin)} ${from}C${middle(begin)} ${half} ${middle(end)} ${half} ${middle(end)} ${to}`;
+      return [shape("path", { d, "stroke-width": 1 + 5 * shares[s], "stroke-opacity": 0.2 + 0.8 * shares[s] })];
+    });
+    svg.replaceChildren(...paths);
+  }
+
+  live.component("translator", (figure, opening) => {
+    const block = figure.querySelector(".translation"), list = figure.querySelector(".choices");
+    const [english, german] = block.querySelectorAll(".tokens");
+    const ask = asker(figure);
+    let { text, source, steps, chosen, pieces } = opening, forced = 0; // tokens that the reader has settled
+    let layer = opening.layers - 1, head = "all";
+    let words, typing; // the whole vocabulary, and the timer of the last key
+
+    const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
+    set(box, { placeholder: "Type an English sentence", spellcheck: "false", enterkeyhint: "go" });
+    const examples = Object.entries(opening.examples).map(([name, sentence]) => button(name, () => translate(sentence)));
+    const form = make("div", { class: "live-controls" }, box, make("span", {}, "or take one:"), ...examples);
+    const said = make("p", { class: "live-heard", "aria-live": "polite" });
+    const svg = shape("svg", { class: "arcs", "aria-hidden": "true" });
+    const layers = Array.from({ length: opening.layers }, (_, l) => [`${l + 1}`, l]);
+    const heads = [["all", "all"], ...Array.from({ length: opening.heads }, (_, h) => [`${h + 1}`, h])];
+    const looks = [
+      choice("Layer", layers, () => layer, (l) => (layer = l)),
+      choice("Head", heads, () => head, (h) => (head = h)),
+    ];
+    const again = button("Reset", reset);
+    again.className = "live-reset";
+    figure.prepend(form, said);
+    ask.place(form);
+    block.prepend(svg);
+    list.after(make("div", { class: "live-controls" }, "Where it looked:", ...looks.map(({ group }) => group), again));
+    const choices = Array.from(list.children, (item, n) => {
+      const choose = button("", () => write([...tokens(steps.slice(0, chosen)), steps[chosen].likeliest[n].token]));
+      item.replaceChildren(choose);
+      return choose;
+    });
+
+    function button(name, act) {
+      const made = make("button", { type: "button" }, name);
+      made.addEventListener("click", act);
+      return made;
+    }
+
+    /* Buttons of which one is pressed, with what they stand for. */
+    function choice(name, options, now, choose) {
+      const act = (value) => () => {
+        choose(value);
+        look(chosen);
+      };
+      const buttons = options.map(([text, value]) => button(text, act(value)));
+      const group = make("span", { class: "live-choice", role: "group", "aria-label": name }, ...buttons);
+      const show = () => buttons.forEach((one, i) => set(one, { "aria-pressed": options[i][1] === now() }));
+      return { group: make("span", { class: "live-named" }, name, group), show };
+    }
+
+    const tokens = (steps) => steps.map(({ token }) => token);
+
+    function translate(sentence) {
+      clearTimeout(typing);
+      box.value = text = sentence;
+      write();
+    }
+
+    /* Translate the text; the tokens of a prefix are settled. */
+    async function write(prefix = []) {
+      clearTimeout(typing);
+      words ??= await ask("vocabulary", []);
+      if (!words) return;
+      const each = (step) => {
+        ({ pieces } = words);
+        if (step.source) return begin(step.source);
+        steps.push(step);
+        add(step, steps.length - 1);
+        drawn ??= requestAnimationFrame(newest);
+      };
+      const newest = () => { // once for all tokens of a frame
+        drawn = undefined;
+        if (steps.length) look(steps.length - 1);
+      };
+      const begin = (ids) => {
+        [source, steps, forced] = [ids, [], prefix.length];
+        redraw();
+      };
+      let drawn;
+      const result = await ask("write", [text, { prefix }], { each });
+      cancelAnimationFrame(drawn);
+      if (!result) return;
+      if (result.problem) begin([]);
+      else look(prefix.length ? prefix.length - 1 : live.leastSure(steps));
+      if (prefix.length && german.contains(document.activeElement) === false) german.children[chosen]?.focus();
+      ask.tell(result.say ?? "");
+      said.textContent = result.text ?? "";
+      if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
+    }
+
+    /* A token of a sentence, behind a blank where a word begins. */
+    const placed = (line, id, token) => line.append(pieces[id].startsWith(" ") ? " " : "", token);
+
+    function add(step, at) {
+      const token = make("button", { type: "button", class: "token", tabindex: -1 }, label(pieces[step.token]));
+      token.classList.toggle("is-forced", at < forced && step.token !== step.likeliest[0].token);
+      placed(german, step.token, token);
+    }
+
+    /* Show where the decoder looked for the token at a place, and what else was likely there. */
+    function look(place) {
+      chosen = place;
+      for (const { show } of looks) show();
+      const step = steps[chosen], shares = live.looked(step, layer, head);
+      for (const [s, token] of [...english.children].entries()) token.style.setProperty("--weight", shares[s].toFixed(3));
+      for (const [t, token] of [...german.children].entries()) {
+        token.classList.toggle("is-chosen", t === chosen);
+        set(token, { tabindex: t === chosen ? 0 : -1, "aria-pressed": t === chosen });
+      }
+      for (const [n, { token, p }] of step.likeliest.entries()) {
+        choices[n].parentElement.style.setProperty("--p", `${(100 * p).toFixed(1)}%`);
+        choices[n].replaceChildren(make("span", {}, label(pieces[token])), " ", make("b", {}, chance(p)));
+        set(choices[n], { "aria-pressed": token === step.token });
+      }
+      const most = source[shares.indexOf(Math.max(...shares))];
+      say(figure, { token: label(pieces[step.token]), most: label(pieces[most]) });
+      drawArcs(svg, english.children, shares, german.children[chosen]);
+    }
+
+    function redraw() {
+      figure.classList.toggle("is-empty", !source.length);
+      english.replaceChildren();
+      german.replaceChildren();
+      svg.replaceChildren();
+      for (const id of source) placed(english, id, make("span", { class: "token" }, label(pieces[id])));
+      steps.forEach(add);
+      if (steps.length) look(chosen);
+    }
+
+    function reset() {
+      ask.stop();
+      ask.tell(HOW);
+      ({ text, source, steps, chosen, pieces } = opening);
+      [steps, forced, layer, head] = [[...steps], 0, opening.layers - 1, "all"];
+      box.value = "";
+      redraw();
+    }
+
+    box.addEventListener("focus", () => words ?? ask("vocabulary", []).then((found) => (words ??= found)), { once: true });
+    box.addEventListener("input", () => {
+      clearTimeout(typing);
+      text = box.value;
+      typing = setTimeout(write, PAUSE);
+    });
+    box.addEventListener("keydown", ({ key }) => key === "Enter" && write());
+    const pointed = ({ target }) => {
+      const place = [...german.children].indexOf(target);
+      if (place >= 0 && place !== chosen) look(place);
+    };
+    for (const event of ["pointerover", "focusin", "click"]) german.addEventListener(event, pointed);
+    german.addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!way || !german.children[chosen + way]) return;
+      event.preventDefault();
+      german.children[chosen + way].focus();
+    });
+    new ResizeObserver(() => steps.length && look(chosen)).observe(block);
+    reset();
+  });
+})();

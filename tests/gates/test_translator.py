@@ -1,0 +1,258 @@
+"""The translator in a browser, served and from disk: it writes what Python writes with the same weights."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser, Locator
+
+from tests.gates.visits import DESKTOP, PHONE, Visit, opened
+from tools.pages import translator
+from transformer.decoding import beam_search
+from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.tokenizer import Tokenizer
+from transformer.tutor.search_tree import search_tree
+
+pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
+
+TOKENIZER = Tokenizer.from_pretrained(translator.NAME)
+UNSEEN = "A small red dog is sleeping under the blue car of my uncle."
+WORD = "A man in a green coat "
+REFUSED = {
+    "word " * 5_000: r"more than 60 tokens \(5000 words\).* Shorten",
+    "🦔🦔🎉": r"knows nothing of this: 🦔🦔🎉",
+    "مرحبا بالعالم": r"knows nothing of this: مرحبا",
+    "   ": r"no sentence yet",
+}
+MARKUP = '<img src=x onerror="document.title = 1"> a <b>dog</b>'
+SLOWER = 4  # times
+
+
+@pytest.fixture(scope="module", params=["served", "disk"])
+def own(request: pytest.FixtureRequest, small_address: str, small_book: Path) -> str:
+    """Where the site begins."""
+    return small_address if request.param == "served" else f"{small_book.as_uri()}/"
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, own: str) -> Iterator[Visit]:
+    """The page on a desktop, open for all tests."""
+    with opened(browser, own, "index.html", "light") as visit:
+        yield visit
+
+
+@pytest.fixture
+def figure(visit: Visit) -> Locator:
+    """The translator as it opens."""
+    figure = visit.tab.locator("[data-live=translator]")
+    figure.get_by_role("button", name="Reset").click()
+    return figure
+
+
+def translated(figure: Locator, text: str) -> str:
+    """The translation of a text that somebody types, once it is there."""
+    with written(figure):
+        figure.get_by_role("textbox").fill(text)
+    return figure.locator(".live-heard").text_content()
+
+
+@contextmanager
+def written(figure: Locator) -> Iterator[None]:
+    """Something that leads to another translation; it ends when that is there."""
+    figure.evaluate("figure => (figure.querySelector('.live-heard').textContent = '')")
+    yield
+    figure.page.wait_for_function("document.querySelector('[data-live=translator] .live-heard').textContent")
+
+
+def labels(figure: Locator, line: str) -> list[str]:
+    return figure.locator(f".tokens.{line} .token").all_text_contents()
+
+
+def source_of(text: str) -> torch.Tensor:
+    return torch.tensor([[*TOKENIZER.encode(text), EOS]])
+
+
+@torch.inference_mode()
+def continued(text: str, prefix: list[int]) -> list[int]:
+    """What Python writes greedily after a prefix."""
+    model, source, written = translator.page_model(), source_of(text), [*prefix]
+    while not written or written[-1] != EOS:
+        logits = model(source, torch.tensor([[BOS, *written]]))[0, -1]  # (V)
+        logits[[PAD, BOS]] = -torch.inf
+        written.append(logits.argmax().item())
+    return written
+
+
+def named(tokens: list[int]) -> list[str]:
+    return [translator.label(piece) for piece in TOKENIZER.tokens(tokens)]
+
+
+def assert_shows(figure: Locator, text: str, steps: list[dict[str, Any]], place: int) -> None:
+    """The figure shows of a place what Python found there."""
+    step, shares = steps[place], translator.looked(steps[place])
+    percents = [re.sub(r"\D", "", share) for share in figure.locator(".choices b").all_text_contents()]
+    assert figure.locator(".choices span").all_text_contents() == named([one["token"] for one in step["likeliest"]])
+    assert [int(p) for p in percents] == pytest.approx([max(1, 100 * one["p"]) for one in step["likeliest"]], abs=0.6)
+    weights = figure.locator(".source .token").evaluate_all(
+        "all => all.map((t) => t.style.getPropertyValue('--weight'))"
+    )
+    assert [float(weight) for weight in weights] == pytest.approx(shares, abs=0.003)
+    assert figure.locator("[data-says=token]").text_content() == named([step["token"]])[0]
+
+
+def test_opening_shows_python_s_numbers(figure: Locator):
+    shown = translator.example()
+    assert labels(figure, "source") == named(shown.source)
+    assert labels(figure, "target") == named([step["token"] for step in shown.steps])
+    assert_shows(figure, shown.text, shown.steps, translator.least_sure(shown.steps))
+
+
+def test_unseen_sentence_is_translated_as_in_python(figure: Locator):
+    heard = translated(figure, UNSEEN)
+    steps = translator.written(translator.page_model(), source_of(UNSEEN))
+    tokens = [step["token"] for step in steps]
+    assert heard == TOKENIZER.decode(tokens) and labels(figure, "target") == named(tokens)
+    assert labels(figure, "source") == named(source_of(UNSEEN)[0].tolist())
+    assert_shows(figure, UNSEEN, steps, translator.least_sure(steps))
+    for place in (0, len(steps) - 1):
+        figure.locator(".target .token").nth(place).hover()
+        assert_shows(figure, UNSEEN, steps, place)
+    figure.get_by_role("group", name="Layer").get_by_role("button", name="1").click()
+    figure.get_by_role("group", name="Head").get_by_role("button", name="2").click()
+    steps[-1]["attention"] = [[steps[-1]["attention"][0][1]]]
+    assert_shows(figure, UNSEEN, steps, len(steps) - 1)
+
+
+def test_another_word_is_forced_and_the_rest_is_written_anew(figure: Locator):
+    translated(figure, UNSEEN)
+    steps = translator.written(translator.page_model(), source_of(UNSEEN))
+    place = translator.least_sure(steps)
+    other = steps[place]["likeliest"][1]["token"]
+    with written(figure):
+        figure.locator(".choices button").nth(1).click()
+    expected = continued(UNSEEN, [*(step["token"] for step in steps[:place]), other])
+    assert labels(figure, "target") == named(expected)
+    assert figure.locator(".is-forced").all_text_contents() == named([other])
+    with written(figure):
+        figure.locator(".choices button").first.click()  # what the model would have taken
+    assert labels(figure, "target") == named([step["token"] for step in steps])
+    assert figure.locator(".is-forced").count() == 0
+
+
+def test_tree_grows_as_in_python(visit: Visit, figure: Locator):
+    tree = visit.tab.locator("[data-live=search_tree]")
+    expected = translator.search()
+    visit.tab.get_by_text("How it searches").click()
+    assert_same_tree(tree, expected._repr_html_())
+    translated(figure, UNSEEN)
+    visit.comes_true(f"document.querySelector('[data-live=search_tree] [data-says=text]').textContent === {UNSEEN!r}")
+    alpha = tree.get_by_role("slider", name="α")
+    for _ in range(6):
+        alpha.press("ArrowRight")
+    one = search_tree(translator.NAME, UNSEEN, 4, 0.6, translator.page_model())
+    visit.comes_true(f"document.querySelectorAll('[data-live=search_tree] svg text').length === {drawn_texts(one)}")
+    visit.tab.wait_for_timeout(300)
+    assert_same_tree(tree, one._repr_html_())
+    (found,) = beam_search(translator.page_model(), source_of(UNSEEN), 4, 0.6, history=True)
+    assert len(one.state["steps"]) == len(found.history)
+    visit.tab.get_by_text("How it searches").click()
+
+
+def drawn_texts(one: Any) -> int:
+    return 2 * sum(len(step["kept"]) for step in one.state["steps"])
+
+
+def assert_same_tree(tree: Locator, expected: str) -> None:
+    """A tree shows what Python draws, but for the rounding of last digits."""
+    (texts, numbers), (expected_texts, expected_numbers) = (
+        shown(BeautifulSoup(html, "html.parser")) for html in (tree.evaluate("tree => tree.outerHTML"), expected)
+    )
+    assert texts == expected_texts
+    assert numbers == pytest.approx(expected_numbers, abs=0.011)
+
+
+def shown(tree: BeautifulSoup) -> tuple[list[str], list[float]]:
+    """The words of a tree and its table, and their numbers with the places of all lines."""
+    texts = [part.get_text().replace("−", "-") for part in tree.select("svg text, td, tbody th, [data-says]")]
+    places = [path["d"] for path in tree.select("svg path")]
+    number = re.compile(r"-?\d+(?:\.\d+)?")
+    numbers = [float(found) for part in (*texts, *places) for found in number.findall(part)]
+    return [number.sub("#", text) for text in texts], numbers
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_cannot_be_translated_gets_a_word(visit: Visit, figure: Locator, text: str):
+    translated(figure, "A dog.")
+    figure.get_by_role("textbox").fill(text)
+    status = figure.get_by_role("status")
+    visit.comes_true("document.querySelector('[data-live=translator]').classList.contains('is-empty')")
+    assert re.search(REFUSED[text], status.text_content())
+    assert labels(figure, "target") == [] and visit.errors == []
+    assert translated(figure, "A dog.") == "Ein Hund."
+
+
+def test_markup_is_text(visit: Visit, figure: Locator):
+    before = figure.locator("img, b").count()
+    translated(figure, MARKUP)
+    assert "".join(labels(figure, "source")).startswith("<img") and figure.locator("img, b").count() == before
+    assert visit.tab.title() != "1" and visit.errors == []
+
+
+def test_unknown_words_among_known_ones_are_told(figure: Locator):
+    translated(figure, "A dog in Москва.")
+    assert "never seen Москва" in figure.get_by_role("status").text_content()
+
+
+def test_new_sentence_stops_the_old(figure: Locator):
+    box = figure.get_by_role("textbox")
+    box.fill(UNSEEN)
+    box.press("Enter")
+    assert translated(figure, "A dog.") == "Ein Hund." and labels(figure, "source") == named(
+        source_of("A dog.")[0].tolist()
+    )
+
+
+def test_keys_move_along_the_german_tokens(figure: Locator):
+    tokens = figure.locator(".target .token")
+    assert [token.get_attribute("tabindex") for token in tokens.all()].count("0") == 1  # one stop for the key Tab
+    tokens.first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        figure.page.keyboard.press(key)
+    assert tokens.nth(1).evaluate("token => token === document.activeElement")
+    assert_shows(figure, "", translator.example().steps, 1)
+
+
+@pytest.mark.parametrize("where", ["served", "disk"])
+def test_slow_phone(browser: Browser, small_address: str, small_book: Path, where: str, record_property: Any):
+    own = small_address if where == "served" else f"{small_book.as_uri()}/"
+    with opened(browser, own, "index.html", "dark", PHONE) as visit:
+        figure = visit.tab.locator("[data-live=translator]")
+        assert figure.locator(".translation").bounding_box()["y"] < PHONE["height"]
+        visit.tab.context.new_cdp_session(visit.tab).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+        visit.tab.evaluate(f"live.ask({translator.NAME!r}, 'vocabulary', [])")
+        visit.tab.evaluate("window.beats = 0; setInterval(() => window.beats++, 1)")
+        visit.tab.evaluate("window.began = performance.now()")
+        assert translated(figure, UNSEEN).startswith("Ein kleiner roter Hund")
+        took, beats = visit.tab.evaluate("[performance.now() - began, beats]")
+        record_property("measured", f"{took / 1000:>6.2f} s for the first translation on a slow phone, {where}")
+        assert beats > 10  # the page went on drawing and listening
+        figure.locator(".target .token").nth(3).click()
+        assert figure.locator("[data-says=token]").text_content() == labels(figure, "target")[3]
+        assert visit.tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert visit.errors == []
+        assert visit.ask("smallerThan", 11) == []
+
+
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE])
+def test_first_screen_shows_a_translation_without_a_script(browser: Browser, small_book: Path, screen: Any):
+    context = browser.new_context(viewport=screen, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{small_book.as_uri()}/index.html")
+    assert "orangefarbenen" in tab.locator("[data-live=translator] .target").text_content()
+    assert tab.locator("[data-live=translator] .target").is_visible()
+    context.close()
