@@ -3,6 +3,7 @@
 `notebooks`    what executed cells show: charts, figures, claims, predictions; and the numbers of chapters
 `references`   links to claims, hints on links, and images that need a description
 `live`         figures to take in hand on pages that are no notebooks
+`translator`   what the front page opens with: a sentence that the model has translated
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page
