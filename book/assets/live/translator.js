@@ -177,6 +177,7 @@
     box.addEventListener("focus", () => words ?? ask("vocabulary", []).then((found) => (words ??= found)), { once: true });
     box.addEventListener("input", () => {
       clearTimeout(typing);
+      ask.stop();
       text = box.value;
       typing = setTimeout(write, PAUSE);
     });
