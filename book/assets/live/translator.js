@@ -3,7 +3,7 @@
 (() => {
   const { make, shape, set, say, percent, asker } = live;
   const PAUSE = 250; // ms after the last key before a sentence is translated
-  const HOW = "Point at a German word. Choose what else it could have written, and the rest is written anew.";
+  const HOW = "Tap or point at a German word. Choose another, and the rest is written anew.";
   const SEEN = 0.03; // shares below it get no arc
 
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
@@ -47,7 +47,7 @@
     const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
     set(box, { placeholder: "Type an English sentence", spellcheck: "false", enterkeyhint: "go" });
     const examples = Object.entries(opening.examples).map(([name, sentence]) => button(name, () => translate(sentence)));
-    const form = make("div", { class: "live-controls" }, box, make("span", {}, "or take one:"), ...examples);
+    const form = make("div", { class: "live-controls" }, box, make("span", {}, "or try"), ...examples);
     const said = make("p", { class: "live-heard", "aria-live": "polite" });
     const svg = shape("svg", { class: "arcs", "aria-hidden": "true" });
     const layers = Array.from({ length: opening.layers }, (_, l) => [`${l + 1}`, l]);
@@ -121,7 +121,7 @@
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.leastSure(steps));
       if (prefix.length && german.contains(document.activeElement) === false) german.children[chosen]?.focus();
-      ask.tell(result.say ?? "");
+      ask.tell(result.say ?? HOW);
       said.textContent = result.text ?? "";
       if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
     }
@@ -131,7 +131,7 @@
 
     function add(step, at) {
       const token = make("button", { type: "button", class: "token", tabindex: -1 }, label(pieces[step.token]));
-      token.classList.toggle("is-forced", at < forced && step.token !== step.likeliest[0].token);
+      if (at < forced && step.token !== step.likeliest[0].token) set(token, { class: "token is-forced", title: "your choice" });
       placed(german, step.token, token);
     }
 
