@@ -42,7 +42,7 @@
     const ask = asker(figure);
     let { text, source, steps, chosen, pieces } = opening, forced = 0; // tokens that the reader has settled
     let layer = opening.layers - 1, head = "all";
-    let words, typing; // the whole vocabulary, and the timer of the last key
+    let words, typing, wide; // the whole vocabulary, the timer of the last key, and the width of the block
 
     const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
     set(box, { placeholder: "Type an English sentence", spellcheck: "false", enterkeyhint: "go" });
@@ -152,8 +152,10 @@
       }
       const most = source[shares.indexOf(Math.max(...shares))];
       say(figure, { token: label(pieces[step.token]), most: label(pieces[most]) });
-      drawArcs(svg, english.children, shares, german.children[chosen]);
+      arcs();
     }
+
+    const arcs = () => drawArcs(svg, english.children, live.looked(steps[chosen], layer, head), german.children[chosen]);
 
     function redraw() {
       figure.classList.toggle("is-empty", !source.length);
@@ -193,7 +195,11 @@
       event.preventDefault();
       german.children[chosen + way].focus();
     });
-    new ResizeObserver(() => steps.length && look(chosen)).observe(block);
+    new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width !== wide && steps.length) arcs(); // the lines have broken anew
+      wide = contentRect.width;
+    }).observe(block);
+    document.fonts.ready.then(() => steps.length && arcs());
     reset();
   });
 })();
