@@ -153,6 +153,7 @@ def test_tree_grows_as_in_python(visit: Visit, figure: Locator):
     tree = visit.tab.locator("[data-live=search_tree]")
     expected = translator.search()
     visit.tab.get_by_text("How it searches").click()
+    tree.get_by_role("button", name="Reset").click()
     assert_same_tree(tree, expected._repr_html_())
     translated(figure, UNSEEN)
     visit.comes_true(f"document.querySelector('[data-live=search_tree] [data-says=text]').textContent === {UNSEEN!r}")
