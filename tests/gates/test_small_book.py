@@ -21,7 +21,7 @@ def test_each_kind_of_verdict_is_on_the_page(small_book: Path):
 
 def test_page_loads_the_scripts_that_it_uses(small_book: Path):
     used = {page: (small_book / page).read_text(encoding="utf-8").count("/live/") for page in (FRONT, VERDICTS, LESSON)}
-    # A style sheet, what all share, and one script for each of three kinds; the front page asks a model, and has two sheets.
+    # A style sheet, what all share, and one script for each kind; the front page asks a model, and has a sheet more.
     assert used == {FRONT: 6, VERDICTS: 0, LESSON: 5}
 
 

@@ -223,6 +223,6 @@ def picture() -> str:
         if share >= SEEN
     ]
     return (
-        f'<svg viewBox="0 0 {left + right} {HIGH * rows}" font-size="{LETTERS}">'
-        f'<g stroke="{QUERY}" stroke-width="4">{"".join(lines)}</g>{"".join(words)}</svg>'
+        f'<svg viewBox="0 0 {left + right} {HIGH * rows}"><g font-size="{LETTERS}">'
+        f'<g stroke="{QUERY}" stroke-width="4">{"".join(lines)}</g>{"".join(words)}</g></svg>'
     )
