@@ -137,6 +137,7 @@ def test_another_word_is_forced_and_the_rest_is_written_anew(figure: Locator):
     translated(figure, UNSEEN)
     steps = translator.written(translator.page_model(), source_of(UNSEEN))
     place = translator.least_sure(steps)
+    assert figure.locator(".is-chosen").text_content() == named([steps[place]["token"]])[0]
     other = steps[place]["likeliest"][1]["token"]
     with written(figure):
         figure.locator(".choices button").nth(1).click()
@@ -262,3 +263,14 @@ def test_first_screen_shows_a_translation_without_a_script(browser: Browser, sma
     assert "orangefarbenen" in tab.locator("[data-live=translator] .target").text_content()
     assert tab.locator("[data-live=translator] .target").is_visible()
     context.close()
+
+
+def test_opening_can_be_continued_otherwise(figure: Locator):
+    shown = translator.example()
+    place = translator.least_sure(shown.steps)
+    other = shown.steps[place]["likeliest"][1]["token"]
+    with written(figure):
+        figure.locator(".choices button").nth(1).click()
+    expected = continued(shown.text, [*(step["token"] for step in shown.steps[:place]), other])
+    assert labels(figure, "target") == named(expected)
+    assert figure.get_by_role("textbox").input_value() == shown.text

@@ -97,6 +97,7 @@
     /* Translate the text; the tokens of a prefix are settled. */
     async function write(prefix = []) {
       clearTimeout(typing);
+      if (box.value !== text) box.value = text; // as at the opening, where the box is empty
       words ??= await ask("vocabulary", []);
       if (!words) return;
       const each = (step) => {
@@ -120,7 +121,6 @@
       if (!result) return;
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.leastSure(steps));
-      if (prefix.length && german.contains(document.activeElement) === false) german.children[chosen]?.focus();
       ask.tell(result.say ?? HOW);
       said.textContent = result.text ?? "";
       if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
