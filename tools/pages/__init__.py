@@ -4,6 +4,7 @@
 `references`   links to claims, hints on links, and images that need a description
 `live`         figures to take in hand on pages that are no notebooks: `inside` and `switches`, computed by `in_python`
 `lines`        lines of the package, as they are in its source
+`translator`   what the front page opens with: a sentence that the model has translated
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page

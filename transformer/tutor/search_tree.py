@@ -21,9 +21,9 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
 from transformer.tutor.live import SVG, Live, _field, signed
 
-COLUMN, ROW = 84, 48
+COLUMN, ROW = 76, 48
 """pixels between hypotheses, and between steps"""
-LONGEST = 11
+LONGEST = 10
 """letters of a token that have room in a column"""
 HEADS = ("finished", "log P", "tokens", "score")
 """of the table of finished hypotheses"""

@@ -90,13 +90,20 @@
       if (result) ask.tell(result.say ?? "");
     }
 
-    if (!typed)
-      document.addEventListener("translated", ({ detail }) => {
-        text = detail.text;
-        const fold = figure.closest("details");
-        if (!fold || fold.open) return search();
-        fold.addEventListener("toggle", search, { once: true });
-      });
+    /* Follow the translator of the page, once this is seen. */
+    const fold = figure.closest("details");
+    let behind = false;
+    const follow = () => {
+      if (!behind || fold?.open === false) return;
+      behind = false;
+      search();
+    };
+    const heard = ({ detail }) => {
+      [text, behind] = [detail.text, true];
+      follow();
+    };
+    if (!typed) document.addEventListener("translated", heard);
+    fold?.addEventListener("toggle", follow);
 
     const label = ({ token }) => {
       const piece = pieces[token] === "</s>" ? "■ end" : pieces[token].trim() || "␣";
