@@ -47,7 +47,9 @@
     async function pass(sentence) {
       asking?.abort();
       const { signal } = (asking = new AbortController());
-      const progress = (share) => (told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`);
+      const progress = (share) => {
+        if (share !== 1) told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`;
+      };
       const found = await live.ask(model, "translate", [sentence, { width: 1 }], { signal, progress });
       if (!found) return undefined;
       told.textContent = found.say ?? "";
@@ -202,8 +204,8 @@
     // As it opens: Python has drawn it, and the model comes when it is first asked.
 
     figure.querySelectorAll(".heat-rows span").forEach((label, row) => {
-      const attributes = { type: "button", class: label.className, "data-key": `row ${row}`, "aria-pressed": row === state.rows.target };
-      const button = make("button", attributes, label.textContent);
+      const button = make("button", { type: "button", "data-key": `row ${row}` }, label.textContent);
+      set(button, { class: label.className, "aria-pressed": row === state.rows.target });
       button.addEventListener("click", () => follow("target", row));
       label.replaceWith(button);
     });
