@@ -18,14 +18,7 @@
 
     // The sentence
 
-    const input = make("input", { type: "text", "aria-label": "an English sentence", maxlength: 400, spellcheck: "false" });
-    const go = make("button", {}, "Translate");
-    const form = make("form", { class: "inside-sentence" }, input, go);
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      state.sentence = input.value;
-      show();
-    });
+    const { form, input } = live.sentence("an English sentence", (sentence) => change({ sentence }));
     const another = make("button", { type: "button" }, "Another");
     another.addEventListener("click", () => {
       state.sentence = input.value = examples[(examples.indexOf(state.sentence) + 1) % examples.length];

@@ -37,12 +37,7 @@
     let state = structuredClone(opening); // {sentence, off: names of switches and of heads}
     let asking; // an AbortController
 
-    const input = make("input", { type: "text", "aria-label": "an English sentence to break", maxlength: 400 });
-    const form = make("form", { class: "inside-sentence" }, input, make("button", {}, "Translate"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      change({ sentence: input.value });
-    });
+    const { form, input } = live.sentence("an English sentence to break", (sentence) => change({ sentence }));
 
     const ticks = new Map(); // by the names of switches and heads
     const tick = (name, label) => {
