@@ -18,7 +18,7 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import KEY, TARGET, VALUE
 from transformer.tutor.live import BAR, SVG, Live, _field
 
-LEFT, TOP, PITCH = 92, 56, 17
+LEFT, TOP, PITCH = 92, 50, 17
 """pixels: where the cells of a cache begin, and from one token to the next"""
 
 # Masks
@@ -141,7 +141,7 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
     shares, ids = (found.tolist() for found in logits.softmax(-1).topk(5))
     words, likeliest = tokenizer.tokens([BOS, *written]), tokenizer.tokens(ids)
     n, c = len(words), model.config
-    rows = [(TOP + 38 * layer + 16 * i, color) for layer in range(c.n_layers) for i, color in enumerate((KEY, VALUE))]
+    rows = [(TOP + 35 * layer + 15 * i, color) for layer in range(c.n_layers) for i, color in enumerate((KEY, VALUE))]
     costs = {way: [operations(i + 1, cached) for i in range(n)] for way, cached in (("kept", True), ("anew", False))}
     counts = "".join(
         f'<tr><th scope="row">{title}</th><td>{_field(way, f"{costs[way][-1]:,}")}</td>'
@@ -178,7 +178,7 @@ def _cache(words: Sequence[str], rows: Sequence[tuple[int, str]]) -> str:
     ink = 'fill="currentColor" font-size="12"'
     labels = "".join(
         f'<text x="84" y="{y + 11}" text-anchor="end" {ink}>{("keys", "values")[i % 2]}</text>'
-        + (f'<text x="0" y="{y + 19}" {ink}>layer {i // 2 + 1}</text>' if i % 2 == 0 else "")
+        + (f'<text x="0" y="{y + 18}" {ink}>layer {i // 2 + 1}</text>' if i % 2 == 0 else "")
         for i, (y, _) in enumerate(rows)
     )
     cells = ""
@@ -190,7 +190,7 @@ def _cache(words: Sequence[str], rows: Sequence[tuple[int, str]]) -> str:
             for y, color in rows
         )
     return (
-        f'<svg viewBox="0 0 340 {rows[-1][0] + 16}" width="340" {SVG} aria-label="the cache: a column for each token" '
-        'style="flex: 1 1 20rem; min-width: 0; max-width: 27rem; height: auto">'
+        f'<svg viewBox="0 0 340 {rows[-1][0] + 14}" width="340" {SVG} aria-label="the cache: a column for each token" '
+        'style="flex: 1 1 20rem; min-width: 0; max-width: 22rem; height: auto">'
         f'{labels}<g class="cells">{cells}</g></svg>'
     )
