@@ -23,7 +23,7 @@ from transformer.tutor.live import SVG, Live, _field, signed
 
 COLUMN, ROW = 76, 48
 """pixels between hypotheses, and between steps"""
-LONGEST = 10
+LONGEST = 9
 """letters of a token that have room in a column"""
 HEADS = ("finished", "log P", "tokens", "score")
 """of the table of finished hypotheses"""
@@ -168,11 +168,10 @@ def _word(kind: str, label: str, number: str, x: float, y: float) -> str:
     """A token, and the log-probability of the hypothesis that ends with it."""
     weight = ' font-weight="bold"' if kind == "best" else ""
     faint = ' fill-opacity="0.65"' if kind == "cut" else ""
+    look = f'class="{kind}" text-anchor="middle" fill="currentColor"{faint}'
     return (
-        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle" fill="currentColor"{weight}{faint}>'
-        f"{html.escape(label)}</text>"
-        f'<text class="{kind}" x="{x:.1f}" y="{y + 14:.1f}" text-anchor="middle" fill="currentColor" '
-        f'font-size="12"{faint}>{number}</text>'
+        f'<text {look} x="{x:.1f}" y="{y:.1f}" font-size="13"{weight}>{html.escape(label)}</text>'
+        f'<text {look} x="{x:.1f}" y="{y + 14:.1f}" font-size="12">{number}</text>'
     )
 
 

@@ -124,7 +124,7 @@
       const faint = kind === "cut" ? { "fill-opacity": 0.65 } : {};
       const words = { class: kind, x: x.toFixed(1), "text-anchor": "middle", fill: "currentColor", ...faint };
       const bold = kind === "best" ? { "font-weight": "bold" } : {};
-      const token = shape("text", { ...words, y: y.toFixed(1), ...bold }, label(node));
+      const token = shape("text", { ...words, y: y.toFixed(1), "font-size": 13, ...bold }, label(node));
       const number = shape("text", { ...words, y: (y + 14).toFixed(1), "font-size": 12 }, signed(logProb));
       return { lines: t ? [line] : [], words: [token, number] };
     }
