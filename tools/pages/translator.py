@@ -21,7 +21,7 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
-from transformer.tutor.live import Live, _field
+from transformer.tutor.live import Live, field
 from transformer.tutor.search_tree import search_tree
 
 NAME = "multi30k-en-de"
@@ -142,8 +142,8 @@ def translator() -> Live:
         },
         f'<div class="translation"><p class="tokens source" lang="en">{english}</p>'
         f'<p class="tokens target" lang="de">{german}</p></div>'
-        f'<p class="live-says">For “<b>{_field("token", token)}</b>” the model looked most at '
-        f"“<b>{_field('most', most)}</b>”. What it held likely there:</p>"
+        f'<p class="live-says">For “<b>{field("token", token)}</b>” the model looked most at '
+        f"“<b>{field('most', most)}</b>”. What it held likely there:</p>"
         f'<ol class="choices">{choices}</ol><p class="live-note">{told(card())}</p>',
         NAME,
     )

@@ -19,7 +19,7 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
-from transformer.tutor.live import SVG, Live, _field, signed
+from transformer.tutor.live import SVG, Live, field, signed
 
 COLUMN, ROW = 76, 48
 """pixels between hypotheses, and between steps"""
@@ -84,12 +84,12 @@ def search_tree(
             **{"column": COLUMN, "row": ROW, "longest": LONGEST, "pieces": pieces, "between": between},
             "steps": [{kind: _rounded(getattr(step, kind)) for kind in ("kept", "cut")} for step in steps],
         },
-        f'<p class="live-note">“{_field("text", sentence)}”</p>'
-        f'<p class="live-says">Width {_field("width", str(beam))}, α = {_field("alpha", f"{alpha:g}")}: '
-        f"<b>{_field('best', texts[0])}</b></p>"
+        f'<p class="live-note">“{field("text", sentence)}”</p>'
+        f'<p class="live-says">Width {field("width", str(beam))}, α = {field("alpha", f"{alpha:g}")}: '
+        f"<b>{field('best', texts[0])}</b></p>"
         f'<div class="picture">{drawn(steps, pieces, found[0].way, beam)}</div>'
         '<p class="live-note">Below a token: log P of the sentence so far. Pale: given up at the next step. Likeliest '
-        f"of those cut at step {_field('step', str(len(steps)))}: {_field('cut', cut or 'none')}.</p>"
+        f"of those cut at step {field('step', str(len(steps)))}: {field('cut', cut or 'none')}.</p>"
         f'<table class="search-finished"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>',
         name,
     )
