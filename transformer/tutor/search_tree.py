@@ -23,7 +23,7 @@ from transformer.tutor.live import SVG, Live, field, signed
 
 COLUMN, ROW = 76, 48
 """pixels between hypotheses, and between steps"""
-LONGEST = 9
+LONGEST = 10
 """letters of a token that have room in a column"""
 HEADS = ("finished", "log P", "tokens", "score")
 """of the table of finished hypotheses"""
@@ -178,7 +178,7 @@ def _word(kind: str, label: str, number: str, x: float, y: float) -> str:
 def _label(piece: str) -> str:
     """A token as it stands in the tree."""
     piece = "■ end" if piece == "</s>" else piece.strip() or "␣"
-    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 1]}…"
+    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 2]}…"
 
 
 def _rounded(nodes: list[BeamNode]) -> list[dict[str, Any]]:

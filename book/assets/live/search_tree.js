@@ -107,7 +107,7 @@
 
     const label = ({ token }) => {
       const piece = pieces[token] === "</s>" ? "■ end" : pieces[token].trim() || "␣";
-      return [...piece].length > longest ? `${[...piece].slice(0, longest - 1).join("")}…` : piece;
+      return [...piece].length > longest ? `${[...piece].slice(0, longest - 2).join("")}…` : piece;
     };
     const said = ({ way }) => {
       const nodes = way.map((i, t) => steps[t].kept[i]).filter(({ finished }) => !finished);
