@@ -89,7 +89,7 @@ def main() -> int:
         print(f"The book was not built: no cell verifies {', '.join(missing)}.", file=sys.stderr)
         return 1
     staged = stage(ROOT, executed)
-    claims.write_tables(staged / "book" / "claims.md", executed)
+    claims.write_pages(staged / "book", executed)
     if not build_html(ROOT, staged):
         print("The pages have warnings or errors (see above): mend them and build again.", file=sys.stderr)
         return 1
