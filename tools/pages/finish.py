@@ -74,6 +74,7 @@ def mend(page: BeautifulSoup) -> None:
     scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
     scripts += [] if page.find(id="search-results") else ["/search.js", "/sections.js"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
+    scripts += [] if page.select_one("#to-keep, .verdict, .so-far") else ["/progress.js"]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
         element.decompose()
