@@ -88,6 +88,8 @@ def mend(page: BeautifulSoup) -> None:
         label_cells(table)
     for logo in page.select(".dropdown-menu img"):
         logo["loading"] = "lazy"  # it is seen when the menu opens
+    for drawing in page.select("img.thumbnail"):
+        drawing["loading"] = "lazy"  # the list stands below what the front page begins with
 
     for picture in page.select(".chart-picture"):
         picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
