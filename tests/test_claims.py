@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tools import claims as proved
+from tools.exercises import BOOK, chapter_of
 from transformer.tutor import verify
 from transformer.tutor.claims import TRACE, Claim, ClaimError, Outcome, claims
 
@@ -212,15 +213,81 @@ def test_letters_with_an_index_are_typeset_on_the_page_of_claims(text: str, expe
     assert proved.statement(Claim("X-1", text, "reader")) == expected
 
 
-def test_page_lists_claims_with_evidence_and_myths_with_what_holds(tmp_path: Path):
-    page = tmp_path / "claims.md"
-    page.write_text("# Claims\n\n<!-- myths -->\n\n<!-- claims -->\n")
+def pages(folder: Path, myths: str, *shown: Outcome) -> tuple[str, str]:
+    """The two pages, where one chapter shows these outcomes."""
+    (folder / "claims.md").write_text("# Claims\n\n<!-- claims -->\n", encoding="utf-8")
+    (folder / "myths.md").write_text(myths, encoding="utf-8")
+    proved.write_pages(folder, {Path("book/02_positional_encoding.ipynb"): chapter(*shown)})
+    return tuple((folder / name).read_text(encoding="utf-8") for name in ("claims.md", "myths.md"))
+
+
+def test_page_lists_claims_with_evidence(tmp_path: Path):
     shown = [outcome("POS-3", evidence="a|b *c* $d$ <e> 3e-08"), outcome("POS-4", "not run", "Multi30k is absent")]
-    proved.write_tables(page, {Path("book/02_positional_encoding.ipynb"): chapter(*shown)})
-    myths, of_chapter = page.read_text().split("### [2. Title](02_positional_encoding.ipynb)")
-    assert claims()["POS-3"].myth in myths and "POS-4" not in myths
+    claimed, _ = pages(tmp_path, "", *shown)
+    _, of_chapter = claimed.split("## [2. Title](02_positional_encoding.ipynb)")
     rows = of_chapter.strip().splitlines()[2:]
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [5, 5]
     assert "{claim}`POS-3`" in rows[0] and "a\\|\N{ZERO WIDTH SPACE}b " in rows[0] and r"\*c\* \$d\$ \<e>" in rows[0]
     assert "3·10{sup}`−8`" in rows[0]
     assert "○" in rows[1] and "not run: Multi30k is absent" in rows[1]
+
+
+# The page of myths
+
+SECTION = "<!-- myth POS-11: rows without a mistake -->\nIt is not so.\nAnd why.\n"
+
+
+def test_myth_is_told_with_what_was_measured_and_where(tmp_path: Path):
+    _, told = pages(tmp_path, f"# Myths\n\n{SECTION}", Outcome(claims()["POS-11"], "holds", "in full", "-3 of 9"))
+    heading, *sentences, measured = [line for line in told.splitlines()[2:] if line and line != "{.measured}"]
+    assert heading == f"## {claims()['POS-11'].myth}" and sentences == ["It is not so.", "And why."]
+    assert measured == (
+        "✓\N{NO-BREAK SPACE}{claim}`POS-11` **−3 of 9**: rows without a mistake. More in {section}`POS-11`."
+    )
+
+
+def test_myth_that_could_not_be_looked_into_says_so(tmp_path: Path):
+    _, told = pages(tmp_path, SECTION, outcome("POS-11", "not run", "Multi30k is absent"))
+    assert "○\N{NO-BREAK SPACE}{claim}`POS-11` not run: Multi30k is absent" in told and "**" not in told
+
+
+def test_myth_of_a_chapter_that_is_not_there_is_left_out(tmp_path: Path):
+    _, told = pages(tmp_path, SECTION + "\n" + SECTION.replace("POS-11", "INF-6"), outcome("POS-11"))
+    assert told.count("## ") == 1 and "INF-6" not in told and "<!--" not in told
+
+
+def test_claim_that_refutes_nothing_is_no_myth(tmp_path: Path):
+    with pytest.raises(ValueError, match="POS-4, which has no `myth`"):
+        pages(tmp_path, SECTION.replace("POS-11", "POS-4"), outcome("POS-4"))
+
+
+def test_myth_shows_the_figure_of_a_cell(tmp_path: Path):
+    pytest.importorskip("sphinx", reason="the book's own requirements are not installed")
+    drawing = '<svg viewBox="0 0 9 9" version="1.1"><path d="M 0.123456 1"/></svg>'
+    shows = chapter(outcome("POS-11")).cells[1]
+    shows.outputs.append(nbformat.v4.new_output("display_data", {"image/svg+xml": drawing}))
+    shows.metadata["mystnb"] = {"image": {"alt": "A line that falls"}}
+    notebook = nbformat.v4.new_notebook(cells=[shows])
+    told = proved.with_measurements(SECTION.replace("11:", f"11 {shows.id}:"), {Path("book/02_x.ipynb"): notebook})
+    assert 'aria-label="A line that falls"' in told and "0.12 1" in told
+    with pytest.raises(ValueError, match="cell-0 shows 0 figures, expected one"):
+        proved.with_measurements(SECTION.replace("11:", "11 cell-0:"), {Path("book/02_x.ipynb"): notebook})
+
+
+def test_every_saying_that_a_written_chapter_refutes_is_told_once_and_in_two_sentences():
+    told = list(proved.MYTH.finditer((BOOK / "myths.md").read_text(encoding="utf-8")))
+    written = {chapter_of(path) for path in BOOK.glob("*.ipynb")}
+    expected = [claim.id for claim in claims().values() if claim.myth and claim.chapter in written]
+    assert sorted(one["claim"] for one in told) == sorted(expected) and len(told) >= 20
+    assert (BOOK / "myths.md").read_text(encoding="utf-8").count("<!--") == len(told), "a section that is not read"
+    for one in told:
+        assert 2 <= len(re.findall(r"[.?](?=\s|$)", one["told"])) <= 3, one["told"]
+
+
+def test_pictures_of_myths_are_figures_of_the_chapter_that_refutes_them():
+    chapters = {chapter_of(path): nbformat.read(path, as_version=4) for path in BOOK.glob("*.ipynb")}
+    found = [one for one in proved.MYTH.finditer((BOOK / "myths.md").read_text(encoding="utf-8")) if one["cell"]]
+    assert len(found) > 5
+    for one in found:
+        (cell,) = [c for c in chapters[claims()[one["claim"]].chapter].cells if c.id == one["cell"]]
+        assert "plt.show()" in cell.source, one["claim"]

@@ -72,6 +72,21 @@ def test_a_chart_without_a_description_stops_the_build(app):
         read(app, {"data": {notebooks.CHART: bare}})
 
 
+@pytest.mark.parametrize(
+    ("holds", "loaded"),
+    [
+        ("<p>Nothing to do.</p>", False),
+        ('<section id="to-keep"><h2>To keep</h2></section>', True),
+        ('<div class="verdict"></div>', True),
+        ('<span class="so-far"></span>', True),
+    ],
+)
+def test_what_a_reader_did_is_noted_and_told_where_there_is_something_to_do(holds: str, loaded: bool):
+    page = BeautifulSoup(f'<html><script src="_static/progress.js?v=1"></script>{holds}</html>', "html.parser")
+    finish.mend(page)
+    assert bool(page.select('script[src*="progress"]')) == loaded
+
+
 def test_the_first_verification_of_a_claim_can_be_linked_to(app):
     line = {"text/plain": "✓ MT-1 holds", "text/html": '<details class="claim">MT-1</details>'}
     outputs = read(app, *({"data": line, "metadata": {notebooks.CLAIM: {"claim": "MT-1"}}} for _ in range(2)))

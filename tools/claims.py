@@ -1,4 +1,4 @@
-"""What the executed chapters proved: the tables of `book/claims.md`, and the claims that lack a proof."""
+"""What the executed chapters proved: the pages `claims.md` and `myths.md`, and the claims that lack a proof."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -32,27 +32,58 @@ def unproved(chapters: Chapters) -> list[str]:
     return [identity for identity in needed if identity not in proved]
 
 
-def write_tables(page: Path, chapters: Chapters) -> None:
-    """Put the tables into the page, where comments stand for them."""
+def write_pages(book: Path, chapters: Chapters) -> None:
+    """Put what was measured into the two pages of the folder `book` that tell it, where comments stand for it."""
+    page = book / "claims.md"
     text = page.read_text(encoding="utf-8")
-    for name, table in {"myths": myths(chapters), "claims": by_chapter(chapters)}.items():
-        text = text.replace(f"<!-- {name} -->", "\n".join(table))
-    page.write_text(text, encoding="utf-8")
+    page.write_text(text.replace("<!-- claims -->", "\n".join(by_chapter(chapters))), encoding="utf-8")
+    page = book / "myths.md"
+    page.write_text(with_measurements(page.read_text(encoding="utf-8"), chapters), encoding="utf-8")
 
 
-def myths(chapters: Chapters) -> Iterator[str]:
-    """A table of what is repeated and not so, and of what holds instead."""
-    yield from ("| what is said | what holds | measured in this build |", "|---|---|---|")
-    for identity, outcome in proofs(chapters).items():
-        if (claim := claims()[identity]).myth:
-            yield row(plain(claim.myth), f"{link(outcome)} {statement(claim)}", evidence(outcome))
+MYTH = re.compile(r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n(?P<told>(?:.+\n)+)")
+"""the claim that refutes a saying, a cell whose picture shows it, what its number is; and below it what is told"""
+
+
+def with_measurements(text: str, chapters: Chapters) -> str:
+    """The page of myths, with the saying above what is told of it, and the measurement below.
+
+    Raises ValueError for a claim that refutes nothing, and for a cell that shows no picture.
+    """
+    places = {outcome["claim"]: (chapter, outcome) for chapter in chapters.values() for outcome in outcomes(chapter)}
+
+    def section(found: re.Match[str]) -> str:
+        if found["claim"] not in places:
+            return ""  # its chapter is not among these
+        chapter, outcome = places[found["claim"]]
+        if not (myth := claims()[found["claim"]].myth):
+            raise ValueError(f"myths.md has a section for {found['claim']}, which has no `myth` in claims.toml")
+        holds = outcome["status"] == "holds"
+        number = f"**{indexed(plain(readable(outcome['shown'])))}**" if holds else evidence(outcome)
+        measured = f"{{.measured}}\n{link(outcome)} {number}: {found['what']}. More in {{section}}`{found['claim']}`."
+        shown = ("```{raw} html", picture(chapter, found["cell"]), "```") if found["cell"] else ()
+        return "\n".join((f"## {indexed(plain(myth))}", "", found["told"], *shown, "", measured, ""))
+
+    return MYTH.sub(section, text)
+
+
+def picture(chapter: NotebookNode, cell: str) -> str:
+    """The figure that a cell has drawn, for a page that is no notebook."""
+    from tools.pages import notebooks  # with Sphinx, which only the book needs
+
+    shows = next((one for one in chapter.cells if one.id == cell), {})
+    bundles = [output.get("data", {}) for output in shows.get("outputs", [])]
+    drawings = [bundle[notebooks.SVG] for bundle in bundles if notebooks.SVG in bundle]
+    if len(drawings) != 1:
+        raise ValueError(f"the cell {cell} shows {len(drawings)} figures, expected one")
+    return notebooks.picture("book/myths", shows, drawings[0])
 
 
 def by_chapter(chapters: Chapters) -> Iterator[str]:
     """A table of claims for each chapter, in the order in which it proves them."""
     for source, chapter in chapters.items():
         title = re.search(r"^# (.+)$", chapter.cells[0].source, re.MULTILINE)[1]
-        yield from (f"### [{chapter_of(source)}. {title}]({source.name})", "")
+        yield from (f"## [{chapter_of(source)}. {title}]({source.name})", "")
         yield from ("| claim | what it says | from | measured in this build |", "|---|---|---|---|")
         for outcome in outcomes(chapter):
             claim = claims()[outcome["claim"]]

@@ -21,6 +21,13 @@
         /* refused: the choice holds for this page */
       }
     },
+    names() {
+      try {
+        return Object.keys(localStorage);
+      } catch {
+        return [];
+      }
+    },
   };
   window.bookKept = kept;
 

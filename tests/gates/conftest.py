@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.gates.book import HTML
 from tests.gates.costs import SPENT
 from tests.gates.visits import served
-from tools import build_book, chapters
+from tools import build_book, chapters, front_page
 from tools.print_book import find_browser
 
 SMALL_BOOK = Path(__file__).with_name("fixture_book")
@@ -66,7 +66,9 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = {path.name: nbformat.read(path, as_version=4) for path in chapters.sources(root)}
     executed = {root / "book" / name: done for name, done in chapters.execute(root / "book", sources).items()}
     assert all(map(chapters.finished, executed.values())), "a cell failed"
-    assert build_book.build_html(root, build_book.stage(root, executed)), "the pages have warnings"
+    staged = build_book.stage(root, executed)
+    front_page.write(staged, executed)
+    assert build_book.build_html(root, staged), "the pages have warnings"
     return root / "_build" / "html"
 
 

@@ -109,6 +109,43 @@ def test_nobody_has_to_guess(tab: Page):
         expect(prediction(tab, name).locator(".prediction-guess")).to_be_hidden()
 
 
+# What a reader has done
+
+
+def test_front_page_tells_what_was_read_predicted_and_solved_and_forgets_it(tab: Page, small_address: str):
+    told, front = tab.locator(".so-far"), f"{small_address}index.html"
+    tab.goto(front)
+    expect(told).to_have_text("")
+    expect(tab.locator(".forget")).to_have_count(0)
+    tab.goto(small_address + LESSON)
+    prediction(tab, "rows").get_by_role("button", name="a few").click()
+    tab.get_by_role("button", name="Everything").click()
+    solved = tab.get_by_role("button", name="I have solved 3.1")
+    solved.press("Enter")
+    expect(solved).to_have_attribute("aria-pressed", "true")
+    tab.locator("#to-keep h2").scroll_into_view_if_needed()
+    tab.wait_for_function("localStorage.getItem('read:03_laboratory') !== null")
+    tab.goto(front)
+    expect(told).to_have_text("read · 1 of 3 predicted · 1 of 1 solved")
+    tab.get_by_role("button", name="Forget it").press("Enter")
+    expect(told).to_have_text("")
+    assert tab.evaluate("Object.keys(localStorage)") == ["reading"], "the switch is no note"
+    tab.reload()
+    expect(tab.locator(".forget")).to_have_count(0)
+    tab.goto(small_address + LESSON)
+    expect(solved).to_have_attribute("aria-pressed", "false")
+    expect(prediction(tab, "rows").get_by_role("button", name="a few")).to_be_enabled()
+
+
+def test_mark_of_a_solved_exercise_can_be_taken_back(tab: Page, small_address: str):
+    tab.get_by_role("button", name="Everything").click()
+    for state in ("true", "false"):
+        tab.get_by_role("button", name="I have solved 3.1").click()
+        expect(tab.get_by_role("button", name="I have solved 3.1")).to_have_attribute("aria-pressed", state)
+    tab.goto(f"{small_address}index.html")
+    expect(tab.locator(".so-far")).not_to_contain_text("solved")
+
+
 # The switch
 
 

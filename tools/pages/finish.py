@@ -74,6 +74,7 @@ def mend(page: BeautifulSoup) -> None:
     scripts = ["fontawesome", "searchtools", "language_data", "searchindex", "sphinx_highlight"]
     scripts += [] if page.find(id="search-results") else ["/search.js", "/sections.js"]
     scripts += [] if page.select_one(".prediction") else ["predictions"]
+    scripts += [] if page.select_one("#to-keep, .verdict, .so-far") else ["/progress.js"]
     unused = ["#ethical-ad-placement", *(f'script[src*="{name}"]' for name in scripts)]
     for element in [*page.select(", ".join(unused)), *unused_of_live(page)]:
         element.decompose()
@@ -87,6 +88,8 @@ def mend(page: BeautifulSoup) -> None:
         label_cells(table)
     for logo in page.select(".dropdown-menu img"):
         logo["loading"] = "lazy"  # it is seen when the menu opens
+    for drawing in page.select("img.thumbnail"):
+        drawing["loading"] = "lazy"  # the list stands below what the front page begins with
 
     for picture in page.select(".chart-picture"):
         picture["src"] = f"{page.html['data-content_root']}_static/charts/{picture['src']}"
