@@ -4,6 +4,7 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 
+from tools import live_weights
 from tools.pages import translator
 from transformer.decoding import beam_search, greedy
 from transformer.files import SHIPPED
@@ -66,7 +67,20 @@ def test_score_is_that_of_the_card():
     card = (SHIPPED / translator.NAME / "README.md").read_text(encoding="utf-8")
     said = translator.card()
     assert f"| greedy | {said['bleu']} |" in card and f"`{said['signature']}`" in card
-    assert f"BLEU {said['bleu']}" in translator.told(said) and "2.7 million" in translator.told(said)
+    told, cost = translator.told(said), live_weights.stored_cost()
+    assert "2.7 million" in told and f"it was {said['bleu']}" in told and f"BLEU {cost['greedy']['page']:.1f} " in told
+
+
+def test_a_byte_for_a_weight_costs_little():
+    cost = live_weights.stored_cost()
+    scores = [cost[search] for search in live_weights.SEARCHES]
+    assert all(round(score["shipped"] - score["page"], 2) <= 0.2 for score in scores)
+
+
+def test_cost_of_other_weights_is_refused(monkeypatch):
+    monkeypatch.setattr(live_weights, "checksum", lambda name: "other")
+    with pytest.raises(ValueError, match="--cost"):
+        live_weights.stored_cost()
 
 
 def test_card_without_a_score_is_refused(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Write the shipped models as scripts that the pages can load, from a server or from disk.
 
     python -m tools.live_weights                # into book/assets/live/weights
-    python -m tools.live_weights --cost         # measure what one byte for a weight costs in BLEU
+    python -m tools.live_weights --cost         # measure what one byte for a weight costs in BLEU, into live_cost.json
 
 A script says `engine.register(name, {config, tokenizer, tensors})`; `book/assets/live/engine/weights.js` reads it.
 
@@ -12,6 +12,7 @@ A script says `engine.register(name, {config, tokenizer, tensors})`; `book/asset
 """
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from transformer.text.corpora import load_corpus
 from transformer.text.tokenizer import Tokenizer
 
 WEIGHTS = Path(__file__).parents[1] / "book" / "assets" / "live" / "weights"
+COST = Path(__file__).with_name("live_cost.json")
+MEASURED = "multi30k-en-de"
 IN_BYTES = {"embedded-en-de": False, "multi30k-en-de": True}
 """the models that the pages have, and whether a weight takes one byte or two"""
 SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff")
@@ -102,24 +105,45 @@ def write(folder: Path) -> None:
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 
-def print_cost(name: str = "multi30k-en-de") -> None:
-    """Translate the test split with the shipped weights and with those of the page, and print both scores."""
+def measure_cost(name: str = MEASURED) -> dict[str, Any]:
+    """Translate the test split with the shipped weights and with those of the page: BLEU of both by each search."""
     shipped, tokenizer = Transformer.from_pretrained(name), Tokenizer.from_pretrained(name)
     page = Transformer(shipped.config).eval()
     page.load_weights(in_the_page(name))
     pairs = load_corpus(name.split("-")[0])["test"]
     sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    found: dict[str, Any] = {"weights": checksum(name)}
     for search, config in SEARCHES.items():
         written = [translate(model, tokenizer, sources, config) for model in (shipped, page)]
         before, after = (bleu(texts, targets) for texts in written)
         same = sum(a == b for a, b in zip(*written, strict=True))
+        found[search] = {"shipped": round(before.score, 2), "page": round(after.score, 2), "same": same}
         print(f"{search}: {before.score:.2f} shipped, {after.score:.2f} in the page, {same} of {len(pairs)} the same")
-    print(after.signature)
+    return found
+
+
+def stored_cost(name: str = MEASURED) -> dict[str, Any]:
+    """What was measured when the shipped weights were last changed.
+
+    Raises ValueError where it was measured with other weights.
+    """
+    found = json.loads(COST.read_text(encoding="utf-8"))
+    if found["weights"] != checksum(name):
+        raise ValueError(f"{COST.name} was measured with other weights; renew it: python -m tools.live_weights --cost")
+    return found
+
+
+def checksum(name: str) -> str:
+    """SHA-256 of the shipped weights."""
+    return hashlib.sha256((SHIPPED / name / "model.safetensors").read_bytes()).hexdigest()
 
 
 def main(cost: bool = False) -> None:
-    """Write the scripts, or with --cost only measure."""
-    print_cost() if cost else write(WEIGHTS)
+    """Write the scripts, or with --cost measure, and keep what came out."""
+    if cost:
+        COST.write_text(json.dumps(measure_cost(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        write(WEIGHTS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The files of the book: links lead to their places, charts have pictures, chapters can be launched, no fault in code."""
+"""The files of the book: links lead to their places, charts have pictures, chapters can be launched, code is sound."""
 
 import pytest
 
