@@ -57,9 +57,8 @@
   }
   function watchScrollBoxes() {
     reachScrollBoxes();
-    addEventListener("resize", reachScrollBoxes);
-    document.fonts.ready.then(reachScrollBoxes);
-    addEventListener("toggle", reachScrollBoxes, true); // a fold that opens
+    const sizes = new ResizeObserver(reachScrollBoxes); // of the window, letters, folds that open, charts that are drawn
+    for (const box of document.querySelectorAll(BOXES)) [box, ...box.children].forEach((part) => sizes.observe(part));
     addEventListener("scroll", ({ target }) => target.matches?.(BOXES) && fade(target), { capture: true, passive: true });
   }
 

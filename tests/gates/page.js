@@ -121,6 +121,10 @@ window.gates = (() => {
       }),
     );
 
+  /* What fades out and goes on no further. */
+  const fadedForNothing = () =>
+    opening(all("article .goes-on").filter((box) => box.checkVisibility() && box.scrollWidth <= box.clientWidth + 1));
+
   /* Letters */
 
   const NOT_READ_ALONE = ".katex, sub, sup, [aria-hidden=true]:not(svg *)";
@@ -233,7 +237,8 @@ window.gates = (() => {
 
   return {
     ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
-    ...{ tooWide, cutOff, cutWithoutCue, smallerThan, overlaps, said, white, isRewritten, screens, showsSomething, hits },
+    ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, smallerThan, overlaps, said, white },
+    ...{ isRewritten, screens, showsSomething, hits },
     ...{ undrawn, unseen, chartDescriptions, drawing, sliders },
   };
 })();

@@ -52,9 +52,11 @@ def notation(visit: Visit) -> Iterator[str]:
 
 
 def cues(visit: Visit) -> Iterator[str]:
-    """What goes on beyond its box shows it."""
+    """What goes on beyond its box shows it, and nothing else does."""
     for element in visit.ask("cutWithoutCue"):
         yield f"cut off without a cue: {element}"
+    for element in visit.ask("fadedForNothing"):
+        yield f"fades out and is whole: {element}"
 
 
 def letters(visit: Visit) -> Iterator[str]:

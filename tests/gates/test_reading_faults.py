@@ -32,6 +32,7 @@ FAULTS: dict[str, tuple[Gate, str, str, str]] = {
     "table without a cue": (reading.cues, 'without a cue: <div class="box table', "table goes-on", "table"),
     "figure without a cue": (reading.cues, 'without a cue: <div class="box figure', "figure goes-on", "figure"),
     "a cue that is not seen": (reading.cues, "cut off", "mask-image: linear-gradient(red, red)", ""),
+    "a cue for nothing": (reading.cues, "is whole: <div", '"picture"', '"picture goes-on"'),
     "cut for good": (reading.cues, "cut off", "{ overflow: auto }", "{ overflow: hidden }"),
     "small text": (reading.letters, "letters of 8.0 px: Some", "<p>", '<p style="font-size: 8px">'),
     "shrunk drawing": (reading.letters, "letters of 6.0 px: one", 'width="300"', 'width="150"'),
