@@ -104,7 +104,11 @@ def mend(page: BeautifulSoup) -> None:
         del element["role"]  # deprecated by ARIA 1.3
 
 
-PARTS = {"inside": {"sentence", "heat", "places", "by_numbers", "stream"}, "switches": {"sentence"}}
+PARTS = {
+    "heads_by_hand": {"sentence"},
+    "inside": {"sentence", "heat", "places", "by_numbers", "stream"},
+    "switches": {"sentence"},
+}
 """scripts that a live figure needs besides its own"""
 
 

@@ -31,7 +31,7 @@
     const sound = {}; // translations by all heads, by sentence
     let { sentence } = opening, off = new Set(opening.off), soon, turn = 0;
 
-    const box = make("input", { type: "text", "aria-label": "sentence to translate", maxlength: 120, spellcheck: "false" });
+    const { form, input: box } = live.sentence("sentence to translate", () => translate());
     box.addEventListener("input", () => {
       sentence = box.value;
       clearTimeout(soon);
@@ -48,7 +48,7 @@
       cell.replaceChildren(button);
       return { name, button };
     });
-    addControls(figure, "Tap a head, or change the sentence:", [box], () => {
+    addControls(figure, "Tap a head, or change the sentence:", [form], () => {
       turn++;
       ask.stop();
       clearTimeout(soon);
