@@ -391,5 +391,6 @@ def test_where_nobody_has_published_it_nothing_leads_there(sources: Path, addres
     if address:
         came_from(sources, address)
     config = staged_config(sources)
-    assert "launch_buttons" not in config and "repository" not in config and "baseurl" not in config["html"]
+    assert "launch_buttons" not in config and "baseurl" not in config["html"]
+    assert config["repository"] == {"url": ""}, "left out, it would be Jupyter Book's own"
     assert not any(config["html"][f"use_{name}_button"] for name in ("repository", "issues", "edit_page"))

@@ -58,7 +58,8 @@ def lead_to(name: str | None, staged: Path) -> None:
     if name:
         config["html"]["baseurl"] = repository.site(name)
     else:
-        del config["repository"], config["launch_buttons"]
+        del config["launch_buttons"]
+        config["repository"] = {"url": ""}  # left out, it would be Jupyter Book's own
         config["html"].update(
             dict.fromkeys(("use_repository_button", "use_issues_button", "use_edit_page_button"), False)
         )

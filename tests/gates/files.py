@@ -22,7 +22,9 @@ ESLINT_RULES = HERE / "eslint.config.js"
 TEX = re.compile(r"\\(?:sqrt|frac|text|mathrm|mathbf|mathbb|cdot|left|right|top|sum|quad|operatorname)\b")
 LEADING_INTO_CHAPTERS = ("book/claims.html", "book/paper_map.html")
 CHAPTER = re.compile(r"\d\d_\w+\.html$")
-NOBODYS = re.compile(r"colab\.research|mybinder\.org|/OWNER/", re.IGNORECASE)
+NOBODYS = re.compile(
+    r"colab\.research\.google\.com/github|mybinder\.org|/OWNER/|executablebooks/jupyter-book", re.IGNORECASE
+)
 
 
 @functools.cache
