@@ -25,20 +25,21 @@ class Lines(SphinxDirective):
     has_content = True
 
     def run(self) -> list[Node]:
-        """For all of them one block of code, and where the repository shows them."""
+        """For all of them one block of code, and where the repository shows them, if it is a public one."""
         names = [name.strip() for name in self.content if name.strip()]
         code = "\n\n".join(code_of(found(name)) for name in names)
         block = nodes.literal_block(code, code, language="python")
         return [block, self.sources(names)]
 
     def sources(self, names: list[str]) -> nodes.paragraph:
-        """A line that links the names to their lines in the repository."""
+        """A line with the names, as links to their lines in the repository where that is a public one."""
         line = nodes.paragraph("", "", classes=["lines-source"])
         for name in names:
             module, inside = divided(name)
             words = name.removeprefix("transformer.")
             address = source_address(self.env.config.html_theme_options, module, inside)
-            line += [nodes.reference("", words, refuri=address, internal=False), nodes.Text(" ")]
+            link = nodes.reference("", words, refuri=address, internal=False) if address else nodes.inline("", words)
+            line += [link, nodes.Text(" ")]
         return line
 
 
