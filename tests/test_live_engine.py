@@ -4,6 +4,7 @@ A sample of the Multi30k test set is compared. LIVE_SENTENCES=1000 compares that
 """
 
 import json
+import math
 import os
 import random
 import re

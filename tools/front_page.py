@@ -15,8 +15,8 @@ from transformer.tutor.figures import inked
 
 ROW = r"\| (?P<number>\d+) \| \[(?P<title>.+)\]\((?P<path>book/(?P<name>\w+)\.ipynb)\) \| (?P<question>.+) \|\n"
 TABLE = re.compile(rf"\| No\. \|.+\n\|[-|]+\n((?:{re.sub('P<[a-z]+>', ':', ROW)})+)")
-WORDS_A_MINUTE = 150
-"""of a text that is read with pencil in hand: half as fast as a novel"""
+WORDS_A_MINUTE = 120
+"""of a text that is read with pencil in hand, with its formulas, pictures and predictions"""
 INK = "#262626"
 
 

@@ -10,7 +10,7 @@ from tests.gates.tours import DARK, LIGHT, visit
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]  # built once, by one process
 
-VERDICTS, LESSON = "book/exercises.html", "book/03_laboratory.html"
+FRONT, VERDICTS, LESSON = "index.html", "book/exercises.html", "book/03_laboratory.html"
 
 
 def test_each_kind_of_verdict_is_on_the_page(small_book: Path):
@@ -20,15 +20,16 @@ def test_each_kind_of_verdict_is_on_the_page(small_book: Path):
 
 
 def test_page_loads_the_scripts_that_it_uses(small_book: Path):
-    used = {page: (small_book / page).read_text(encoding="utf-8").count("/live/") for page in (VERDICTS, LESSON)}
-    assert used == {VERDICTS: 0, LESSON: 5}  # a style sheet, what all share, and one script for each of three kinds
+    used = {page: (small_book / page).read_text(encoding="utf-8").count("/live/") for page in (FRONT, VERDICTS, LESSON)}
+    # A style sheet, what all share, and one script for each kind; the front page asks a model, and has a sheet more.
+    assert used == {FRONT: 6, VERDICTS: 0, LESSON: 5}
 
 
-@pytest.mark.parametrize("page", [VERDICTS, LESSON])
+@pytest.mark.parametrize("page", [FRONT, VERDICTS, LESSON])
 def test_page_in_light(browser: Browser, small_address: str, page: str):
     assert visit(browser, small_address, page, LIGHT).found == []
 
 
-@pytest.mark.parametrize("page", [VERDICTS, LESSON])
+@pytest.mark.parametrize("page", [FRONT, VERDICTS, LESSON])
 def test_page_in_dark_from_disk(browser: Browser, small_book: Path, page: str):
     assert visit(browser, small_book.as_uri() + "/", page, DARK).found == []

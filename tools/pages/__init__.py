@@ -4,6 +4,7 @@
 `references`   links to claims, hints on links, and images that need a description
 `live`         figures to take in hand on pages that are no notebooks: `inside` and `switches`, computed by `in_python`
 `lines`        lines of the package, as they are in its source
+`translator`   what the front page opens with: a sentence that the model has translated
 `finish`       finished pages: lesson and laboratory, the switch, pages that everyone can use
 `lighter`      of style sheets and fonts only what the pages use
 `preview`      what is shown where somebody links to a page
@@ -16,6 +17,7 @@ import subprocess
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinxcontrib import katex
 
 from . import finish, lines, live, notebooks, references
@@ -39,6 +41,12 @@ def start_katex(rundir: Path, timeout: float) -> tuple[subprocess.Popen[bytes], 
 katex.KaTeXServer.start_server_process = start_katex
 
 
+def tell_published(app: Sphinx, config: Config) -> None:
+    """Let pages say `{only} published` of what leads to a public repository: there may be none."""
+    if config.html_theme_options.get("repository_url"):
+        app.tags.add("published")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("live", live.LiveFigure)
@@ -46,6 +54,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("claim", references.ClaimRole())
     app.add_role("section", references.ClaimRole())
     app.config.linkcode_resolve = lambda _, info: references.source_address(app.config.html_theme_options, **info)
+    app.connect("config-inited", tell_published)
     app.connect("env-purge-doc", notebooks.forget_claims)
     app.connect("source-read", notebooks.read_notebook)
     app.connect("missing-reference", references.find_claim)

@@ -104,7 +104,7 @@ def mend(page: BeautifulSoup) -> None:
         del element["role"]  # deprecated by ARIA 1.3
 
 
-PARTS = {"inside": {"heat", "places", "by_numbers", "stream"}}
+PARTS = {"inside": {"sentence", "heat", "places", "by_numbers", "stream"}, "switches": {"sentence"}}
 """scripts that a live figure needs besides its own"""
 
 

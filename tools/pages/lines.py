@@ -1,9 +1,9 @@
 """Lines of the package on pages that are no notebooks, taken from its source while the pages are built.
 
-    ```{lines}
-    transformer.attention.attention_weights
-    transformer.layers.Residual.forward
-    ```
+```{lines}
+transformer.attention.attention_weights
+transformer.layers.Residual.forward
+```
 """
 
 import ast

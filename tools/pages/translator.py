@@ -21,15 +21,15 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
-from transformer.tutor.live import Live, _field
+from transformer.tutor.live import Live, field
 from transformer.tutor.search_tree import search_tree
 
 NAME = "multi30k-en-de"
 EXAMPLES = {
-    "orange jacket": "A woman in an orange jacket sits on a bench.",
-    "dogs in snow": "Two brown dogs are running through the snow.",
-    "a boy and his dog": "A young boy in a red shirt throws a ball to his dog.",
-    "no caption": "The parliament rejected the law.",
+    "jacket": "A woman in an orange jacket sits on a bench.",
+    "dogs": "Two brown dogs are running through the snow.",
+    "boy": "A young boy in a red shirt throws a ball to his dog.",
+    "news": "The parliament rejected the law.",
 }
 """what a button offers: two captions of the test split and two sentences that are in no split; the figure opens with
 the first"""
@@ -142,8 +142,8 @@ def translator() -> Live:
         },
         f'<div class="translation"><p class="tokens source" lang="en">{english}</p>'
         f'<p class="tokens target" lang="de">{german}</p></div>'
-        f'<p class="live-says">For <b>{_field("token", token)}</b> the model looked most at '
-        f"<b>{_field('most', most)}</b>. What it held likely there:</p>"
+        f'<p class="live-says">For “<b>{field("token", token)}</b>” the model looked most at '
+        f"“<b>{field('most', most)}</b>”. What it held likely there:</p>"
         f'<ol class="choices">{choices}</ol><p class="live-note">{told(card())}</p>',
         NAME,
     )
@@ -223,6 +223,6 @@ def picture() -> str:
         if share >= SEEN
     ]
     return (
-        f'<svg viewBox="0 0 {left + right} {HIGH * rows}" font-size="{LETTERS}">'
-        f'<g stroke="{QUERY}" stroke-width="4">{"".join(lines)}</g>{"".join(words)}</svg>'
+        f'<svg viewBox="0 0 {left + right} {HIGH * rows}"><g font-size="{LETTERS}">'
+        f'<g stroke="{QUERY}" stroke-width="4">{"".join(lines)}</g>{"".join(words)}</g></svg>'
     )

@@ -86,7 +86,7 @@ class Live:
         )
 
 
-def _field(name: str, text: str, tag: str = "span") -> str:
+def field(name: str, text: str, tag: str = "span") -> str:
     """Text that the script replaces."""
     return f'<{tag} data-says="{name}">{html.escape(text)}</{tag}>'
 
@@ -127,8 +127,8 @@ def attention_by_hand(
         f"What {asking} gets is a point inside the area between the values.",
         {"words": list(words), "asking": asking, "unit": unit, "reach": reach}
         | {name: arrows.tolist() for name, arrows in vectors.items()},
-        f'<p class="live-says"><b>{_field("asking", asking)}</b> takes most from <b>{_field("most", most)}</b>: '
-        f"{_field('share', f'{shares[most]:.0%}')}</p>"
+        f'<p class="live-says"><b>{field("asking", asking)}</b> takes most from <b>{field("most", most)}</b>: '
+        f"{field('share', f'{shares[most]:.0%}')}</p>"
         '<div style="display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; justify-content: center">'
         f"{_compare(asking, unit * q, dict(zip(words, unit * k, strict=True)))}"
         f"{_weigh(zip(words, scores.tolist(), scaled.tolist(), weights.tolist(), strict=True), q.numel())}"
@@ -185,7 +185,7 @@ def _arrow(kind: str, label: str, vector: Tensor, width: float = 2.5) -> str:
 
 def _beside(kind: str, asking: str, does: str, x: float, y: float) -> str:
     """What the asking word does, on the side of a point where there is more room."""
-    words = f"{_field('asking', asking, 'tspan')} {does}"
+    words = f"{field('asking', asking, 'tspan')} {does}"
     if abs(x) > 70:
         return _text(kind, words, x, y + (22 if y > 0 else -12), "middle")
     return _text(kind, words, x + (13 if x >= 0 else -13), y + 5, "start" if x >= 0 else "end")
@@ -264,7 +264,7 @@ def softmax_by_hand(
         for i, (word, score, pair) in enumerate(zip(words, s.tolist(), shares.mT.tolist(), strict=True))
     )
     largest, steepest = shares.amax(-1).tolist(), slopes.amax(-1).tolist()
-    times, height = _field("factor", f"{factor:g}"), TOP + ROW * len(words)
+    times, height = field("factor", f"{factor:g}"), TOP + ROW * len(words)
     return Live(
         "softmax_by_hand",
         f"Bars: {len(words)} scores, their shares by softmax, and the shares of the scores times {factor:g}. The "
@@ -272,14 +272,14 @@ def softmax_by_hand(
         f"{steepest[1]:.2f}.",
         {"words": list(words), "scores": s.tolist(), "factor": factor, "unit": STEP, "full": FULL, "highest": HIGHEST},
         '<p class="live-says">Change a number that goes into the softmax a little: its share changes at most '
-        f"{_field('before', f'{steepest[0]:.2f}')} times as much where s goes in, and where {times}·s does, at most "
-        f"<b>{_field('steepest', f'{steepest[1]:.2f}')}</b> times.</p>"
+        f"{field('before', f'{steepest[0]:.2f}')} times as much where s goes in, and where {times}·s does, at most "
+        f"<b>{field('steepest', f'{steepest[1]:.2f}')}</b> times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
         'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'
         '<g fill="currentColor" font-size="13">'
         f'<text x="{ZERO}" y="13" text-anchor="middle">scores s</text><text x="{COLUMNS[0]}" y="13">softmax(s)</text>'
         f'<text x="{COLUMNS[1] + FULL}" y="13" text-anchor="end">'
-        f"softmax({_field('factor', f'{factor:g}', 'tspan')}·s)</text></g>"
+        f"softmax({field('factor', f'{factor:g}', 'tspan')}·s)</text></g>"
         f'<path d="M{ZERO} {TOP - 8}V{height}" stroke="currentColor" stroke-opacity="0.25"/>{rows}</svg>'
         '<p class="live-note">Arrow: the slope p (1 − p) of a share, how far it moves for each unit of its entry in '
         f"softmax. Times {factor:g} undoes the division by √d<sub>k</sub> = {factor:g}.</p>",
@@ -339,9 +339,9 @@ def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int =
         "merge_by_hand",
         f"The words {text}, cut into {count} pieces after {merges} merges. The next pair: {said}.",
         {"text": text, "merges": merges},
-        f'<p class="live-says">After <b>{_field("merges", str(merges))}</b> merges: '
-        f'<b>{_field("pieces", str(count))}</b> pieces</p><div class="merge-words">{rows}</div>'
-        f'<p class="live-note">New pieces: {_field("made", known)}. Next: {_field("next", said)}.</p>',
+        f'<p class="live-says">After <b>{field("merges", str(merges))}</b> merges: '
+        f'<b>{field("pieces", str(count))}</b> pieces</p><div class="merge-words">{rows}</div>'
+        f'<p class="live-note">New pieces: {field("made", known)}. Next: {field("next", said)}.</p>',
     )
 
 

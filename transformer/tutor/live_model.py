@@ -16,9 +16,9 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import KEY, TARGET, VALUE
-from transformer.tutor.live import BAR, SVG, Live, _field
+from transformer.tutor.live import BAR, SVG, Live, field
 
-LEFT, TOP, PITCH = 92, 56, 17
+LEFT, TOP, PITCH = 92, 50, 17
 """pixels: where the cells of a cache begin, and from one token to the next"""
 
 # Masks
@@ -60,8 +60,8 @@ def leaks_by_hand(
         f"{instead[place - 1]}, {leaks} outputs before it move.",
         {"words": list(words), "instead": list(instead), "place": place, "masks": list(masks)}
         | {"bars": bars, "moved": short},
-        f'<p class="live-says">{_field("word", words[place])} becomes {_field("other", instead[place - 1])}: '
-        f"<b>{_field('leaks', str(leaks))}</b> outputs before it move</p>"
+        f'<p class="live-says">{field("word", words[place])} becomes {field("other", instead[place - 1])}: '
+        f"<b>{field('leaks', str(leaks))}</b> outputs before it move</p>"
         '<table class="leaks" style="width: 100%; max-width: 26rem"><thead><tr>'
         '<th scope="col">given</th><th scope="col">to say</th><th scope="col">moves by</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>",
@@ -98,7 +98,7 @@ def heads_by_hand(
         f"A table of {3 * len(heads)} heads. All of them translate {sentence} as {whole} "
         f"Without {' and '.join(off)} it becomes {without}",
         {"sentence": sentence, "off": list(off)},
-        f'<p class="live-says">Switched off: <b>{_field("off", str(len(off)))}</b> of {3 * len(heads)} heads</p>'
+        f'<p class="live-says">Switched off: <b>{field("off", str(len(off)))}</b> of {3 * len(heads)} heads</p>'
         '<div style="display: flex; flex-wrap: wrap; gap: 0.5rem 2rem; align-items: center">'
         f'<table class="heads" style="width: auto"><thead><tr><td></td>{layers}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
@@ -141,11 +141,11 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
     shares, ids = (found.tolist() for found in logits.softmax(-1).topk(5))
     words, likeliest = tokenizer.tokens([BOS, *written]), tokenizer.tokens(ids)
     n, c = len(words), model.config
-    rows = [(TOP + 38 * layer + 16 * i, color) for layer in range(c.n_layers) for i, color in enumerate((KEY, VALUE))]
+    rows = [(TOP + 35 * layer + 15 * i, color) for layer in range(c.n_layers) for i, color in enumerate((KEY, VALUE))]
     costs = {way: [operations(i + 1, cached) for i in range(n)] for way, cached in (("kept", True), ("anew", False))}
     counts = "".join(
-        f'<tr><th scope="row">{title}</th><td>{_field(way, f"{costs[way][-1]:,}")}</td>'
-        f"<td>{_field(way + 'Sum', f'{sum(costs[way]):,}')}</td></tr>"
+        f'<tr><th scope="row">{title}</th><td>{field(way, f"{costs[way][-1]:,}")}</td>'
+        f"<td>{field(way + 'Sum', f'{sum(costs[way]):,}')}</td></tr>"
         for title, way in (("with a cache", "kept"), ("without", "anew"))
     )
     chips = "".join(
@@ -163,7 +163,7 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
             "column": {"left": LEFT, "pitch": PITCH, "top": TOP, "rows": rows},
             "bar": f"{BAR} / $% 4px",
         },
-        f'<p class="live-says">Step {_field("n", str(n))}: <b>{_field("written", " ".join(words[1:]))}</b> …</p>'
+        f'<p class="live-says">Step {field("n", str(n))}: <b>{field("written", " ".join(words[1:]))}</b> …</p>'
         '<div style="display: flex; flex-wrap: wrap; gap: 0.25rem 2rem; align-items: end">'
         f"{_cache(words, rows)}"
         '<table style="flex: 0 1 15rem"><thead><tr><th scope="col">operations</th><th scope="col">this step</th>'
@@ -178,7 +178,7 @@ def _cache(words: Sequence[str], rows: Sequence[tuple[int, str]]) -> str:
     ink = 'fill="currentColor" font-size="12"'
     labels = "".join(
         f'<text x="84" y="{y + 11}" text-anchor="end" {ink}>{("keys", "values")[i % 2]}</text>'
-        + (f'<text x="0" y="{y + 19}" {ink}>layer {i // 2 + 1}</text>' if i % 2 == 0 else "")
+        + (f'<text x="0" y="{y + 18}" {ink}>layer {i // 2 + 1}</text>' if i % 2 == 0 else "")
         for i, (y, _) in enumerate(rows)
     )
     cells = ""
@@ -190,7 +190,7 @@ def _cache(words: Sequence[str], rows: Sequence[tuple[int, str]]) -> str:
             for y, color in rows
         )
     return (
-        f'<svg viewBox="0 0 340 {rows[-1][0] + 16}" width="340" {SVG} aria-label="the cache: a column for each token" '
-        'style="flex: 1 1 20rem; min-width: 0; max-width: 27rem; height: auto">'
+        f'<svg viewBox="0 0 340 {rows[-1][0] + 14}" width="340" {SVG} aria-label="the cache: a column for each token" '
+        'style="flex: 1 1 20rem; min-width: 0; max-width: 22rem; height: auto">'
         f'{labels}<g class="cells">{cells}</g></svg>'
     )

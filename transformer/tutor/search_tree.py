@@ -19,11 +19,11 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
-from transformer.tutor.live import SVG, Live, _field, signed
+from transformer.tutor.live import SVG, Live, field, signed
 
-COLUMN, ROW = 84, 48
+COLUMN, ROW = 76, 48
 """pixels between hypotheses, and between steps"""
-LONGEST = 11
+LONGEST = 10
 """letters of a token that have room in a column"""
 HEADS = ("finished", "log P", "tokens", "score")
 """of the table of finished hypotheses"""
@@ -84,12 +84,12 @@ def search_tree(
             **{"column": COLUMN, "row": ROW, "longest": LONGEST, "pieces": pieces, "between": between},
             "steps": [{kind: _rounded(getattr(step, kind)) for kind in ("kept", "cut")} for step in steps],
         },
-        f'<p class="live-note">“{_field("text", sentence)}”</p>'
-        f'<p class="live-says">Width {_field("width", str(beam))}, α = {_field("alpha", f"{alpha:g}")}: '
-        f"<b>{_field('best', texts[0])}</b></p>"
+        f'<p class="live-note">“{field("text", sentence)}”</p>'
+        f'<p class="live-says">Width {field("width", str(beam))}, α = {field("alpha", f"{alpha:g}")}: '
+        f"<b>{field('best', texts[0])}</b></p>"
         f'<div class="picture">{drawn(steps, pieces, found[0].way, beam)}</div>'
         '<p class="live-note">Below a token: log P of the sentence so far. Pale: given up at the next step. Likeliest '
-        f"of those cut at step {_field('step', str(len(steps)))}: {_field('cut', cut or 'none')}.</p>"
+        f"of those cut at step {field('step', str(len(steps)))}: {field('cut', cut or 'none')}.</p>"
         f'<table class="search-finished"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>',
         name,
     )
@@ -168,18 +168,17 @@ def _word(kind: str, label: str, number: str, x: float, y: float) -> str:
     """A token, and the log-probability of the hypothesis that ends with it."""
     weight = ' font-weight="bold"' if kind == "best" else ""
     faint = ' fill-opacity="0.65"' if kind == "cut" else ""
+    look = f'class="{kind}" text-anchor="middle" fill="currentColor"{faint}'
     return (
-        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle" fill="currentColor"{weight}{faint}>'
-        f"{html.escape(label)}</text>"
-        f'<text class="{kind}" x="{x:.1f}" y="{y + 14:.1f}" text-anchor="middle" fill="currentColor" '
-        f'font-size="12"{faint}>{number}</text>'
+        f'<text {look} x="{x:.1f}" y="{y:.1f}" font-size="13"{weight}>{html.escape(label)}</text>'
+        f'<text {look} x="{x:.1f}" y="{y + 14:.1f}" font-size="12">{number}</text>'
     )
 
 
 def _label(piece: str) -> str:
     """A token as it stands in the tree."""
     piece = "■ end" if piece == "</s>" else piece.strip() or "␣"
-    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 1]}…"
+    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 2]}…"
 
 
 def _rounded(nodes: list[BeamNode]) -> list[dict[str, Any]]:

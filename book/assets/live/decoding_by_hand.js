@@ -37,7 +37,7 @@
     });
     const choice = make("span", { class: "live-choice", role: "group", "aria-label": "What is computed" });
     choice.append(...choices.map(({ button }) => button));
-    addControls(figure, "", [...buttons, choice], () => {
+    addControls(figure, "Bright: computed now", [...buttons, choice], () => {
       ask.stop();
       ({ written } = opening);
       cached = true;

@@ -18,14 +18,7 @@
 
     // The sentence
 
-    const input = make("input", { type: "text", "aria-label": "an English sentence", maxlength: 400, spellcheck: "false" });
-    const go = make("button", {}, "Translate");
-    const form = make("form", { class: "inside-sentence" }, input, go);
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      state.sentence = input.value;
-      show();
-    });
+    const { form, input } = live.sentence("an English sentence", (sentence) => change({ sentence }));
     const another = make("button", { type: "button" }, "Another");
     another.addEventListener("click", () => {
       state.sentence = input.value = examples[(examples.indexOf(state.sentence) + 1) % examples.length];
@@ -47,7 +40,9 @@
     async function pass(sentence) {
       asking?.abort();
       const { signal } = (asking = new AbortController());
-      const progress = (share) => (told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`);
+      const progress = (share) => {
+        if (share !== 1) told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`;
+      };
       const found = await live.ask(model, "translate", [sentence, { width: 1 }], { signal, progress });
       if (!found) return undefined;
       told.textContent = found.say ?? "";
@@ -202,8 +197,8 @@
     // As it opens: Python has drawn it, and the model comes when it is first asked.
 
     figure.querySelectorAll(".heat-rows span").forEach((label, row) => {
-      const attributes = { type: "button", class: label.className, "data-key": `row ${row}`, "aria-pressed": row === state.rows.target };
-      const button = make("button", attributes, label.textContent);
+      const button = make("button", { type: "button", "data-key": `row ${row}` }, label.textContent);
+      set(button, { class: label.className, "aria-pressed": row === state.rows.target });
       button.addEventListener("click", () => follow("target", row));
       label.replaceWith(button);
     });

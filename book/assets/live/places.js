@@ -51,7 +51,9 @@
     "decoder-add-2": part("decoder", "add to the attention's input", "cross_attention", (name) => sum(name, "T")),
     "decoder-network": part("decoder", "feed-forward", "feed_forward", (name) => network(name, "T")),
     "decoder-add-3": part("decoder", "add to the network's input", "feed_forward", (name) => sum(name, "T")),
-    linear: fixed("Linear: a logit for each word of the vocabulary", [{ label: "logits", name: "output", shape: ["T", "V"], likeliest: true }]),
+    linear: fixed("Linear: a logit for each word of the vocabulary", [
+      { label: "logits", name: "output", shape: ["T", "V"], likeliest: true },
+    ]),
     softmax: fixed("Softmax: a probability for each word of the vocabulary", [
       { label: "probabilities", name: "output", softmax: true, shares: true, shape: ["T", "V"], likeliest: true },
     ]),

@@ -90,17 +90,24 @@
       if (result) ask.tell(result.say ?? "");
     }
 
-    if (!typed)
-      document.addEventListener("translated", ({ detail }) => {
-        text = detail.text;
-        const fold = figure.closest("details");
-        if (!fold || fold.open) return search();
-        fold.addEventListener("toggle", search, { once: true });
-      });
+    /* Follow the translator of the page, once this is seen. */
+    const fold = figure.closest("details");
+    let behind = false;
+    const follow = () => {
+      if (!behind || fold?.open === false) return;
+      behind = false;
+      search();
+    };
+    const heard = ({ detail }) => {
+      [text, behind] = [detail.text, true];
+      follow();
+    };
+    if (!typed) document.addEventListener("translated", heard);
+    fold?.addEventListener("toggle", follow);
 
     const label = ({ token }) => {
       const piece = pieces[token] === "</s>" ? "■ end" : pieces[token].trim() || "␣";
-      return [...piece].length > longest ? `${[...piece].slice(0, longest - 1).join("")}…` : piece;
+      return [...piece].length > longest ? `${[...piece].slice(0, longest - 2).join("")}…` : piece;
     };
     const said = ({ way }) => {
       const nodes = way.map((i, t) => steps[t].kept[i]).filter(({ finished }) => !finished);
@@ -117,7 +124,7 @@
       const faint = kind === "cut" ? { "fill-opacity": 0.65 } : {};
       const words = { class: kind, x: x.toFixed(1), "text-anchor": "middle", fill: "currentColor", ...faint };
       const bold = kind === "best" ? { "font-weight": "bold" } : {};
-      const token = shape("text", { ...words, y: y.toFixed(1), ...bold }, label(node));
+      const token = shape("text", { ...words, y: y.toFixed(1), "font-size": 13, ...bold }, label(node));
       const number = shape("text", { ...words, y: (y + 14).toFixed(1), "font-size": 12 }, signed(logProb));
       return { lines: t ? [line] : [], words: [token, number] };
     }

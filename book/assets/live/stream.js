@@ -31,10 +31,11 @@
       return make("tr", {}, make("th", { scope: "row" }, button), strip, make("td", {}, length(vectors[i])));
     };
     const titles = ["behind", "its vector", "length"].map((text) => make("th", { scope: "col" }, text));
-    const [end, told, most] =
-      side === "target"
-        ? ["logits", "The likeliest next tokens:", live.most(softmax([...places.output[row]]), vocabulary)]
-        : ["memory", "Who takes most from it, in the decoder's last layer:", live.most(readers(places, layers, row), words.target)];
+    const ends = {
+      target: () => ["logits", "The likeliest next tokens:", softmax([...places.output[row]]), vocabulary],
+      source: () => ["memory", "Who takes most from it, in the decoder's last layer:", readers(places, layers, row), words.target],
+    };
+    const [end, told, shares, names] = ends[side]();
     return [
       make("p", { class: "live-says" }, "The place of ", chooser(words, side, row, follow), `, from embedding to ${end}`),
       make(
@@ -42,7 +43,7 @@
         make("tbody", {}, ...stages.map(line)),
       ),
       make("p", { class: "live-note" }, told),
-      bars(most),
+      bars(live.most(shares, names)),
     ];
   };
 

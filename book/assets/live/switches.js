@@ -18,7 +18,11 @@
     return same;
   };
 
-  const PARTS = { "encoder.self_attention": "encoder, self", "decoder.self_attention": "decoder, masked", "decoder.cross_attention": "decoder, cross" };
+  const PARTS = {
+    "encoder.self_attention": "encoder, self",
+    "decoder.self_attention": "decoder, masked",
+    "decoder.cross_attention": "decoder, cross",
+  };
 
   /* "encoder.layers.1.self_attention.0" in its parts. */
   const taken = (name) => {
@@ -33,12 +37,7 @@
     let state = structuredClone(opening); // {sentence, off: names of switches and of heads}
     let asking; // an AbortController
 
-    const input = make("input", { type: "text", "aria-label": "an English sentence to break", maxlength: 400, spellcheck: "false" });
-    const form = make("form", { class: "inside-sentence" }, input, make("button", {}, "Translate"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      change({ sentence: input.value });
-    });
+    const { form, input } = live.sentence("an English sentence to break", (sentence) => change({ sentence }));
 
     const ticks = new Map(); // by the names of switches and heads
     const tick = (name, label) => {
@@ -101,7 +100,10 @@
       const whole = Object.fromEntries(off.filter((name) => name in names).map((name) => [name, false]));
       const switches = { ...whole, headsOff: off.filter((name) => !(name in names)) };
       const options = { width: 1, maxLength: limit, switches, padding: off.includes("paddingMask") ? padding : 0 };
-      return live.ask(model, "translate", [state.sentence, options], { signal, progress: () => (note.textContent = "The model is on its way …") });
+      const progress = (share) => {
+        if (share !== 1) note.textContent = "The model is on its way …";
+      };
+      return live.ask(model, "translate", [state.sentence, options], { signal, progress });
     }
 
     async function show() {
@@ -123,7 +125,8 @@
       sound.replaceChildren(...marked(words, others));
       broken.replaceChildren(...marked(others, words));
       const differ = live.sameWords(others, words).filter((same) => !same).length;
-      const told = [words.join(" ") === others.join(" ") ? "The same translation." : `${differ} of ${others.length} words are others.`];
+      const isSame = right.text === wrong.text;
+      const told = [isSame ? "The same translation." : `${differ} of ${others.length} words are others.`];
       if (!wrong.hypotheses[0].finished) told.push(`It does not end: cut after ${limit} tokens.`);
       if (state.off.includes("paddingMask")) told.push(`Behind the sentence stand ${padding} tokens of padding.`);
       note.textContent = [...told, more].join(" ");

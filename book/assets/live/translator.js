@@ -3,7 +3,7 @@
 (() => {
   const { make, shape, set, say, percent, asker } = live;
   const PAUSE = 250; // ms after the last key before a sentence is translated
-  const HOW = "Point at a German word. Choose what else it could have written, and the rest is written anew.";
+  const HOW = "Tap or point at a German word. Choose another, and the rest is written anew.";
   const SEEN = 0.03; // shares below it get no arc
 
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
@@ -42,12 +42,12 @@
     const ask = asker(figure);
     let { text, source, steps, chosen, pieces } = opening, forced = 0; // tokens that the reader has settled
     let layer = opening.layers - 1, head = "all";
-    let words, typing; // the whole vocabulary, and the timer of the last key
+    let words, typing, wide; // the whole vocabulary, the timer of the last key, and the width of the block
 
     const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
     set(box, { placeholder: "Type an English sentence", spellcheck: "false", enterkeyhint: "go" });
     const examples = Object.entries(opening.examples).map(([name, sentence]) => button(name, () => translate(sentence)));
-    const form = make("div", { class: "live-controls" }, box, make("span", {}, "or take one:"), ...examples);
+    const form = make("div", { class: "live-controls" }, box, make("span", {}, "or try"), ...examples);
     const said = make("p", { class: "live-heard", "aria-live": "polite" });
     const svg = shape("svg", { class: "arcs", "aria-hidden": "true" });
     const layers = Array.from({ length: opening.layers }, (_, l) => [`${l + 1}`, l]);
@@ -97,6 +97,7 @@
     /* Translate the text; the tokens of a prefix are settled. */
     async function write(prefix = []) {
       clearTimeout(typing);
+      if (box.value !== text) box.value = text; // as at the opening, where the box is empty
       words ??= await ask("vocabulary", []);
       if (!words) return;
       const each = (step) => {
@@ -120,8 +121,7 @@
       if (!result) return;
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.leastSure(steps));
-      if (prefix.length && german.contains(document.activeElement) === false) german.children[chosen]?.focus();
-      ask.tell(result.say ?? "");
+      ask.tell(result.say ?? HOW);
       said.textContent = result.text ?? "";
       if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
     }
@@ -131,7 +131,7 @@
 
     function add(step, at) {
       const token = make("button", { type: "button", class: "token", tabindex: -1 }, label(pieces[step.token]));
-      token.classList.toggle("is-forced", at < forced && step.token !== step.likeliest[0].token);
+      if (at < forced && step.token !== step.likeliest[0].token) set(token, { class: "token is-forced", title: "your choice" });
       placed(german, step.token, token);
     }
 
@@ -152,8 +152,10 @@
       }
       const most = source[shares.indexOf(Math.max(...shares))];
       say(figure, { token: label(pieces[step.token]), most: label(pieces[most]) });
-      drawArcs(svg, english.children, shares, german.children[chosen]);
+      arcs();
     }
+
+    const arcs = () => drawArcs(svg, english.children, live.looked(steps[chosen], layer, head), german.children[chosen]);
 
     function redraw() {
       figure.classList.toggle("is-empty", !source.length);
@@ -177,6 +179,7 @@
     box.addEventListener("focus", () => words ?? ask("vocabulary", []).then((found) => (words ??= found)), { once: true });
     box.addEventListener("input", () => {
       clearTimeout(typing);
+      ask.stop();
       text = box.value;
       typing = setTimeout(write, PAUSE);
     });
@@ -192,7 +195,11 @@
       event.preventDefault();
       german.children[chosen + way].focus();
     });
-    new ResizeObserver(() => steps.length && look(chosen)).observe(block);
+    new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width !== wide && steps.length) arcs(); // the lines have broken anew
+      wide = contentRect.width;
+    }).observe(block);
+    document.fonts.ready.then(() => steps.length && arcs());
     reset();
   });
 })();

@@ -43,6 +43,9 @@ globalThis.engine ??= {};
     return { pieces: found, between: tokenizer.between };
   }
 
+  /* Let the page draw and listen; where the browser has only timers, they wait some milliseconds longer than needed. */
+  const breathe = () => globalThis.scheduler?.postTask?.(() => {}) ?? new Promise((resume) => setTimeout(resume));
+
   /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
      it yields. Resolves to what it returns, or to undefined after an AbortSignal. */
   async function run(work, { each = () => {}, signal, slice = 10 } = {}) {
@@ -53,7 +56,7 @@ globalThis.engine ??= {};
         if (done) return value;
         if (value) each(value);
       } while (performance.now() < end);
-      await new Promise((resume) => setTimeout(resume));
+      await breathe();
       if (signal?.aborted) return undefined;
     }
   }
