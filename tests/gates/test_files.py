@@ -1,4 +1,4 @@
-"""The files of the book: links lead to their places, charts have pictures, chapters can be launched, HTML is valid."""
+"""The files of the book: links lead to their places, charts have pictures, chapters can be launched, no fault in code."""
 
 import pytest
 
@@ -37,3 +37,7 @@ def test_launch_links():
 
 def test_search_entries():
     assert files.search_entries(HTML) == []
+
+
+def test_scripts_are_sound():
+    assert files.sound_scripts(ROOT / "book" / "assets") == []

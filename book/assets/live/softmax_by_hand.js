@@ -1,6 +1,6 @@
 /* Softmax by hand: scores to drag, and a factor that all of them are multiplied by. */
 (() => {
-  const { softmax, percent, make, set, say, addControls, handle } = live;
+  const { softmax, percent, make, say, addControls, handle } = live;
   const LARGEST = 12; // factor
   const STEP = 0.1; // of an arrow key, in scores
 

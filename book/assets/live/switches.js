@@ -34,7 +34,7 @@
     const model = figure.dataset.model, { names, heads, limit, padding } = opening;
     const [sound, broken] = figure.querySelectorAll("dd");
     const sentenceShown = figure.querySelector(".live-says");
-    let state = structuredClone(opening); // {sentence, off: names of switches and of heads}
+    const state = structuredClone(opening); // {sentence, off: names of switches and of heads}
     let asking; // an AbortController
 
     const { form, input } = live.sentence("an English sentence to break", (sentence) => change({ sentence }));
