@@ -43,8 +43,8 @@ def listed(tmp_path: Path) -> list[str]:
 
 def test_chapter_is_listed_with_its_picture_its_minutes_and_a_place_for_what_was_done(listed: list[str]):
     assert listed[0] == (
-        r"- ![A line \[that\] falls](book/thumbnails/01_name.svg){.thumbnail} [1. Title 1](book/01_name.ipynb) "
-        "[Why $x_1$?]{.question} [5 minutes]{.minutes}"
+        r"- ![A line \[that\] falls](book/thumbnails/01_name.svg){.thumbnail .dark-light} "
+        "[1. Title 1](book/01_name.ipynb) [Why $x_1$?]{.question} [5 minutes]{.minutes}"
         '<span class="so-far" data-chapter="01_name" data-exercises="3.1" data-predictions="rows"></span>'
     )
 

@@ -240,7 +240,7 @@ SECTION = "<!-- myth POS-11: rows without a mistake -->\nIt is not so.\nAnd why.
 def test_myth_is_told_with_what_was_measured_and_where(tmp_path: Path):
     _, told = pages(tmp_path, f"# Myths\n\n{SECTION}", Outcome(claims()["POS-11"], "holds", "in full", "-3 of 9"))
     heading, *sentences, measured = [line for line in told.splitlines()[2:] if line and line != "{.measured}"]
-    assert heading == f"## {claims()['POS-11'].myth}" and sentences == ["It is not so.", "And why."]
+    assert heading == f"## “{claims()['POS-11'].myth}”" and sentences == ["It is not so.", "And why."]
     assert measured == (
         "✓\N{NO-BREAK SPACE}{claim}`POS-11` **−3 of 9**: rows without a mistake. More in {section}`POS-11`."
     )

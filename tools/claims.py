@@ -62,7 +62,7 @@ def with_measurements(text: str, chapters: Chapters) -> str:
         number = f"**{indexed(plain(readable(outcome['shown'])))}**" if holds else evidence(outcome)
         measured = f"{{.measured}}\n{link(outcome)} {number}: {found['what']}. More in {{section}}`{found['claim']}`."
         shown = ("```{raw} html", picture(chapter, found["cell"]), "```") if found["cell"] else ()
-        return "\n".join((f"## {indexed(plain(myth))}", "", found["told"], *shown, "", measured, ""))
+        return "\n".join((f"## “{indexed(plain(myth))}”", "", found["told"], *shown, "", measured, ""))
 
     return MYTH.sub(section, text)
 

@@ -42,7 +42,7 @@ def entry(row: re.Match[str], chapter: NotebookNode, staged: Path) -> str:
         place = f"book/thumbnails/{row['name']}.svg"
         (staged / place).parent.mkdir(exist_ok=True)
         (staged / place).write_text(thumbnail(drawn[0]), encoding="utf-8")
-        shown = f"![{plain(drawn[1])}]({place}){{.thumbnail}} "
+        shown = f"![{plain(drawn[1])}]({place}){{.thumbnail .dark-light}} "
     minutes = max(1, round(anatomy(chapter).words / WORDS_A_MINUTE))
     tasks = " ".join(exercise.number for _, exercise in exercise_cells(chapter))
     progress = (
