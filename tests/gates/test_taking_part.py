@@ -129,7 +129,8 @@ def test_front_page_tells_what_was_read_predicted_and_solved_and_forgets_it(tab:
     expect(told).to_have_text("read · 1 of 3 predicted · 1 of 1 solved")
     tab.get_by_role("button", name="Forget it").press("Enter")
     expect(told).to_have_text("")
-    assert tab.evaluate("Object.keys(localStorage)") == ["reading"], "the switch is no note"
+    kept = tab.evaluate("Object.keys(localStorage)")
+    assert set(kept) == {"reading", "mode", "theme"}, "the two switches are no notes"
     tab.reload()
     expect(tab.locator(".forget")).to_have_count(0)
     tab.goto(small_address + LESSON)
