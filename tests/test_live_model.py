@@ -121,7 +121,7 @@ def test_script_finds_a_longest_common_sequence():
     rng = random.Random(0)
     pairs = [[rng.choices("abcd", k=rng.randrange(9)) for _ in range(2)] for _ in range(200)]
     for (words, others), common in zip(
-        pairs, computed("heads_by_hand", "pairs.map(([a, b]) => live.inCommon(a, b))", pairs=pairs), strict=True
+        pairs, computed("sentence", "pairs.map(([a, b]) => live.inCommon(a, b))", pairs=pairs), strict=True
     ):
         kept = [word for word, is_common in zip(words, common, strict=True) if is_common]
         rest = iter(others)

@@ -11,13 +11,12 @@ from tools.anatomy import anatomy
 from tools.claims import plain
 from tools.exercises import exercise_cells
 from transformer.tutor import predictions
-from transformer.tutor.figures import inked
+from transformer.tutor.figures import INK, inked
 
 ROW = r"\| (?P<number>\d+) \| \[(?P<title>.+)\]\((?P<path>book/(?P<name>\w+)\.ipynb)\) \| (?P<question>.+) \|\n"
 TABLE = re.compile(rf"\| No\. \|.+\n\|[-|]+\n((?:{re.sub('P<[a-z]+>', ':', ROW)})+)")
 WORDS_A_MINUTE = 120
 """of a text that is read with pencil in hand, with its formulas, pictures and predictions"""
-INK = "#262626"
 
 
 def write(staged: Path, chapters: Mapping[Path, NotebookNode]) -> None:

@@ -10,6 +10,8 @@ import vl_convert
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
+from transformer.tutor.figures import INK
+
 from . import translator
 
 BOOK = "The Executable Transformer"
@@ -17,7 +19,7 @@ SAYS = ("Attention Is All You Need,", "every claim tested by running it.")
 PICTURE = "_static/preview.png"
 SIZE = WIDTH, HEIGHT = 1200, 630
 """pixels, the shape that those who show previews ask for"""
-INK, MUTED = "#262626", "#555555"
+MUTED = "#555555"
 MARGIN, DRAWING = 60, 620
 """pixels left free at the sides, and width of the drawing at the right"""
 

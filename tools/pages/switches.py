@@ -3,7 +3,6 @@
 `book/assets/live/switches.js` makes the switches; what each does to a sample of sentences the package measures here.
 """
 
-import difflib
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from transformer.text.batches import pad
 from transformer.text.symbols import EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.live import Live
+from transformer.tutor.live_model import marked
 from transformer.tutor.show import typeset
 
 from . import in_python
@@ -95,19 +95,6 @@ def switches() -> Live:
         f'{marked(found.sound, broken)}</dd><dt>without <span data-says="without">{NAMES[OPENS_WITHOUT]}</span></dt>'
         f"<dd>{marked(broken, found.sound)}</dd></dl>",
         model=MODEL,
-    )
-
-
-def marked(text: str, other: str) -> str:
-    """A translation in which the words are marked that the other one does not have in their place."""
-    words, others = text.split(), other.split()
-    same = {
-        place
-        for block in difflib.SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
-        for place in range(block.a, block.a + block.size)
-    }
-    return " ".join(
-        html.escape(word) if place in same else f"<mark>{html.escape(word)}</mark>" for place, word in enumerate(words)
     )
 
 

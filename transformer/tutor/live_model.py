@@ -103,7 +103,7 @@ def heads_by_hand(
         f'<table class="heads" style="width: auto"><thead><tr><td></td>{layers}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
         f'<dl style="flex: 1 1 16rem; margin: 0"><dt>all heads</dt><dd>{html.escape(whole)}</dd>'
-        f"<dt>those that are left</dt><dd>{_marked(without, whole)}</dd></dl></div>",
+        f"<dt>those that are left</dt><dd>{marked(without, whole)}</dd></dl></div>",
         model="embedded-en-de",
     )
 
@@ -114,7 +114,7 @@ def _head(name: str, is_off: bool) -> str:
     return f'<td title="{name}">{f"<s>{number}</s>" if is_off else number}</td>'
 
 
-def _marked(text: str, other: str) -> str:
+def marked(text: str, other: str) -> str:
     """A text whose words are marked where another has different ones."""
     words, others = text.split(), other.split()
     blocks = SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()

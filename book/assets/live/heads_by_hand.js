@@ -11,20 +11,6 @@
     return `${PATHS[part].replace("$", layer - 1)}.${head - 1}`;
   };
 
-  /* Which of some words belong to the longest sequence that they have in common with others: a truth value for each. */
-  live.inCommon = (words, others) => {
-    const length = [...words, ""].map(() => Array(others.length + 1).fill(0)); // of the sequence from (i, j) on
-    for (let i = words.length - 1; i >= 0; i--)
-      for (let j = others.length - 1; j >= 0; j--)
-        length[i][j] = words[i] === others[j] ? 1 + length[i + 1][j + 1] : Math.max(length[i + 1][j], length[i][j + 1]);
-    const common = words.map(() => false);
-    for (let i = 0, j = 0; i < words.length && j < others.length; ) {
-      if (words[i] === others[j]) [common[i++], j] = [true, j + 1];
-      else length[i + 1][j] >= length[i][j + 1] ? i++ : j++;
-    }
-    return common;
-  };
-
   live.component("heads_by_hand", (figure, opening) => {
     const [whole, without] = figure.querySelectorAll("dd"), ask = asker(figure);
     const opened = [whole, without].map((place) => [place, [...place.childNodes]]);
@@ -81,8 +67,7 @@
 
     /* Write words, and mark those that others do not have in common with them. */
     function show(place, words, others) {
-      const common = live.inCommon(words, others);
-      const shown = words.slice(0, MOST).map((word, i) => (common[i] ? word : make("mark", {}, word)));
+      const shown = live.marked(words, others).slice(0, MOST);
       place.replaceChildren(...shown.flatMap((word) => [word, " "]), words.length > MOST ? "…" : "");
     }
     redraw();

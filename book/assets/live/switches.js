@@ -2,22 +2,6 @@
 (() => {
   const { make, say, addControls } = live;
 
-  /* For each of the words whether the others have it in its place: those of a longest common sequence are the same. */
-  live.sameWords = (words, others) => {
-    const [n, m] = [words.length, others.length];
-    const longest = Array.from({ length: n + 1 }, () => Array(m + 1).fill(0)); // of words from i and others from j on
-    for (let i = n - 1; i >= 0; i--)
-      for (let j = m - 1; j >= 0; j--)
-        longest[i][j] =
-          words[i] === others[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
-    const same = Array(n).fill(false);
-    for (let i = 0, j = 0; i < n && j < m; )
-      if (words[i] === others[j]) [same[i++], j] = [true, j + 1];
-      else if (longest[i + 1][j] >= longest[i][j + 1]) i++;
-      else j++;
-    return same;
-  };
-
   const PARTS = {
     "encoder.self_attention": "encoder, self",
     "decoder.self_attention": "decoder, masked",
@@ -122,20 +106,16 @@
     function draw(right, wrong, more = "") {
       const [words, others] = [right, wrong].map(({ text }) => text.split(" "));
       sentenceShown.textContent = state.sentence;
-      sound.replaceChildren(...marked(words, others));
-      broken.replaceChildren(...marked(others, words));
-      const differ = live.sameWords(others, words).filter((same) => !same).length;
+      const show = (place, words) => place.replaceChildren(...words.flatMap((word, i) => [i ? " " : "", word]));
+      show(sound, live.marked(words, others));
+      show(broken, live.marked(others, words));
+      const differ = live.inCommon(others, words).filter((same) => !same).length;
       const isSame = right.text === wrong.text;
       const told = [isSame ? "The same translation." : `${differ} of ${others.length} words are others.`];
       if (!wrong.hypotheses[0].finished) told.push(`It does not end: cut after ${limit} tokens.`);
       if (state.off.includes("paddingMask")) told.push(`Behind the sentence stand ${padding} tokens of padding.`);
       note.textContent = [...told, more].join(" ");
     }
-
-    const marked = (words, others) => {
-      const same = live.sameWords(words, others);
-      return words.flatMap((word, i) => [i ? " " : "", same[i] ? word : make("mark", {}, word)]);
-    };
 
     addEventListener("live-sentence", ({ detail }) => detail !== state.sentence && change({ sentence: detail }));
     mark();
