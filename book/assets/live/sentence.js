@@ -1,4 +1,5 @@
-/* A sentence to type: Enter, or the button, hands it on. It wraps, so that a phone shows all of it. And what two have in common. */
+/* A sentence to type: Enter, or the button, hands it on. It wraps, so that a phone shows all of it. Below it, what two
+   sentences have in common. */
 live.sentence = (label, typed) => {
   const { make } = live;
   const input = make("textarea", { "aria-label": label, maxlength: 400, rows: 2, spellcheck: "false" });
