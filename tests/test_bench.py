@@ -94,6 +94,7 @@ def test_decoding_is_measured_against_four_others():
     assert [row.what[:24] for row in rows[2:]] == ["beam 4, 3 sentences of 4", "beam 4, 2 sentences of 5"]
 
 
+@pytest.mark.slow
 def test_graphics_cards_are_measured_in_two_formats(monkeypatch: pytest.MonkeyPatch):
     """Run on the CPU and without compiling; what is left to a GPU is only its speed."""
     monkeypatch.setattr(torch, "compile", lambda function: function)

@@ -155,6 +155,7 @@ def test_html_shows_signs_and_runs_nothing():
     assert bundle["text/plain"] == '✓ X-1 holds: a < b & c [<script>alert("x")</script>]'
 
 
+@pytest.mark.slow
 def test_executed_notebook_keeps_every_outcome():
     code = "from transformer.tutor import verify\nverify('ATT-5', True, 'error 3e-08')\nverify('EMB-1', None, 'absent')"
     cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("verify('POS-1', False, 'error 0.5')")]

@@ -487,6 +487,7 @@ def test_ctrl_c_in_a_shell_saves_and_the_run_goes_on(command: Command, place: Pa
     assert same_bits(run, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_pipe_is_utf8_in_and_out_whatever_the_locale(place: Path):
     done = subprocess.run(
         [sys.executable, "-m", "transformer", "translate", "--model", "run"],

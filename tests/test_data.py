@@ -278,6 +278,7 @@ def test_little_is_padded_when_sentences_are_as_long_as_captions():
     assert min(share_of_real_tokens(lengths_like_captions(29_000), 4_096)) >= 0.95
 
 
+@pytest.mark.slow
 def test_little_is_padded_on_multi30k(multi30k: Corpus, multi30k_bpe: Tokenizer):
     assert min(share_of_real_tokens(encode_pairs(multi30k_bpe, multi30k["train"]), 4_096)) >= 0.95
 

@@ -187,7 +187,7 @@ def plain_beam_search(
 
 @SEEDS
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
-@pytest.mark.parametrize("beam", [2, 3, 5, 12])
+@pytest.mark.parametrize("beam", [2, 3, 5, pytest.param(12, marks=pytest.mark.slow)])
 def test_beam_search_equals_a_plain_one_and_stops_as_soon_as_it_may(lively: Build, seed: int, alpha: float, beam: int):
     """Cached, batched and stopped early, it finds the same best translation as without any of that."""
     model = set_bias(lively(seed), EOS, seed - 2.0)  # from rarely ending to ending soon

@@ -114,7 +114,7 @@ def test_stub_is_to_do_and_gives_the_book_s_answer(exercise: Exercise, capsys: p
     assert capsys.readouterr().out.startswith(f"○ {exercise.number} {exercise.name}: your turn\n")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @EVERY
 def test_each_mistake_is_told_its_own_text(exercise: Exercise, seed: int):
     for mistake in exercise.single:
@@ -148,6 +148,7 @@ def test_other_right_answers_pass(exercise: Exercise):
             assert grading.grade(exercise, answer, seed) == grading.Finding("right")
 
 
+@pytest.mark.slow
 @EVERY
 def test_mutants_of_the_answer_are_rejected(exercise: Exercise, monkeypatch: pytest.MonkeyPatch):
     mutation = pytest.importorskip("mutation")  # it limits processes as Windows cannot
@@ -628,6 +629,7 @@ def solve_in_step(number: str, folder: Path, both: Any) -> None:
         raise
 
 
+@pytest.mark.slow
 def test_two_kernels_that_solve_at_the_same_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     spawn = multiprocessing.get_context("spawn")
     both = spawn.Barrier(2)

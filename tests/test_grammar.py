@@ -749,6 +749,7 @@ def test_a_tenth_is_held_out_of_adjectives_and_of_verbs():
         assert 0.08 < len(HELD_OUT.intersection(all_of_them)) / len(all_of_them) < 0.12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 7])
 def test_every_word_of_the_other_splits_is_in_train(seed, corpus):
     n = EMBEDDED_SIZES["train"]

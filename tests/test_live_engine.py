@@ -244,6 +244,7 @@ def decoded(page: Page, given: list[list[int]], width: int, alpha: float = 0.6) 
     return [found[i] for i in range(len(given))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "width", "n"), [(NAMES[0], 4, 60), (NAMES[1], 1, 10), (NAMES[1], 4, 3)])
 def test_translations_are_the_same(page: Page, width: int, n: int):
     given = sources(page, pairs_of(page.name, n))
@@ -400,6 +401,7 @@ def switched(pages: dict[str, Page], tmp_path_factory: pytest.TempPathFactory) -
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_switch_changes_what_the_same_change_changes_in_python(switched: dict[str, Switched], switch: str):
     one = switched[switch]
@@ -414,6 +416,7 @@ def test_switch_changes_what_the_same_change_changes_in_python(switched: dict[st
 # Token by token
 
 
+@pytest.mark.slow
 @BOTH
 def test_writing_tells_what_the_search_and_the_trace_tell(page: Page):
     program = """

@@ -377,10 +377,12 @@ def test_fork_leads_to_itself_in_a_workflow(sources: Path, monkeypatch: pytest.M
     assert (sources / "_config.yml").read_bytes() == (ROOT / "_config.yml").read_bytes()
 
 
-@pytest.mark.parametrize("host", ["https://", "https://token@", "ssh://git@", "git@"])
+@pytest.mark.parametrize(
+    "begin", ["https://github.com/", "https://token@github.com/", "ssh://git@github.com/", "git@github.com:"]
+)
 @pytest.mark.parametrize("end", ["", ".git", "/"])
-def test_clone_leads_to_where_it_came_from(sources: Path, host: str, end: str):
-    came_from(sources, f"{host}github.com{':' if host == 'git@' else '/'}Reader/the.fork{end}")
+def test_clone_leads_to_where_it_came_from(sources: Path, begin: str, end: str):
+    came_from(sources, f"{begin}Reader/the.fork{end}")
     config = staged_config(sources)
     assert config["repository"]["url"] == "https://github.com/Reader/the.fork"
     assert config["launch_buttons"] and config["html"]["use_repository_button"]

@@ -31,6 +31,7 @@ def test_chapter_that_names_no_seeds_is_refused():
         seeds.with_seeds(chapter("SEEDS = list(range(5))"), 10)
 
 
+@pytest.mark.slow
 def test_luck_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "lucky.ipynb"
     nbformat.write(chapter(LUCKY, PROOF), path)

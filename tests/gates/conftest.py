@@ -79,6 +79,14 @@ def small_address(small_book: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse to go on where pytest-xdist has not noted the groups: each process would build what is to be built once."""
+    grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+    if config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not keep groups of tests together; requirements.txt has a pytest that it does")
+
+
 @pytest.fixture(autouse=True)
 def note_costs(record_property: Callable[[str, object], None]) -> Iterator[None]:
     """Let each test's report carry what its gates cost."""

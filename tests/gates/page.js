@@ -5,7 +5,15 @@ window.gates = (() => {
   const DRAWN_OR_PICTURE = "svg, canvas, img";
 
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const frame = () => new Promise(requestAnimationFrame);
+  const PATIENCE = 60; // seconds for what a browser at work does at once
+
+  /* What a promise brings, or an error if it has not come in time. A browser may stop drawing; `visits.py` knows the word. */
+  const inTime = (promise, seconds = PATIENCE) =>
+    Promise.race([
+      promise,
+      new Promise((_, reject) => setTimeout(() => reject(new Error("the browser has stalled")), 1000 * seconds)),
+    ]);
+  const frame = () => inTime(new Promise(requestAnimationFrame));
   const opening = (elements) => elements.slice(0, 5).map((element) => element.outerHTML.slice(0, 120));
 
   /* What a reader does */
@@ -18,7 +26,7 @@ window.gates = (() => {
     for (let moving = [0]; moving.length; ) {
       await frame();
       moving = document.getAnimations().filter(ends);
-      await Promise.allSettled(moving.map((animation) => animation.finished));
+      await inTime(Promise.allSettled(moving.map((animation) => animation.finished)));
     }
   }
 
@@ -236,7 +244,7 @@ window.gates = (() => {
   const sliders = () => all(`${CHARTS} input[type=range]`).map((slider) => slider.value);
 
   return {
-    ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
+    ...{ inTime, still, later, eventually, read, inkIsLight, images, hints, markAlike },
     ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, smallerThan, overlaps, said, white },
     ...{ isRewritten, screens, showsSomething, hits },
     ...{ undrawn, unseen, chartDescriptions, drawing, sliders },

@@ -201,6 +201,27 @@ def test_fault_is_found(browser: Browser, folder: Path, address: str, monkeypatc
     assert found_in(visit(browser, own, page, tour, only=gate).found, expected)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_stalled_browser_gets_a_second_visit(
+    browser: Browser, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, times: int
+):
+    (folder / "sound.html").write_text(SOUND, encoding="utf-8")
+    stalls = iter([True] * times + [False])
+    real = visits.Visit.go_to
+
+    def go_to(self: visits.Visit, to: str) -> None:
+        real(self, to)
+        if next(stalls):
+            self.tab.evaluate("gates.read = () => gates.inTime(new Promise(() => {}), 0.01)")
+
+    monkeypatch.setattr(visits.Visit, "go_to", go_to)
+    if times == 1:
+        assert visit(browser, address, "sound.html", LIGHT).found == []
+    else:
+        with pytest.raises(visits.Stalled, match="read"):
+            visit(browser, address, "sound.html", LIGHT)
+
+
 @pytest.mark.parametrize("link", LINKS)
 def test_broken_link_is_found(tmp_path: Path, link: str):
     (tmp_path / "page.html").write_text(planted('href="#top"', f'href="{link}"'), encoding="utf-8")

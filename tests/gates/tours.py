@@ -63,7 +63,18 @@ TOURS = (LIGHT, DARK, WITHOUT_JAVASCRIPT, SEARCH)
 
 
 def visit(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None = None) -> Visit:
-    """Visit a page of the site that begins at `own`, and note what the gates find, or the first that one finds."""
+    """Visit a page of the site that begins at `own`, and note what the gates find, or the first that one finds.
+
+    A browser that stops drawing says nothing of the page: then the page is opened once more.
+    """
+    try:
+        return once(browser, own, page, tour, only)
+    except visits.Stalled:
+        return once(browser, own, page, tour, only)
+
+
+def once(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None) -> Visit:
+    """Make one visit."""
     findings: dict[tuple[str, str], str] = {}  # and when first; a fault that both widths show is one fault
     with visits.opened(browser, own, page, tour.theme, tour.screen, tour.javascript) as seen:
         for step, gates_here in tour.stops:

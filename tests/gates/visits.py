@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from playwright.sync_api import Browser, Page, Response, ViewportSize
+from playwright.sync_api import Browser, Error, Page, Response, ViewportSize
 
 from tests.gates.costs import timed
 
@@ -23,6 +23,10 @@ PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minut
 TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 
 Theme = Literal["light", "dark"]
+
+
+class Stalled(Exception):
+    """The browser has stopped drawing: nothing can be said of the page, which must be opened anew."""
 
 
 @dataclass
@@ -46,7 +50,12 @@ class Visit:
 
     def ask(self, question: str, *about: Any) -> Any:
         """What a function of `page.js` answers."""
-        return self.tab.evaluate(f"about => gates.{question}(...about)", list(about))
+        try:
+            return self.tab.evaluate(f"about => gates.{question}(...about)", list(about))
+        except Error as error:
+            if "the browser has stalled" in error.message:
+                raise Stalled(f"while asked: {question}") from error
+            raise
 
     def comes_true(self, condition: str, argument: Any = None) -> bool:
         """Wait until a condition, in JavaScript, is met; False if it never is."""

@@ -180,6 +180,7 @@
     box.addEventListener("input", () => {
       clearTimeout(typing);
       ask.stop();
+      said.textContent = ""; // the translation of another text
       text = box.value;
       typing = setTimeout(write, PAUSE);
     });
