@@ -81,10 +81,10 @@ def small_address(small_book: Path) -> Iterator[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to go on where pytest-xdist has not noted the groups: each process would build what is to be built once."""
+    """Refuse to go on where pytest-xdist does not keep groups: each process would build what is to be built once."""
     grouped = [item for item in items if item.get_closest_marker("xdist_group")]
     if config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in grouped):
-        raise pytest.UsageError("pytest-xdist does not keep groups of tests together; requirements.txt has a pytest that it does")
+        raise pytest.UsageError("pytest-xdist keeps no groups with this pytest; requirements.txt names another")
 
 
 @pytest.fixture(autouse=True)
