@@ -60,14 +60,14 @@ def test_set_up_cell_is_this_repository_s(notebook: Path):
     assert cell.id == next(other.id for other in content.cells if other.cell_type == "code"), "must be the first to run"
 
 
-def test_readme_leads_to_this_repository():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    services = r"(?:colab\.research\.google\.com/github|mybinder\.org/v2/gh)/([\w.-]+/[\w.-]+)/"
-    names = re.findall(services, text)
-    assert len(names) == 2, "the badges for Colab and Binder"
-    assert set(names) == {repository.full_name(ROOT)}
-    chapters = re.findall(r"(?:blob/main|lab/tree)/([\w./-]+\.ipynb)", text)
-    assert len(chapters) == 2 and all((ROOT / chapter).exists() for chapter in chapters)
+def test_readme_leads_nowhere_until_the_book_is_published(copy: Path):
+    services = r"(?:colab\.research\.google\.com/github|mybinder\.org/v2/gh)/([\w.-]+/[\w.-]+)/\S*?([\w/]+\.ipynb)"
+    readme = copy / "README.md"
+    repository.move(copy, "OWNER/executable-transformer")
+    assert not re.search(rf"{services}|OWNER|owner\.github", readme.read_text(encoding="utf-8"))
+    repository.move(copy, "Reader/the.fork")
+    [colab, binder] = re.findall(services, readme.read_text(encoding="utf-8"))
+    assert colab == binder and colab[0] == "Reader/the.fork" and (copy / colab[1]).exists()
 
 
 def test_readme_shows_rows_of_its_own_measurements():

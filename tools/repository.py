@@ -29,6 +29,12 @@ TEMPLATE = Path(__file__).with_name("set_up_cell.py")
 PLACEHOLDER = "OWNER/NAME"
 NOBODY = "OWNER/"
 """how the full name begins while nobody has published the repository"""
+BADGES = """\
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{name}/blob/main/{chapter})
+[![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{chapter})
+
+**[Read the book]({site})**"""
+NO_BADGES = "<!-- Badges, and where to read the book: `python -m tools.repository owner/name` puts them here. -->"
 CELL_ID = "set-up"
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab and in JupyterLab
 METADATA = {**FOLDED, "tags": ["remove-cell"]}  # and left out of the pages
@@ -89,6 +95,12 @@ def site(name: str) -> str:
     return f"https://{owner.lower()}.github.io/{repository}/"
 
 
+def badges(name: str) -> str:
+    """What the README leads to elsewhere: nothing while nobody has published the repository."""
+    chapter = "book/00_one_sitting.ipynb"
+    return NO_BADGES if name.startswith(NOBODY) else BADGES.format(name=name, chapter=chapter, site=site(name))
+
+
 def renew(root: Path) -> None:
     """Put the set-up cell into every notebook under `book/` that has another one or none."""
     for path in sorted((root / "book").glob("*.ipynb")):
@@ -107,7 +119,7 @@ def move(root: Path, name: str) -> None:
     for bearer in (root / bearer for bearer in BEARERS):
         if bearer.exists():
             text = bearer.read_text(encoding="utf-8")
-            bearer.write_text(text.replace(old, name).replace(site(old), site(name)), encoding="utf-8")
+            bearer.write_text(text.replace(badges(old), badges(name)).replace(old, name), encoding="utf-8")
     renew(root)
 
 

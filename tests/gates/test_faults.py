@@ -212,7 +212,7 @@ def test_stalled_browser_gets_a_second_visit(
     def go_to(self: visits.Visit, to: str) -> None:
         real(self, to)
         if next(stalls):
-            self.tab.evaluate("gates.read = () => gates.inTime(new Promise(() => {}), 0.01)")
+            self.tab.evaluate("() => { gates.read = () => gates.inTime(new Promise(() => {}), 0.01) }")
 
     monkeypatch.setattr(visits.Visit, "go_to", go_to)
     if times == 1:
