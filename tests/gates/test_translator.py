@@ -31,6 +31,18 @@ REFUSED = {
 }
 MARKUP = '<img src=x onerror="document.title = 1"> a <b>dog</b>'
 SLOWER = 4  # times
+WATCH_STEPS = """() => {
+    const { write } = engine;
+    window.longest = 0; // milliseconds until the engine can take a breath again
+    engine.write = function* (...input) {
+        for (const work = write(...input); ; ) {
+            const began = performance.now(), { done, value } = work.next();
+            longest = Math.max(longest, performance.now() - began);
+            if (done) return value;
+            yield value;
+        }
+    };
+}"""
 
 
 @pytest.fixture(scope="module", params=["served", "disk"])
@@ -241,12 +253,19 @@ def test_slow_phone(browser: Browser, small_address: str, small_book: Path, wher
         figure = visit.tab.locator("[data-live=translator]")
         assert figure.locator(".translation").bounding_box()["y"] < PHONE["height"]
         visit.tab.context.new_cdp_session(visit.tab).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-        visit.tab.evaluate(f"live.ask({translator.NAME!r}, 'vocabulary', [])")
+        visit.tab.evaluate(f"live.ask({translator.NAME!r}, 'vocabulary', [])")  # its weights are there
         visit.tab.evaluate("window.beats = 0; setInterval(() => window.beats++, 1)")
+        if where == "disk":
+            visit.tab.evaluate(WATCH_STEPS)
         visit.tab.evaluate("window.began = performance.now()")
         assert translated(figure, UNSEEN).startswith("Ein kleiner roter Hund")
         took, beats = visit.tab.evaluate("[performance.now() - began, beats]")
         record_property("measured", f"{took / 1000:>6.2f} s for the first translation on a slow phone, {where}")
+        if where == "disk":
+            longest = visit.tab.evaluate("longest")
+            record_property(
+                "measured", f"{longest:>6.0f} ms at most that the engine works without a break, on a slow phone"
+            )
         assert beats > 10  # the page went on drawing and listening
         figure.locator(".target .token").nth(3).click()
         assert figure.locator("[data-says=token]").text_content() == labels(figure, "target")[3]

@@ -5,10 +5,16 @@ globalThis.engine ??= {};
   const registered = {};
   const register = (name, stored) => (registered[name] = stored);
 
+  const STRETCH = 2 ** 17; // letters of base64 at a time, in whole groups of four
+
   /* The bytes of a text in base64. */
-  function bytes(text) {
-    const letters = atob(text), found = new Uint8Array(letters.length);
-    for (let i = 0; i < found.length; i++) found[i] = letters.charCodeAt(i);
+  function* bytes(text) {
+    const found = new Uint8Array((3 * text.length) / 4 - text.match(/=*$/)[0].length);
+    for (let at = 0; at < text.length; at += STRETCH) {
+      const letters = atob(text.slice(at, at + STRETCH)), begin = (3 * at) / 4;
+      for (let i = 0; i < letters.length; i++) found[begin + i] = letters.charCodeAt(i);
+      yield;
+    }
     return found.buffer;
   }
 
@@ -21,14 +27,14 @@ globalThis.engine ??= {};
   /* A vector (n) or a matrix (m, n), from half precision, or from whole numbers of one byte with a scale (m) for rows. */
   function* tensor({ shape, half: halves, int8, scale }) {
     const [m, n] = shape.length === 2 ? shape : [1, ...shape];
-    const numbers = halves ? new Uint16Array(bytes(halves)) : new Int8Array(bytes(int8)); // (m · n)
-    const factors = scale && new Float32Array(bytes(scale)); // (m)
+    const numbers = halves ? new Uint16Array(yield* bytes(halves)) : new Int8Array(yield* bytes(int8)); // (m · n)
+    const factors = scale && new Float32Array(yield* bytes(scale)); // (m)
     const rows = [];
     for (let i = 0; i < m; i++) {
       const row = new Float32Array(n);
       for (let j = 0; j < n; j++) row[j] = halves ? half(numbers[i * n + j]) : factors[i] * numbers[i * n + j];
       rows.push(row);
-      if (i % 500 === 499) yield;
+      if (i % 100 === 99) yield;
     }
     return shape.length === 2 ? rows : rows[0];
   }
