@@ -34,11 +34,11 @@ book: $(INSTALLED) ## execute the chapters that need it and build the pages
 pdf: book ## print the whole book to one PDF (Chromium or Chrome)
 	@$(IN_VENV) -m tools.print_book
 
-test: $(INSTALLED) ## execute the chapters that need it, and run every test (FRESH=1: execute every chapter)
+test: $(INSTALLED) ## execute the chapters that need it, and run every test but the gates (FRESH=1: execute every chapter)
 	$(IN_VENV) -m tools.chapters $(if $(FRESH),--fresh) $(CHAPTERS)
 	$(IN_VENV) -m pytest -n logical --dist loadfile --cov --cov-report=term
 
-quick: $(INSTALLED) ## run the quick tests, under two minutes
+quick: $(INSTALLED) ## run the quick tests, in a minute and a half
 	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)

@@ -112,6 +112,16 @@ def test_what_a_chapter_depends_on_makes_it_run_again(small_book: Path, changed:
     assert build(small_book, executor) == "run 2"
 
 
+def test_folder_of_data_is_one_whatever_way_leads_there(
+    small_book: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    executor, way = Executor(), tmp_path / "way"
+    way.symlink_to(tmp_path, target_is_directory=True)
+    for data in (tmp_path, way):
+        monkeypatch.setenv("TRANSFORMER_DATA", str(data))
+        assert build(small_book, executor) == "run 1"
+
+
 @pytest.mark.parametrize("fault", ["cell not run", "error", "other code", "not a notebook", "no stamp"])
 def test_kept_chapter_that_is_not_whole_does_not_hold(small_book: Path, fault: str):
     executor = Executor()

@@ -61,9 +61,9 @@ def test_set_up_cell_is_this_repository_s(notebook: Path):
 
 
 def test_readme_leads_nowhere_until_the_book_is_published(copy: Path):
-    services = r"(?:colab\.research\.google\.com/github|mybinder\.org/v2/gh)/([\w.-]+/[\w.-]+)/\S*?([\w/]+\.ipynb)"
+    services = r"(?:colab\.research\.google\.com/github|mybinder\.org/v2/gh)/([\w.-]+/[\w.-]+)/\S*?(book/\w+\.ipynb)"
     readme = copy / "README.md"
-    repository.move(copy, "OWNER/executable-transformer")
+    repository.move(copy, f"{repository.NOBODY}the.book")
     assert not re.search(rf"{services}|OWNER|owner\.github", readme.read_text(encoding="utf-8"))
     repository.move(copy, "Reader/the.fork")
     [colab, binder] = re.findall(services, readme.read_text(encoding="utf-8"))

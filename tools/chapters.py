@@ -52,6 +52,8 @@ def fingerprint(root: Path, notebook: NotebookNode) -> str:
     package = sorted(path for path in (root / "transformer").rglob("*") if path.suffix in PACKAGE_FILES)
     settings = {name: value for name, value in os.environ.items() if name.startswith("TRANSFORMER_")}
     settings.pop("TRANSFORMER_PROGRESS", None)  # a chapter is executed as by nobody, see `nbmake`
+    if data := settings.get("TRANSFORMER_DATA"):
+        settings["TRANSFORMER_DATA"] = str(Path(data).resolve())  # one folder, whatever way leads there
     parts = {
         "code": [(cell.source, cell.metadata.get("tags", [])) for cell in code_cells(notebook)],
         "files": [

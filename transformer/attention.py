@@ -110,12 +110,12 @@ class KeyValueCache:
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
-    """Cut the features into heads: (B, T, H·K) → (B, H, T, K)."""
+    """Cut the features into heads: (B, T, H·n) → (B, H, T, n), for n = K or d_v."""
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """Lay the heads side by side again: (B, H, T, K) → (B, T, H·K)."""
+    """Lay the heads side by side again: (B, H, T, d_v) → (B, T, H·d_v)."""
     return x.transpose(1, 2).flatten(2)
 
 

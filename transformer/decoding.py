@@ -127,15 +127,15 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
     if top_k is not None:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
-        smallest_kept = logits.topk(min(top_k, logits.size(-1))).values[..., -1:]
+        smallest_kept = logits.topk(min(top_k, logits.size(-1))).values[..., -1:]  # (…, 1)
         logits = logits.masked_fill(logits < smallest_kept, -math.inf)
     if top_p is not None:
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
-        descending, order = logits.sort(descending=True, dim=-1)
-        probabilities = descending.softmax(-1)
-        mass_before = probabilities.cumsum(-1) - probabilities
-        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)
+        descending, order = logits.sort(descending=True, dim=-1)  # (…, V) each
+        probabilities = descending.softmax(-1)  # (…, V)
+        mass_before = probabilities.cumsum(-1) - probabilities  # (…, V)
+        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)  # (…, V)
         logits = logits.masked_fill(outside, -math.inf)
     return logits
 
@@ -278,7 +278,7 @@ def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -
     """How many tokens each translation may have, (B,): its source's length, EOS not counted, + 50."""
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length is {max_length}, expected at least 1 token")
-    lengths = (source != PAD).sum(1) - 1
+    lengths = (source != PAD).sum(1) - 1  # (B,)
     limits = lengths + EXTRA_LENGTH if max_length is None else torch.full_like(lengths, max_length)
     room = model.config.max_len if model.config.positions == "learned" else None
     if room is not None and (limits > room).any():
@@ -299,7 +299,7 @@ def _results(model: Transformer, source: Tensor, decoded: list[Decoded], attenti
 
 def _attention_behind(model: Transformer, source: Tensor, hypothesis: Hypothesis) -> AttentionMaps:
     inputs = [BOS, *hypothesis.tokens][: hypothesis.length]  # row t is the step that chose token t
-    target = torch.tensor([inputs], device=source.device)
+    target = torch.tensor([inputs], device=source.device)  # (1, T)
     return model.attention_maps(source[source != PAD][None], target)
 
 

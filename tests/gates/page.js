@@ -5,7 +5,7 @@ window.gates = (() => {
   const DRAWN_OR_PICTURE = "svg, canvas, img";
 
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const PATIENCE = 60; // seconds for what a browser at work does at once
+  const PATIENCE = 300; // seconds for what a browser at work does at once, however busy the machine
 
   /* What a promise brings, or an error if it has not come in time. A browser may stop drawing; `visits.py` knows the word. */
   const inTime = (promise, seconds = PATIENCE) =>

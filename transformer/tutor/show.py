@@ -1,4 +1,4 @@
-"""The way to the reader's eyes: a notebook, or a terminal."""
+"""Displaying results: as HTML in a notebook, as text in a terminal."""
 
 import html
 import inspect
