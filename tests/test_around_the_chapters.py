@@ -1,6 +1,9 @@
-"""The pages around the chapters: the list on the front page, and the courses, which name things that are there."""
+"""Around the chapters: the list on the front page, the courses, and the whole model on one page of chapter 0."""
 
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -8,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import front_page
+from tools.anatomy import UNSEEN
 from tools.chapters import ROOT, sources
 from tools.exercises import chapter_of
 from transformer.tutor import predictions
@@ -132,3 +136,18 @@ def test_figures_for_the_class_are_live():
     assert len(places) == 6
     for chapter, section in places:
         assert re.search(r"\blive(_model)?\.\w+_by_hand\(", cells_of(chapter, section)), (chapter, section)
+
+
+# The whole model on one page
+
+
+def test_page_of_code_stands_alone():
+    cells = CHAPTERS["00_one_sitting"].cells
+    shown = [cell.source for cell in cells if cell.cell_type == "code" and not UNSEEN & {*cell.metadata.get("tags", [])}]
+    code = "\n".join(shown)
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 120
+    imported = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"torch", "transformer.text.corpora"}
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F823", "-"]
+    unknown = subprocess.run(command, input=code, capture_output=True, text=True)
+    assert unknown.returncode == 0, unknown.stdout
