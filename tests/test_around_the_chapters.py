@@ -143,7 +143,9 @@ def test_figures_for_the_class_are_live():
 
 def test_page_of_code_stands_alone():
     cells = CHAPTERS["00_one_sitting"].cells
-    shown = [cell.source for cell in cells if cell.cell_type == "code" and not UNSEEN & {*cell.metadata.get("tags", [])}]
+    shown = [
+        cell.source for cell in cells if cell.cell_type == "code" and not UNSEEN & {*cell.metadata.get("tags", [])}
+    ]
     code = "\n".join(shown)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 120
     imported = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
