@@ -427,10 +427,15 @@ def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, starte
     ],
 )
 def test_other_changes_are_refused_by_name(command: Command, started: Path, flags: str, value: str, stored: str):
-    name = flags.split()[0].replace("--no-", "--")
     result = command("train", "--run", started, "--resume", *flags.split())
-    assert_explained(result, f"{name} {value} was given", f"started with {stored};", "start a new run")
+    given = flags if value == "False" else f"{flags.split()[0]} {value}"
+    assert_explained(result, f"{given} was given", f"started with {stored};", "start a new run")
     assert len(saved_checkpoints(started)) == 1
+
+
+def test_all_refused_flags_are_named_at_once(command: Command, started: Path):
+    result = command("train", "--run", started, "--resume", "--seed", "3", "--norm", "pre")
+    assert_explained(result, "--seed 3 was given", "--norm pre was given")
 
 
 def test_linear_schedule_keeps_its_number_of_updates(command: Command, tmp_path: Path):

@@ -247,17 +247,24 @@ def stored_run(folder: Path) -> Train:
 
 
 def refuse_changes(started: Train, command: Train) -> None:
-    """Raise ValueError for a flag that a resumed run cannot follow, with both values."""
+    """Raise ValueError for flags that a resumed run cannot follow, with both values of each."""
     free = {*NOT_STORED, "validate_every", "keep_last"}
     if started.training.schedule != "linear":  # which falls to zero at the last update, wherever that is
         free.add("steps")
-    before = flat(started)
-    for name, value in flat(command).items():
-        if value != before[name] and name not in free:
-            raise ValueError(
-                f"--{name.replace('_', '-')} {value} was given, but the run in {command.folder()} was started with "
-                f"{before[name]}; leave the flag out, or start a new run"
-            )
+    before, now = flat(started), flat(command)
+    changed = [name for name in now if now[name] != before[name] and name not in free]
+    if changed:
+        given = (f"{as_typed(name, now[name])} was given, it was started with {before[name]}" for name in changed)
+        run = f"the run in {command.folder()} cannot follow"
+        raise ValueError(f"{run}: {'; '.join(given)}; leave out what differs, or start a new run")
+
+
+def as_typed(name: str, value: Any) -> str:
+    """A setting as a flag of the command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
 
 
 def flat(settings: Any) -> dict[str, Any]:
