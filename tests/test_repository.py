@@ -43,6 +43,7 @@ OPTIONAL = {
 NOT_IMPORTED = {
     "jupyter-book": "a command",
     "jupyterlab": "a command",
+    "jupyterlab-myst": "shows boxes, terms and links of the chapters in JupyterLab",
     "ruff": "a command",
     "codespell": "a command",
     "nbstripout": "a command",
