@@ -99,6 +99,12 @@ def seen(visit: Visit) -> list[str]:
     return visit.ask("unseen")
 
 
+def paper(visit: Visit) -> Iterator[str]:
+    """On paper the ink is dark, whatever the theme."""
+    if visit.ask("inkIsLight"):
+        yield "the ink of the dark theme is printed"
+
+
 def console(visit: Visit) -> list[str]:
     """No error is written to the browser's console."""
     return visit.errors
