@@ -9,7 +9,7 @@ from tests.gates.visits import PHONE, Visit
 SMALLEST = 9  # px of letters
 MOST_SCREENS = {"desktop": 10, "phone": 18}
 SHOWN = 5  # findings of a kind; one fault often repeats
-RAW = re.compile(r"\\[a-zA-Z]{2,}|\$|(?<![^\W\d_])[^\W\d_][_^]\{?\w|\bd_model|√d_")  # TeX, or d_k as it is typed
+RAW = re.compile(r"\\[a-zA-Z]{2,}|\$|(?<![^\W\d_])[^\W\d_][_^][{−-]*\w|\bd_model|√d_")  # TeX, or d_k as it is typed
 # What people type into the search, in words that the book may not use, and where one of the first hits leads.
 LEADS_TO = {
     "attention": "attention",
@@ -51,12 +51,20 @@ def notation(visit: Visit) -> Iterator[str]:
             yield f"raw notation: {text[:80]}"
 
 
+def words(visit: Visit) -> Iterator[str]:
+    """What a style sheet adds to a text is read out as a word of its own."""
+    for text in visit.ask("runTogether")[:SHOWN]:
+        yield f"runs together: {text}"
+
+
 def cues(visit: Visit) -> Iterator[str]:
-    """What goes on beyond its box shows it, and nothing else does."""
+    """What goes on beyond its box shows it, and nothing else does; what nearly fits is made to fit."""
     for element in visit.ask("cutWithoutCue"):
         yield f"cut off without a cue: {element}"
     for element in visit.ask("fadedForNothing"):
         yield f"fades out and is whole: {element}"
+    for text, width, box in visit.ask("nearlyWhole"):
+        yield f"nearly fits, {width} px in {box}: {text}"
 
 
 def letters(visit: Visit) -> Iterator[str]:
