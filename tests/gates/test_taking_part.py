@@ -87,7 +87,8 @@ def test_finger_draws_steeply_and_the_page_stays(browser: Browser, small_address
     context = browser.new_context(viewport=PHONE, has_touch=True, reduced_motion="reduce")
     tab = context.new_page()
     tab.goto(small_address + LESSON)
-    svg, points = prediction(tab, "fall").locator(".prediction-curve svg"), prediction(tab, "fall").get_by_role("slider")
+    fall = prediction(tab, "fall")
+    svg, points = fall.locator(".prediction-curve svg"), fall.get_by_role("slider")
     svg.evaluate("svg => svg.scrollIntoView({ block: 'center', behavior: 'instant' })")
     first, box, top = points.first.bounding_box(), svg.bounding_box(), tab.evaluate("scrollY")
     x, y = first["x"] + first["width"] / 2, first["y"] + first["height"] / 2
