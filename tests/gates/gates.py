@@ -99,6 +99,12 @@ def seen(visit: Visit) -> list[str]:
     return visit.ask("unseen")
 
 
+def alive(visit: Visit) -> Iterator[str]:
+    """Without scripts there is no button: none would do anything."""
+    for button in visit.ask("buttons"):
+        yield f"a dead button: {button}"
+
+
 def paper(visit: Visit) -> Iterator[str]:
     """On paper the ink is dark, whatever the theme."""
     if visit.ask("inkIsLight"):

@@ -250,6 +250,9 @@ window.gates = (() => {
         .join(" "),
     );
 
+  /* The buttons that can be seen. */
+  const buttons = () => opening(all("button").filter((button) => button.checkVisibility()));
+
   /* A chart's drawing, as text that changes when the drawing does. */
   const drawing = (chart) =>
     all(DRAWN, chart)
@@ -263,6 +266,6 @@ window.gates = (() => {
     ...{ inTime, still, later, eventually, read, inkIsLight, images, hints, markAlike },
     ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, nearlyWhole, smallerThan, overlaps, said, white },
     ...{ runTogether, isRewritten, screens, showsSomething, hits },
-    ...{ undrawn, unseen, chartDescriptions, drawing, sliders },
+    ...{ undrawn, unseen, chartDescriptions, buttons, drawing, sliders },
   };
 })();

@@ -140,6 +140,7 @@ FAULTS = {
         LIGHT, gates.seen, "chart 0", "</style>", "@media print { .chart { display: none } }</style>"
     ),
     "dark paper": Fault(LIGHT, gates.paper, "is printed", "screen and ", ""),
+    "dead button": Fault(WITHOUT_JAVASCRIPT, gates.alive, "<button", "<details>", "<button>Search</button><details>"),
     "nothing without JavaScript": Fault(
         WITHOUT_JAVASCRIPT, gates.seen, "chart 0", "</style>",
         "@media (scripting: none) { .chart * { display: none } }</style>",
