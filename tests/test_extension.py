@@ -295,6 +295,24 @@ def test_search_finds_sections_with_text_that_can_be_read():
     assert found[1]["text"] == f"By √d{search.SUB}k{search.END}."
 
 
+def test_words_stressed_in_part_stay_one_and_words_of_a_long_text_are_all_found(tmp_path):
+    text = "<p>Permutation <em>equi</em>variant, with W<sub>Q</sub>.</p><p>Next</p>"
+    rest = " ".join(["and so on"] * 300) + " until it saturates."
+    page = BeautifulSoup(
+        f'<article><section id="t"><h1>T</h1>{text}<p>{rest}</p></section>'
+        '<section id="u"><h2>U</h2><p>Short.</p></section></article>',
+        "html.parser",
+    )
+    found = list(search.sections(page, Path("t.html")))
+    assert found[0]["text"].startswith(f"Permutation equivariant, with W{search.SUB}Q{search.END}. Next and so on")
+    assert len(found[0]["text"]) == search.LONGEST and found[0]["more"] == "saturates until"
+    assert found[1]["text"] == "Short." and "more" not in found[1]
+    (tmp_path / "_static").mkdir()
+    everywhere = [{"text": "until"} for _ in range(search.COMMON)]
+    search.write_index(tmp_path, [*found, *everywhere])
+    assert '"more": "saturates"' in (tmp_path / "_static" / "sections.js").read_text(encoding="utf-8")
+
+
 # Lines of the package, and the figures of the page about the model
 
 

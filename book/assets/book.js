@@ -111,20 +111,26 @@
     addEventListener("keydown", ({ key }) => key === "Escape" && hide());
   }
 
-  /* On paper nothing can be unfolded. */
-  function unfoldForPrint() {
-    let closed = [];
+  /* On paper nothing can be unfolded, and there is no dark. */
+  function prepareForPrint() {
+    const root = document.documentElement;
+    let closed = [], theme;
     addEventListener("beforeprint", () => {
       closed = [...document.querySelectorAll("article details:not([open])")];
       closed.forEach((details) => (details.open = true));
+      ({ theme } = root.dataset);
+      root.dataset.theme = "light";
     });
-    addEventListener("afterprint", () => closed.forEach((details) => (details.open = false)));
+    addEventListener("afterprint", () => {
+      closed.forEach((details) => (details.open = false));
+      root.dataset.theme = theme;
+    });
   }
 
   addEventListener("DOMContentLoaded", () => {
     drawWhenNear(document.querySelectorAll(".chart"));
     watchScrollBoxes();
     showHints();
-    unfoldForPrint();
+    prepareForPrint();
   });
 })();

@@ -28,7 +28,7 @@
       group.append(button);
       return button;
     });
-    place.replaceWith(group);
+    place.before(group);
     return (guess) => {
       for (const [i, button] of buttons.entries()) {
         button.setAttribute("aria-pressed", i === guess);
@@ -57,7 +57,7 @@
     };
     input.addEventListener("input", tell);
     button.addEventListener("click", () => guessed(round(value(input.value))));
-    place.replaceWith(make("div", { class: "prediction-slider" }, input, output, button, marks));
+    place.before(make("div", { class: "prediction-slider" }, input, output, button, marks));
     return (guess) => {
       if (guess !== null) input.value = log ? 100 * share(guess) : guess;
       tell();
@@ -119,8 +119,10 @@
     };
     function key(event, i) {
       const steps = { ArrowUp: 0.05, ArrowDown: -0.05, PageUp: 0.2, PageDown: -0.2 };
+      const ends = { Home: 0, End: 1 };
       const moves = { ArrowLeft: -1, ArrowRight: 1 };
       if (event.key in steps && !locked) put(i, shares[i] + steps[event.key]);
+      else if (event.key in ends && !locked) put(i, ends[event.key]);
       else if (event.key in moves) {
         const next = handles[Math.min(POINTS - 1, Math.max(0, i + moves[event.key]))];
         handles.forEach((handle) => handle.setAttribute("tabindex", handle === next ? 0 : -1));
@@ -154,7 +156,7 @@
 
     const button = make("button", { type: "button", class: "prediction-done" }, "That is my curve");
     button.addEventListener("click", () => guessed(shares.map((share) => Number(share.toFixed(3)))));
-    place.replaceWith(make("div", { class: "prediction-curve" }, svg, button));
+    place.before(make("div", { class: "prediction-curve" }, svg, button));
     return (guess) => {
       locked = button.disabled = guess !== null;
       if (guess) shares = [...guess];
@@ -173,19 +175,24 @@
 
   function ask(prediction) {
     const question = JSON.parse(prediction.querySelector("script").textContent);
-    const place = prediction.querySelector(":scope > p + *"); // what says it without a script
+    const place = prediction.querySelector(":scope > p + *"); // what says it without a script, and on paper
+    place.classList.add("prediction-on-paper");
     const answer = prediction.querySelector(".prediction-answer");
     const key = `prediction:${question.name}`;
     const options = [...prediction.querySelectorAll(":scope > ul > li")].map((option) => option.innerHTML);
-    const beside = make("p", { class: "prediction-guess", role: "status" });
+    const beside = make("p", { class: "prediction-guess", role: "status", tabindex: -1 });
     const again = make("button", { type: "button", class: "prediction-again" }, "Ask me again");
     const settle = (guess, now) => {
       beside.innerHTML = show(guess);
       beside.hidden = again.hidden = guess === null;
       prediction.classList.toggle("is-answered", guess !== null);
-      hide(guess === null);
-      if (now) answer.open = guess !== null;
-      if (now) bookKept.set(key, guess === null ? null : JSON.stringify(guess));
+      if (now) {
+        answer.open = guess !== null;
+        bookKept.set(key, guess === null ? null : JSON.stringify(guess));
+        looked.clear();
+        if (guess !== null) beside.focus({ preventScroll: true }); // the button that had the focus cannot keep it
+      }
+      hide();
     };
     const show = KINDS[question.kind]({ question, options, place, typeset: (i) => options[i] }, (guess) => settle(guess, true));
     again.addEventListener("click", () => {
@@ -194,11 +201,23 @@
     });
     answer.before(beside);
     prediction.append(again);
-    const telling = whatTells(prediction);
-    const hide = (is) => telling.forEach((cell) => cell.classList.toggle("is-telling", is && !answer.open));
-    answer.addEventListener("toggle", () => hide(!prediction.matches(".is-answered")));
+    const telling = whatTells(prediction), looked = new Set(); // and which of these cells were touched
+    const hide = () => {
+      const open = prediction.matches(".is-answered") || answer.open || document.documentElement.dataset.reading === "everything";
+      for (const cell of telling) {
+        const hidden = !open && !looked.has(cell) && !cell.querySelector(":target");
+        cell.classList.toggle("is-telling", hidden);
+        for (const part of cell.children) part.inert = hidden; // nor is it read out
+      }
+    };
+    answer.addEventListener("toggle", hide);
+    addEventListener("hashchange", hide);
+    new MutationObserver(hide).observe(document.documentElement, { attributeFilter: ["data-reading"] });
     for (const cell of telling)
-      for (const come of ["click", "focusin"]) cell.addEventListener(come, () => cell.classList.remove("is-telling"));
+      cell.addEventListener("click", () => {
+        looked.add(cell);
+        hide();
+      });
     let before = null;
     try {
       before = valid(question, JSON.parse(bookKept.get(key)));

@@ -2,9 +2,8 @@
 (() => {
   /* What people call things, and in which words the book speaks of them. */
   const ALSO = {
-    "kv cache": ["cache", "keys and values"],
+    "kv cache": ["cache", "keys and values", "nothing is computed twice"],
     "key value cache": ["cache"],
-    "key-value cache": ["cache"],
     "weight tying": ["one matrix in three places", "tied"],
     "tied embeddings": ["one matrix in three places", "tied"],
     "teacher forcing": ["all positions at once", "target shifted", "in parallel", "right shifted"],
@@ -24,45 +23,54 @@
     "layer norm": ["layernorm", "normalisation"],
     "layer normalization": ["layernorm", "normalisation"],
     normalization: ["normalisation", "layernorm"],
-    "pre-ln": ["pre-norm"],
-    "post-ln": ["post-norm"],
+    "pre ln": ["pre-norm"],
+    "post ln": ["post-norm"],
     warmup: ["warm-up", "learning rate"],
     "lr schedule": ["learning rate", "warm-up"],
-    softmax: ["softmax"],
-    temperature: ["temperature"],
-    "cross attention": ["cross-attention"],
     "self attention": ["self-attention", "attention"],
     mlp: ["feed-forward"],
     ffn: ["feed-forward"],
     "look ahead mask": ["causal mask"],
-    "look-ahead mask": ["causal mask"],
     perplexity: ["perplexity", "loss"],
-    "top-k": ["sampling", "temperature"],
-    "top-p": ["sampling", "nucleus"],
+    "top k": ["sampling", "temperature"],
+    "top p": ["sampling", "nucleus"],
   };
   const SHOWN = 30;
+  const MARK = "⎡", MARKED = "⎤"; // around a word to be marked, until the text is typeset
   const COMMON = new Set("a an and are as at be by do does for how i in is it of on or that the to what why with you".split(" "));
 
-  /* Text as it is compared: small letters; √d with an index becomes the two words that people type for it. */
+  /* Text as it is compared: small letters; √d with an index becomes the two words that people type for it, and a name or
+     a compound its parts, so that KV_cache, kv-cache and KV cache are the same. */
   const plain = (text) =>
     text
       .replace(/[⎘⎗]([^⎖]*)⎖/g, "$1")
       .toLowerCase()
       .replace(/√\s*\(?/g, "sqrt ")
-      .replace(/_/g, "")
-      .replace(/[‑–—]/g, "-");
-  const words = (text) => plain(text).match(/[\p{L}\p{N}]+(?:-[\p{L}\p{N}]+)*/gu) ?? [];
-  const stem = (word) => (word.length > 4 ? word.replace(/(ations?|ings?|ers?|es|s|ed)$/, "") : word);
+      .replace(/(?<![\p{L}\p{N}])(\p{L})_(?=[\p{L}\p{N}])/gu, "$1") // d_k
+      .replace(/[_‑–—-]/g, " ");
+  const WORD = /[\p{L}\p{N}]+/gu;
+  const ENDING = /(ations?|at(?:es?|ed|ing)|ings?|ers?|es|s|ed|e)$/;
+
+  /* The words of a text, and with a compound also its parts in one: warm-up is what others call warmup. */
+  const words = (text) => plain(text).match(WORD) ?? [];
+  const compounds = (text) => (text.match(/\p{L}+(?:[‑-]\p{L}+)+/gu) ?? []).map((word) => plain(word).replaceAll(" ", ""));
+
+  /* What a word has in common with its other forms, and with its other spelling: initialise, initialization; colour, color. */
+  const stem = (word) =>
+    word.length > 4 ? word.replace(/iz(?=e|ing|ation)/, "is").replace(/our(?=s?$|ed|ing|al)/, "or").replace(ENDING, "") : word;
 
   const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   const typeset = (text) =>
-    escaped(text).replace(/⎘([^⎖]*)⎖/g, "<sub>$1</sub>").replace(/⎗([^⎖]*)⎖/g, "<sup>$1</sup>");
+    escaped(text)
+      .replace(/(?<![\p{L}\p{N}_])(\p{L})_([\p{L}\p{N}]+)(?![\p{L}\p{N}_])/gu, "$1<sub>$2</sub>") // d_k in code
+      .replace(/⎘([^⎖]*)⎖/g, "<sub>$1</sub>")
+      .replace(/⎗([^⎖]*)⎖/g, "<sup>$1</sup>");
 
   function index(sections) {
     const seen = new Map(); // in how many sections a word stands
     const entries = sections.map((section) => {
-      const title = words(section.title).map(stem);
-      const body = words(section.text).map(stem);
+      const title = [...words(section.title), ...compounds(section.title)].map(stem);
+      const body = [...words(section.text), ...compounds(section.text), ...words(section.more ?? "")].map(stem);
       const counts = new Map();
       for (const word of body) counts.set(word, (counts.get(word) ?? 0) + 1);
       for (const word of new Set([...title, ...body])) seen.set(word, (seen.get(word) ?? 0) + 1);
@@ -73,10 +81,13 @@
 
   /* Okapi BM25 over the section's words; a word of the title, and a phrase that stands there as it was typed, count more. */
   function search({ entries, seen }, query) {
-    const asked = [...new Set(words(query).filter((word) => !COMMON.has(word)).map(stem))];
-    const spoken = ` ${plain(query)} `;
-    const phrases = [plain(query).trim()];
+    const asWords = (text) => words(text).filter((word) => !COMMON.has(word)).map(stem);
+    const asked = [...new Set(asWords(query))];
+    const spoken = ` ${words(query).join(" ")} `;
+    const phrase = words(query).join(" ");
     const also = Object.entries(ALSO).flatMap(([name, others]) => (spoken.includes(` ${name} `) ? others : []));
+    const about = ({ title, page, titleWords }) => title === page && asked.every((word) => titleWords.has(word));
+    const chapter = asked.length ? entries.find(about) : undefined; // the first of those whose title says it
     const mean = entries.reduce((sum, entry) => sum + entry.length, 0) / entries.length;
     const scored = entries.map((entry) => {
       let score = 0, found = 0;
@@ -88,32 +99,29 @@
         if (entry.titleWords.has(word)) score += 2 * rare;
       }
       if (asked.length) score *= (found / asked.length) ** 2;
-      for (const phrase of phrases) if (phrase.includes(" ") && entry.plain.includes(phrase)) score += 6;
+      if (phrase.includes(" ") && entry.plain.includes(phrase)) score += plain(entry.title).includes(phrase) ? 12 : 6;
       for (const other of also) {
         if (entry.plain.includes(plain(other))) score += plain(entry.title).includes(plain(other)) ? 9 : 4;
       }
+      if (entry === chapter) score += 15;
       if (entry.at.startsWith("book/api_")) score *= 0.7; // a signature explains little
       return { entry, score };
     });
     const best = scored.filter(({ score }) => score > 0.5).sort((one, other) => other.score - one.score);
-    return { hits: best.slice(0, SHOWN).map(({ entry }) => entry), marked: [...asked, ...also.map(plain)] };
+    return { hits: best.slice(0, SHOWN).map(({ entry }) => entry), marked: new Set([...asked, ...also.flatMap(asWords)]) };
   }
 
   /* The part of a section's text around the first word that was asked for, with all of them marked. */
   function snippet(text, marked) {
-    const hits = marked.map((word) => plain(text).indexOf(word)).filter((at) => at >= 0);
-    const from = Math.max(0, Math.min(...(hits.length ? hits : [0])) - 70);
+    const isMarked = (word) => marked.has(stem(word.toLowerCase()));
+    const hit = [...text.matchAll(WORD)].find(([word]) => isMarked(word))?.index ?? 0;
+    const from = Math.max(0, hit - 70);
     const start = from ? text.indexOf(" ", from) + 1 : 0;
     let part = text.slice(start, start + 220);
     if (start + 220 < text.length) part = `${part.slice(0, part.lastIndexOf(" "))} …`;
     part = part.replace(/[⎘⎗][^⎖]*$/, ""); // cut within an index
-    let shown = typeset(`${start ? "… " : ""}${part}`);
-    for (const word of marked)
-      shown = shown.replace(
-        new RegExp(`(?<![\\p{L}&#])(${word.replace(/[^\p{L}\p{N} -]/gu, ".")}\\p{L}*)(?![^<]*>)`, "giu"),
-        "<mark>$1</mark>",
-      );
-    return shown;
+    part = part.replace(WORD, (word) => (isMarked(word) ? `${MARK}${word}${MARKED}` : word));
+    return typeset(`${start ? "… " : ""}${part}`).replaceAll(MARK, "<mark>").replaceAll(MARKED, "</mark>");
   }
 
   function show(query) {

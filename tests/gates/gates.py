@@ -99,6 +99,18 @@ def seen(visit: Visit) -> list[str]:
     return visit.ask("unseen")
 
 
+def alive(visit: Visit) -> Iterator[str]:
+    """Without scripts there is no button: none would do anything."""
+    for button in visit.ask("buttons"):
+        yield f"a dead button: {button}"
+
+
+def paper(visit: Visit) -> Iterator[str]:
+    """On paper the ink is dark, whatever the theme."""
+    if visit.ask("inkIsLight"):
+        yield "the ink of the dark theme is printed"
+
+
 def console(visit: Visit) -> list[str]:
     """No error is written to the browser's console."""
     return visit.errors

@@ -129,6 +129,14 @@ window.gates = (() => {
       }),
     );
 
+  /* Pictures and formulas that scroll only to show their last few pixels: how wide they are, and how wide their box is. */
+  const NEARLY = 1.1;
+  const nearlyWhole = () =>
+    all("article :is(div.math, .picture, .chart)")
+      .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
+      .filter((box) => box.scrollWidth < NEARLY * box.clientWidth)
+      .map((box) => [box.textContent.trim().slice(0, 40) || box.className, box.scrollWidth, box.clientWidth]);
+
   /* What fades out and goes on no further. */
   const fadedForNothing = () =>
     opening(all("article .goes-on").filter((box) => box.checkVisibility() && box.scrollWidth <= box.clientWidth + 1));
@@ -165,6 +173,14 @@ window.gates = (() => {
           return across > 2 && down > 2 && across * down > 0.2 * smaller ? [[one, other]] : [];
         }),
       );
+    });
+
+  /* Words of the style sheet that are read out as one with the text that they follow. */
+  const runTogether = () =>
+    all("article *").flatMap((element) => {
+      const { content, display } = getComputedStyle(element, "::after");
+      const isWord = /^"\p{L}/u.test(content) && display.startsWith("inline");
+      return isWord && /\S$/.test(element.textContent) ? [`${element.textContent.trim().slice(-20)}${content.slice(1, -1)}`] : [];
     });
 
   const SAID = "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a";
@@ -234,6 +250,9 @@ window.gates = (() => {
         .join(" "),
     );
 
+  /* The buttons that can be seen. */
+  const buttons = () => opening(all("button").filter((button) => button.checkVisibility()));
+
   /* A chart's drawing, as text that changes when the drawing does. */
   const drawing = (chart) =>
     all(DRAWN, chart)
@@ -245,8 +264,8 @@ window.gates = (() => {
 
   return {
     ...{ inTime, still, later, eventually, read, inkIsLight, images, hints, markAlike },
-    ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, smallerThan, overlaps, said, white },
-    ...{ isRewritten, screens, showsSomething, hits },
-    ...{ undrawn, unseen, chartDescriptions, drawing, sliders },
+    ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, nearlyWhole, smallerThan, overlaps, said, white },
+    ...{ runTogether, isRewritten, screens, showsSomething, hits },
+    ...{ undrawn, unseen, chartDescriptions, buttons, drawing, sliders },
   };
 })();

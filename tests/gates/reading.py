@@ -9,19 +9,26 @@ from tests.gates.visits import PHONE, Visit
 SMALLEST = 9  # px of letters
 MOST_SCREENS = {"desktop": 10, "phone": 18}
 SHOWN = 5  # findings of a kind; one fault often repeats
-RAW = re.compile(r"\\[a-zA-Z]{2,}|\$|(?<![^\W\d_])[^\W\d_][_^]\{?\w|\bd_model|√d_")  # TeX, or d_k as it is typed
+RAW = re.compile(r"\\[a-zA-Z]{2,}|\$|(?<![^\W\d_])[^\W\d_][_^][{−-]*\w|\bd_model|√d_")  # TeX, or d_k as it is typed
 # What people type into the search, in words that the book may not use, and where one of the first hits leads.
 LEADS_TO = {
-    "attention": "attention",
     "complexity": "#twice-the-words",
     "why sqrt d_k": "#why-divide-by-dk",
     "KV cache": "#nothing-is-computed-twice",
+    "kv-cache": "#nothing-is-computed-twice",
+    "KV_cache": "#nothing-is-computed-twice",
     "weight tying": "#one-matrix-in-three-places",
+    "weight-tying": "#one-matrix-in-three-places",
+    "cross entropy": "#what-are-cross-entropy",
+    "byte pair encoding": "#what-is-byte-pair-encoding",
+    "initialization": "#three-traps-in-pytorch",
+    "teacher-forcing": "#one-sentence-many-examples",
     "teacher forcing": "#one-sentence-many-examples",
     "exposure bias": "#one-sentence-many-examples",
     "BERT": "#one-side-or-both",
 }
 FIRST = 3  # hits
+LEADS_FIRST_TO = {"attention": "/03_attention.html", "what is attention": "/03_attention.html"}
 
 
 def first_screen(visit: Visit) -> Iterator[str]:
@@ -51,12 +58,20 @@ def notation(visit: Visit) -> Iterator[str]:
             yield f"raw notation: {text[:80]}"
 
 
+def words(visit: Visit) -> Iterator[str]:
+    """What a style sheet adds to a text is read out as a word of its own."""
+    for text in visit.ask("runTogether")[:SHOWN]:
+        yield f"runs together: {text}"
+
+
 def cues(visit: Visit) -> Iterator[str]:
-    """What goes on beyond its box shows it, and nothing else does."""
+    """What goes on beyond its box shows it, and nothing else does; what nearly fits is made to fit."""
     for element in visit.ask("cutWithoutCue"):
         yield f"cut off without a cue: {element}"
     for element in visit.ask("fadedForNothing"):
         yield f"fades out and is whole: {element}"
+    for text, width, box in visit.ask("nearlyWhole"):
+        yield f"nearly fits, {width} px in {box}: {text}"
 
 
 def letters(visit: Visit) -> Iterator[str]:
@@ -74,9 +89,11 @@ def ground(visit: Visit) -> Iterator[str]:
 def search(visit: Visit) -> Iterator[str]:
     """The search leads to the sections that people look for."""
     page = visit.tab.url
-    for words, place in LEADS_TO.items():
+    asked = [(words, place, FIRST) for words, place in LEADS_TO.items()]
+    asked += [(words, place, 1) for words, place in LEADS_FIRST_TO.items()]
+    for words, place, first in asked:
         visit.go_to(f"{page}?q={quote(words)}")
         if not visit.comes_true("document.querySelector('#search-results li a')"):
             yield f"no result for {words!r}"
-        elif not any(place in address for address in visit.ask("hits", FIRST)):
+        elif not any(place in address for address in visit.ask("hits", first)):
             yield f"{words!r} does not lead to {place}"

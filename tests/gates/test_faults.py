@@ -30,7 +30,7 @@ SOUND = f"""<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
 html {{ color: #111; background: #fff }}
-@media (prefers-color-scheme: dark) {{ html {{ color: #eee; background: #111 }} }}
+@media screen and (prefers-color-scheme: dark) {{ html {{ color: #eee; background: #111 }} }}
 a {{ color: inherit }}
 </style>
 </head>
@@ -139,6 +139,8 @@ FAULTS = {
     "nothing in print": Fault(
         LIGHT, gates.seen, "chart 0", "</style>", "@media print { .chart { display: none } }</style>"
     ),
+    "dark paper": Fault(LIGHT, gates.paper, "is printed", "screen and ", ""),
+    "dead button": Fault(WITHOUT_JAVASCRIPT, gates.alive, "<button", "<details>", "<button>Search</button><details>"),
     "nothing without JavaScript": Fault(
         WITHOUT_JAVASCRIPT, gates.seen, "chart 0", "</style>",
         "@media (scripting: none) { .chart * { display: none } }</style>",

@@ -15,6 +15,7 @@ LINE = "x" * 90
 SOUND = f"""<!DOCTYPE html><html lang="en"><head><title>3. Attention</title><style>
 html {{ background: #111; color: #eee }} pre, .box {{ overflow: auto }}
 .goes-on {{ mask-image: linear-gradient(red, red) }}
+summary::after {{ content: " evidence" }}
 </style></head><body><article><h1>3. Attention</h1>
 <div class="picture"><svg viewBox="0 0 300 100" width="300" role="img" aria-label="a line that rises">
 <path d="M0 0H300V100H0z" style="fill: none"/><text x="9" y="20" font-size="12">one</text>
@@ -34,6 +35,8 @@ FAULTS: dict[str, tuple[Gate, str, str, str]] = {
     "a cue that is not seen": (reading.cues, "cut off", "mask-image: linear-gradient(red, red)", ""),
     "a cue for nothing": (reading.cues, "is whole: <div", '"picture"', '"picture goes-on"'),
     "cut for good": (reading.cues, "cut off", "{ overflow: auto }", "{ overflow: hidden }"),
+    "cut for little": (reading.cues, "300 px in 280", '"picture"', '"picture" style="overflow: auto; width: 280px"'),
+    "words in one": (reading.words, "says.evidence", '" evidence"', '"evidence"'),
     "small text": (reading.letters, "letters of 8.0 px: Some", "<p>", '<p style="font-size: 8px">'),
     "shrunk drawing": (reading.letters, "letters of 6.0 px: one", 'width="300"', 'width="150"'),
     "white figure": (reading.ground, "white in the dark: <path", "fill: none", "fill: #ffffff"),
@@ -41,6 +44,7 @@ FAULTS: dict[str, tuple[Gate, str, str, str]] = {
     "overlap": (reading.labels, "labels overlap: one / two", 'y="60"', 'y="22"'),
     "index in a heading": (reading.notation, "Why d_k", "Laboratory</h2>", "Why d_k</h2>"),
     "TeX in a title": (reading.notation, r"\sqrt", "3. Attention</title>", r"\sqrt{d}</title>"),
+    "power in a heading": (reading.notation, "by d^-½", "Laboratory</h2>", "by d^-½</h2>"),
     "index in a claim": (reading.notation, "W_Q", "as <code>", "W_Q, as <code>"),
     "nothing to see": (reading.first_screen, "shows nothing", 'class="picture"', 'style="margin-top: 99rem"'),
     "a long page": (reading.length, "screens of a phone, at most 18", "<p>", '<p style="height: 16000px">'),

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.gates.visits import PHONE, Visit, opened
+from tests.gates.visits import PHONE, Visit, draw_with_a_finger, opened
 from transformer.tutor import live
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
@@ -139,6 +139,17 @@ def test_no_arrow_leaves_its_plane(figures: list[Locator]):
         handle.press("Shift+ArrowLeft")
     reach = live.attention_by_hand().state["reach"]
     assert handle.get_attribute("aria-valuetext").startswith(f"{-reach:.1f} across")
+    handle.press("End")
+    assert handle.get_attribute("aria-valuetext").startswith(f"{reach:.1f} across")
+    handle.press("Home")
+    assert handle.get_attribute("aria-valuetext").startswith(f"{-reach:.1f} across")
+
+
+def test_what_is_read_out_of_a_figure_stays_true(figures: list[Locator]):
+    for kind in (ATTENTION, SOFTMAX):
+        assert figures[kind].locator(".live-says").get_attribute("aria-live") == "polite"
+        label = figures[kind].get_attribute("aria-label")
+        assert label and not re.search(r"\d", label), "a number in the label would not follow"
 
 
 def test_another_word_asks(figures: list[Locator]):
@@ -178,10 +189,7 @@ def test_finger_moves_an_arrow_from_disk(browser: Browser, small_book: Path, pag
     assert scale * 14 > 9 and box["width"] >= 24  # letters to be read, and room for a finger
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     unit = scale * json.loads(figure.get_attribute("data-state"))["unit"]
-    finger = context.new_cdp_session(tab)
-    for kind, up in (("touchStart", 0), ("touchMove", 0.3), ("touchMove", 1)):
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y - up * unit}]})
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    draw_with_a_finger(tab, [(x, y - up * unit) for up in (0, 0.3, 1)])
     across, up = live.VALUES[0]
     assert_same(figure, moved("values", 0, (across, up + 1)))
     assert tab.evaluate("scrollY") == top  # the page stayed where it was

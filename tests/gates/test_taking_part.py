@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.gates.visits import opened
+from tests.gates.visits import PHONE, draw_with_a_finger, opened
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
 
@@ -82,12 +82,38 @@ def test_right_guess_and_a_curve_drawn_by_hand(tab: Page):
     assert heights == sorted(heights, reverse=True) and heights[0] > 25 and heights[-1] < 5
 
 
+@pytest.mark.parametrize("from_a_point", [True, False])
+def test_finger_draws_steeply_and_the_page_stays(browser: Browser, small_address: str, from_a_point: bool):
+    context = browser.new_context(viewport=PHONE, has_touch=True, reduced_motion="reduce")
+    tab = context.new_page()
+    tab.goto(small_address + LESSON)
+    fall = prediction(tab, "fall")
+    svg, points = fall.locator(".prediction-curve svg"), fall.get_by_role("slider")
+    svg.evaluate("svg => svg.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    first, box, top = points.first.bounding_box(), svg.bounding_box(), tab.evaluate("scrollY")
+    x, y = first["x"] + first["width"] / 2, first["y"] + first["height"] / 2
+    if not from_a_point:
+        y = box["y"] + 0.7 * box["height"]
+    before = points.nth(1).get_attribute("aria-valuenow")
+    draw_with_a_finger(tab, [(x + 4 * step, y - 5 * step) for step in range(13)])
+    heights = [float(points.nth(i).get_attribute("aria-valuenow")) for i in range(2)]
+    assert tab.evaluate("scrollY") == top
+    assert heights[1] > heights[0] and heights[1] > float(before) + 1
+    points.first.press("End")
+    assert points.first.get_attribute("aria-valuenow") == points.first.get_attribute("aria-valuemax")
+    points.first.press("Home")
+    assert points.first.get_attribute("aria-valuenow") == points.first.get_attribute("aria-valuemin")
+    context.close()
+
+
 def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page):
     telling = tab.locator(".cell", has_text="products at the distances")
     shown = telling.locator(".cell_output")
     blurred, sharp = re.compile("blur"), "none"
     expect(shown).to_have_css("filter", blurred)
+    expect(shown).to_have_js_property("inert", True)  # nor is it read out
     prediction(tab, "fall").get_by_role("button", name="That is my curve").click()
+    expect(prediction(tab, "fall").locator(".prediction-guess")).to_be_focused()
     expect(shown).to_have_css("filter", sharp)
     tab.reload()
     expect(shown).to_have_css("filter", sharp)
@@ -96,9 +122,11 @@ def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page):
         expect(shown).to_have_css("filter", blurred)
         look.click()
         expect(shown).to_have_css("filter", sharp)
+        expect(shown).to_have_js_property("inert", False)
         tab.reload()
     tab.get_by_role("button", name="Everything").click()
     expect(shown).to_have_css("filter", sharp)
+    expect(shown).to_have_js_property("inert", False)
 
 
 def test_nobody_has_to_guess(tab: Page):
@@ -196,6 +224,10 @@ def test_everything_is_printed(tab: Page, mode: str):
     tab.emulate_media(media="print")
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert all(shown(tab).values())
+    for option in prediction(tab, "rows").get_by_role("listitem").all():
+        expect(option).to_be_visible()
+    expect(prediction(tab, "rows").get_by_role("listitem")).to_have_count(3)
+    expect(prediction(tab, "rows").locator("summary, button").filter(visible=True)).to_have_count(0)
     telling = tab.locator(".cell", has_text="products at the distances").locator(".cell_output")
     expect(telling).to_have_css("filter", "none")
     tab.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -35,7 +35,7 @@ LIGHT = Tour(
             visits.read_to_the_end,
             (
                 *(gates.theme, gates.drawn, gates.descriptions, gates.chart_descriptions, gates.accessibility),
-                *(reading.labels, reading.notation),
+                *(reading.labels, reading.notation, reading.words),
             ),
         ),
         (
@@ -43,7 +43,7 @@ LIGHT = Tour(
             (gates.overflow, reading.cues, reading.letters, gates.accessibility_on_a_phone, gates.keyboard),
         ),
         (visits.choose_dark, (gates.theme, gates.drawn, gates.choices_kept)),
-        (visits.print_it, (gates.seen,)),
+        (visits.print_it, (gates.seen, gates.paper)),
         (visits.leave, (gates.console, gates.other_hosts, gates.weight)),
     ),
 )
@@ -57,7 +57,7 @@ DARK = Tour(
         (visits.leave, (gates.console, gates.other_hosts)),
     ),
 )
-WITHOUT_JAVASCRIPT = Tour("light", DESKTOP, ((visits.arrive, (gates.seen,)),), javascript=False)
+WITHOUT_JAVASCRIPT = Tour("light", DESKTOP, ((visits.arrive, (gates.seen, gates.alive)),), javascript=False)
 SEARCH = Tour("light", DESKTOP, ((visits.arrive, (reading.search,)), (visits.leave, (gates.console,))))
 TOURS = (LIGHT, DARK, WITHOUT_JAVASCRIPT, SEARCH)
 

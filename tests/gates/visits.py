@@ -6,7 +6,7 @@ import http.server
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,8 +161,18 @@ def choose_dark(visit: Visit) -> None:
 
 
 def print_it(visit: Visit) -> None:
-    """Lay the page out for paper."""
+    """Lay the page out for paper, as a browser does that is told to print."""
     visit.tab.emulate_media(media="print")
+    visit.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+
+def draw_with_a_finger(tab: Page, places: Sequence[tuple[float, float]]) -> None:
+    """Put a finger down at the first of some places of the screen, draw through the others, and lift it."""
+    finger = tab.context.new_cdp_session(tab)
+    for number, (x, y) in enumerate(places):
+        kind = "touchMove" if number else "touchStart"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def leave(visit: Visit) -> None:

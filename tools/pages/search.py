@@ -6,6 +6,7 @@ pages opened from disk too; `search.js` searches it.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,11 +19,19 @@ SILENT = (
     ".apparatus, .code, .cell_output pre"
 )
 """what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
-LONGEST = 800  # letters of a section that are searched: all of them would weigh more than a page may
+LONGEST = 650  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
+LONGEST_OF_SIGNATURES = 200  # the package's pages are mostly names, which are found by their words as well
+COMMON = 20  # sections: a word that stands in more of them is not kept for the rest of a text
+INLINE = re.compile("a|abbr|b|cite|code|em|i|kbd|mark|q|s|small|span|strong|su[bp]|var")
+"""elements within a line: no space stands around them unless it is written"""
 
 
 def write_index(out: Path, found: Sequence[dict[str, str]]) -> None:
-    """Write `_static/sections.js`: the title, the place and the text of every section."""
+    """Write `_static/sections.js`: the title, the place, the text and further words of every section."""
+    stands = Counter(word for entry in found for word in {*words_of(entry["text"]), *entry.get("more", "").split()})
+    for entry in found:
+        if "more" in entry:
+            entry["more"] = " ".join(word for word in entry["more"].split() if stands[word] <= COMMON)
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in found)
     (out / "_static" / "sections.js").write_text(f"window.BOOK_SECTIONS = [\n{lines}\n];\n", encoding="utf-8")
 
@@ -30,7 +39,8 @@ def write_index(out: Path, found: Sequence[dict[str, str]]) -> None:
 def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
     """The sections of a page: page's title, own title, address from the root, text without that of sections inside.
 
-    The page is taken apart.
+    Of a long text the beginning is `text`, and each word that stands only in the rest is in `more`. The page is taken
+    apart.
     """
     chapter = page.select_one("article h1")
     if chapter is None:
@@ -39,14 +49,31 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
         element.decompose()
     for formula in page.select("article math"):
         formula.replace_with(plain_formula(formula))
+    for index in page.select("article :is(sub, sup)"):
+        index.replace_with(f"{SUB if index.name == 'sub' else SUP}{index.get_text()}{END}")
+    for block in page.article.find_all(lambda element: not INLINE.fullmatch(element.name)):
+        block.insert_before(" ")  # two paragraphs are two words, while a word that is stressed in part stays one
+        block.insert_after(" ")
+    longest = LONGEST_OF_SIGNATURES if page.select_one("article dl.py") else LONGEST
     title = clean(chapter)
     for section in page.select("article section[id]"):
         heading = section.find(re.compile(r"^h\d$"))
         if heading is None:
             continue
-        words = " ".join(text for text in map(clean, own_parts(section, heading)) if text)
-        at = f"{place.as_posix()}#{section['id']}"
-        yield {"page": title, "title": clean(heading), "at": at, "text": words[:LONGEST]}
+        text = " ".join(part for part in map(clean, own_parts(section, heading)) if part)
+        entry = {"page": title, "title": clean(heading), "at": f"{place.as_posix()}#{section['id']}"}
+        yield {**entry, "text": text[:longest], **more_words(text, longest)}
+
+
+def more_words(text: str, longest: int) -> dict[str, str]:
+    """The words of a text that stand only after its first letters, once each, under "more", if there are any."""
+    more = words_of(text[longest:]) - words_of(text[:longest])
+    return {"more": " ".join(sorted(more))} if more else {}
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text, in small letters, without those of one or two letters."""
+    return set(re.findall(r"[^\W\d_]{3,}", text.lower()))
 
 
 def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
@@ -62,9 +89,7 @@ def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
 
 def clean(element: Tag | NavigableString) -> str:
     """The text of an element, in one line: with spaces between its parts, but none before a comma."""
-    heading = isinstance(element, Tag) and re.fullmatch(r"h\d", element.name)
-    text = " ".join(element.get_text("" if heading else " ").split())
-    return re.sub(r"(?<=[(\[]) | (?=[,.;:!?)\]])", "", text)
+    return " ".join(element.get_text().split())
 
 
 def plain_formula(formula: Tag) -> str:

@@ -45,7 +45,6 @@
     });
     ask.place(choice);
     for (const chip of likeliest.querySelectorAll("span")) chip.remove();
-    figure.querySelector(".live-says").setAttribute("aria-live", "polite");
 
     /* Let the model continue what is to be written. */
     async function go(tokens) {

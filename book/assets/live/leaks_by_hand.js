@@ -31,7 +31,6 @@
       ({ place, masks } = structuredClone(opening));
       redraw();
     });
-    figure.querySelector(".live-says").setAttribute("aria-live", "polite");
 
     function redraw() {
       const found = moved[masks.map(Number).join("")][place - 1]; // (T)

@@ -40,11 +40,15 @@ window.live = (() => {
       for (const place of figure.querySelectorAll(`[data-says="${name}"]`)) place.textContent = text;
   }
 
-  /* A line with one instruction, controls, and the way back to the opening state. */
+  /* A line with one instruction, controls, and the way back to the opening state. What the figure says is read out when it
+     changes; its label, which told of the picture, keeps no numbers that would no longer be true. */
   function addControls(figure, instruction, controls, reset) {
     const again = make("button", { type: "button", class: "live-reset" }, "Reset");
     again.addEventListener("click", reset);
-    figure.querySelector(".live-says").after(make("div", { class: "live-controls" }, instruction, ...controls, again));
+    const says = figure.querySelector(".live-says");
+    says.setAttribute("aria-live", "polite");
+    figure.setAttribute("aria-label", figure.dataset.live.replaceAll("_", " "));
+    says.after(make("div", { class: "live-controls" }, instruction, ...controls, again));
     for (const svg of figure.querySelectorAll("svg")) svg.setAttribute("role", "group"); // no longer one image
   }
 
@@ -93,6 +97,7 @@ window.live = (() => {
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"])
       group.addEventListener(end, () => (held = null));
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    Object.assign(moves, { Home: [-Infinity, 0], End: [Infinity, 0] }); // as far as the figure lets it
     group.addEventListener("keydown", (event) => {
       if (!(event.key in moves) || event.altKey || event.ctrlKey || event.metaKey) return;
       step(...moves[event.key].map((way) => way * (event.shiftKey ? 5 : 1)));

@@ -57,7 +57,6 @@
       ({ text, merges } = opening);
       redraw();
     });
-    figure.querySelector(".live-says").setAttribute("aria-live", "polite");
 
     function redraw() {
       const { words, made, next } = live.merged(text, merges);
