@@ -132,6 +132,31 @@ def test_script_goes_on_with_what_python_has_drawn(browser: Browser, address: st
         assert visit.errors == []
 
 
+BESIDE = """() => {
+  const [labels, map] = [document.querySelectorAll(".heat-rows > *"), document.querySelector(".heat > .heat-map")];
+  const { top, height } = map.getBoundingClientRect(), words = document.createRange();
+  return [...labels].map((label, row) => {
+    words.selectNodeContents(label);
+    const word = words.getBoundingClientRect();
+    return (word.top + word.bottom) / 2 - (top + (height * (row + 0.5)) / labels.length);
+  });
+}"""
+"""how far the middle of each label is from that of its row, in pixels"""
+SCREENS = (320, 375, 600, 900, 1280, 1600)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_labels_stand_beside_their_rows(browser: Browser, address: str, javascript: bool):
+    with opened(browser, address, PAGE, "light", DESKTOP, javascript) as visit:
+        for box in (None, "self-attention", "memory") if javascript else (None,):
+            if box:
+                open_box(visit.tab, box)
+            for width in SCREENS:
+                visit.tab.set_viewport_size({"width": width, "height": 900})
+                off = visit.tab.evaluate(BESIDE)
+                assert len(off) > 5 and max(map(abs, off)) < 2, (box, width, off)
+
+
 def test_attention_of_a_head_is_the_package_s(tab: Page, python: Python):
     places, words = python.places(SENTENCE), python.words([BOS, *python.written(SENTENCE)])
     open_box(tab, "masked-attention", layer="layer 1", head="head 2")
