@@ -49,7 +49,7 @@
     let followed; // the sentence of the page's translator, once it has another than at the opening
 
     const ask = asker(figure);
-    const box = make("input", { type: "text", "aria-label": "sentence to translate", maxlength: 300, spellcheck: "false" });
+    const box = make("input", { type: "text", "aria-label": "sentence to translate", spellcheck: "false" });
     const [widths, alphas] = [slider("width", 1, WIDEST, 1), slider("α", 0, STRONGEST, 0.1)];
     const chosen = { width: widths, alpha: alphas, step: slider("step", 1, 1, 1) };
     box.addEventListener("input", () => {

@@ -88,9 +88,8 @@ globalThis.engine ??= {};
   class Words {
     static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
     static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
-    static LISTED = "the page “Inside the model” lists them";
-    advice = `Type an English sentence of words that it knows: ${Words.LISTED}.`;
-    more = ` As for the words that it knows, ${Words.LISTED}.`;
+    advice = "Type an English sentence of words that it knows: the page “Inside the model” lists them.";
+    more = " The page “Inside the model” lists the words that it knows.";
     between = " "; // pieces
 
     constructor({ vocab }) {
