@@ -35,7 +35,7 @@ FOLLOWED = "weil"
 EXAMPLES = 12
 """sentences that the model has not been trained on"""
 LIKELIEST = 5
-LEGEND = '<p class="live-note">Blue is above zero, orange below; the more colour, the farther from zero.</p>'
+LEGEND = '<p class="inside-legend">Blue is above zero, orange below; the more colour, the farther from zero.</p>'
 ATTENTION = 0.4
 """how much ink fills a box in which words meet; others get a quarter of it"""
 
