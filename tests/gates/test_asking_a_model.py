@@ -170,10 +170,13 @@ def test_decoding_without_a_cache_computes_all_again_and_ends(desk: Visit):
 
 TWO_ASK = """async (model) => {
   const real = window.fetch, heard = [[], []], first = new AbortController();
-  const later = (chunk, out) => new Promise((done) => setTimeout(() => done(out.enqueue(chunk)), 50));
+  const halves = (chunk, out) => {
+    out.enqueue(chunk.slice(0, chunk.length / 2));
+    out.enqueue(chunk.slice(chunk.length / 2));
+  };
   window.fetch = async (address) => {
     const { ok, body } = await real(address);
-    return { ok, body: body.pipeThrough(new TransformStream({ transform: later })) };
+    return { ok, body: body.pipeThrough(new TransformStream({ transform: halves })) };
   };
   const asked = [first.signal, undefined].map((signal, i) =>
     live.ask(model, "vocabulary", [], { signal, progress: (share) => heard[i].push(share) }),
