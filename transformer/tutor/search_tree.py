@@ -21,9 +21,9 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
 from transformer.tutor.live import SVG, Live, field, signed
 
-COLUMN, ROW = 76, 48
+COLUMN, ROW = 84, 48
 """pixels between hypotheses, and between steps"""
-LONGEST = 9
+LONGEST = 10
 """letters of a token that have room in a column"""
 END = "■ end"
 """how the end of a sentence is written, and a hypothesis that is nothing else"""
