@@ -497,9 +497,52 @@ def test_what_cannot_be_translated_gets_a_word_and_no_error(page: Page):
     assert "say" not in one and one == same
 
 
+READ = "return texts.map((text) => engine.read(loaded, text));"
+
+
+def test_a_first_word_is_read_in_small_letters_where_it_is_known_so(pages: dict[str, Page]):
+    plain = "women need the suitcase because it is new ."
+    names = ["Women need the suitcase because it is new.", "WOMEN need the suitcase because it is new.", plain]
+    page = pages["embedded-en-de"]
+    expected = page.tokenizer.encode(plain)
+    assert [found["ids"] for found in page.computed(READ, texts=names)] == [expected] * 3
+    kept, question = page.computed(READ, texts=["Zebras need the suitcase .", "women need the suitcase?"])
+    assert "never seen Zebras" in kept["say"] and "suitcase?" not in question.get("say", "")
+    page = pages["multi30k-en-de"]  # its vocabulary has capitals
+    (found,) = page.computed(READ, texts=["Women need the suitcase."])
+    assert found["ids"] == page.tokenizer.encode("Women need the suitcase.")
+
+
+UNSEEN = ["🇩🇪", "\U0001f3fb", "1\ufe0f\u20e3", "√d", "∞", "≤"]
+"""a flag, a tone of skin, a key: of all of them the model has single bytes at most"""
+
+
+def test_letters_of_which_the_model_has_only_bytes_are_unknown(pages: dict[str, Page]):
+    page = pages["multi30k-en-de"]
+    usual = ["Zwei Männer hören Straßenmusik.", "A dog's ball – it's “red”?! (50%)"]
+    *odd, first, second = page.computed(READ, texts=[*(f"A man sees {one} here." for one in UNSEEN), *usual])
+    for one, found in zip(UNSEEN, odd, strict=True):
+        assert found["unknown"] == [one], one
+    assert first["unknown"] == [] and "dog's" not in second["unknown"]
+
+
+@BOTH
+def test_letters_that_nobody_sees_change_nothing(page: Page):
+    sound = "the man is big ."
+    hidden = ["the\u200b man is big .", "\u202ethe man is big .", "the man\x00 is big .", "the\tman is\nbig .\ufeff"]
+    first, *others = page.computed(READ, texts=[sound, *hidden])
+    assert others == [first] * len(hidden) and "say" not in first
+
+
+@BOTH
+def test_one_word_is_counted_as_one(page: Page):
+    (found,) = page.computed(READ, texts=["x-" * 5_000])
+    assert found["problem"] == "long" and "(1 word)" in found["say"]
+
+
 @BOTH
 def test_sixty_tokens_are_read_and_no_more(page: Page):
-    texts = ["A" + " the" * n for n in (59, 60)]
+    texts = ["a" + " the" * n for n in (59, 60)]
     assert [len(ids) for ids in page.tokenizer.encode_all(texts)] == [60, 61]
     found = page.computed("return texts.map((text) => engine.read(loaded, text));", texts=texts)
     assert found[0]["ids"] == page.tokenizer.encode(texts[0])

@@ -64,7 +64,8 @@ def test_leaks_open_with_the_outputs_that_move():
     shown = figure(one)
     rows = [[cell.text for cell in row.select("th, td")] for row in shown.select("tbody tr")]
     assert rows == [["<s>", "→ er", "0.25"], ["er", "→ <b>", "<0.01"], ["<b> → neu", "→ </s>", "2.00"]]
-    assert shown.select_one('[data-says="leaks"]').text == "2" and "without their mask: 1." in shown["aria-label"]
+    assert shown.select_one('[data-says="leaks"]').text == "2 outputs before it move"
+    assert "without their mask: 1." in shown["aria-label"]
     red = [live_model.TARGET in row["style"] for row in shown.select("tbody tr")]
     assert red == [True, True, False] and re.search(r"/ 12\.5% 4px", shown.select_one("tbody tr")["style"])
     assert not shown.select("script, [id], button, input")
@@ -73,7 +74,12 @@ def test_leaks_open_with_the_outputs_that_move():
 def test_no_leak_is_exactly_nothing():
     shown = figure(live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place=2, masks=(True, True)))
     assert [row.select("td")[1].text for row in shown.select("tbody tr")] == ["0", "0", "2.00"]
-    assert shown.select_one('[data-says="leaks"]').text == "0"
+    assert shown.select_one('[data-says="leaks"]').text == "0 outputs before it move"
+
+
+def test_one_leak_is_told_as_one():
+    shown = figure(live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place=1, masks=(False, True)))
+    assert shown.select_one('[data-says="leaks"]').text == "1 output before it moves"
 
 
 @pytest.mark.parametrize("place", [0, 3])

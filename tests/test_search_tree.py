@@ -61,6 +61,14 @@ def test_search_that_reaches_its_limit_shows_what_is_open(model: Transformer, to
     assert [one.way[-1] for one in ended(steps, 0.0)] == [0, 1]
 
 
+def test_shortened_token_can_be_read_whole_and_an_empty_hypothesis_has_a_name():
+    one = BeautifulSoup(search_tree("multi30k-en-de", "A bicyclist.", beam=8, alpha=0)._repr_html_(), "html.parser")
+    shortened = [text for text in one.select("svg text") if "…" in text.get_text()]
+    assert shortened and all(text.title.text.startswith(text.contents[0].rstrip("…")) for text in shortened)
+    best = BeautifulSoup(search_tree(NAME, ".", beam=8, alpha=0)._repr_html_(), "html.parser")
+    assert all(cell.text for cell in [*one.select("tbody th"), *best.select("tbody th")])
+
+
 def test_drawing_has_every_hypothesis_and_no_lines_that_cross():
     one = search_tree(NAME, "maybe women need the suitcase .", beam=4, alpha=0)
     drawing = BeautifulSoup(one._repr_html_(), "html.parser")

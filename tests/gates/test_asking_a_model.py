@@ -162,9 +162,35 @@ def test_decoding_without_a_cache_computes_all_again_and_ends(desk: Visit):
         expect(says).not_to_have_text(before)
     expect(says).to_contain_text("es kann sein , dass Frauen den Koffer brauchen . </s>")
     expect(figure.locator(".live-next button")).to_have_count(0)
+    expect(figure.locator(".live-next")).to_be_hidden()
     assert len(figure.locator("rect").all()) == 4 * (
         1 + len(encoded("es kann sein , dass Frauen den Koffer brauchen ."))
     )
+
+
+TWO_ASK = """async (model) => {
+  const real = window.fetch, heard = [[], []], first = new AbortController();
+  const halves = (chunk, out) => {
+    out.enqueue(chunk.slice(0, chunk.length / 2));
+    out.enqueue(chunk.slice(chunk.length / 2));
+  };
+  window.fetch = async (address) => {
+    const { ok, body } = await real(address);
+    return { ok, body: body.pipeThrough(new TransformStream({ transform: halves })) };
+  };
+  const asked = [first.signal, undefined].map((signal, i) =>
+    live.ask(model, "vocabulary", [], { signal, progress: (share) => heard[i].push(share) }),
+  );
+  first.abort();
+  await Promise.all(asked);
+  return heard[1];
+}"""
+
+
+def test_second_question_hears_how_much_of_the_model_is_there(browser: Browser, small_address: str):
+    with opened(browser, small_address, PAGE, "light") as visit:
+        shares = visit.tab.evaluate(TWO_ASK, NAME)
+        assert any(0 < share < 1 for share in shares[:-1]) and shares == sorted(shares) and shares[-1] == 1
 
 
 def test_model_answers_a_finger_from_disk(browser: Browser, small_book: Path, model: Transformer):

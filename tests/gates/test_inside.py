@@ -12,12 +12,12 @@ from tests.gates.book import HTML
 from tests.gates.visits import DESKTOP, PHONE, Visit, opened
 from tools import live_weights
 from tools.pages import in_python
-from tools.pages.inside import EXAMPLES, SENTENCE, examples
+from tools.pages.inside import EXAMPLES, SENTENCE, english, examples, inside
 from tools.pages.switches import LIMIT, PADDING
 from transformer.decoding import greedy
 from transformer.model import Transformer
 from transformer.text import grammar
-from transformer.text.symbols import BOS, EOS, PAD
+from transformer.text.symbols import BOS, EOS, PAD, UNK
 from transformer.text.tokenizer import Tokenizer
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("inside")]
@@ -132,6 +132,31 @@ def test_script_goes_on_with_what_python_has_drawn(browser: Browser, address: st
         assert visit.errors == []
 
 
+BESIDE = """() => {
+  const [labels, map] = [document.querySelectorAll(".heat-rows > *"), document.querySelector(".heat > .heat-map")];
+  const { top, height } = map.getBoundingClientRect(), words = document.createRange();
+  return [...labels].map((label, row) => {
+    words.selectNodeContents(label);
+    const word = words.getBoundingClientRect();
+    return (word.top + word.bottom) / 2 - (top + (height * (row + 0.5)) / labels.length);
+  });
+}"""
+"""how far the middle of each label is from that of its row, in pixels"""
+SCREENS = (320, 375, 600, 900, 1280, 1600)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_labels_stand_beside_their_rows(browser: Browser, address: str, javascript: bool):
+    with opened(browser, address, PAGE, "light", DESKTOP, javascript) as visit:
+        for box in (None, "self-attention", "memory") if javascript else (None,):
+            if box:
+                open_box(visit.tab, box)
+            for width in SCREENS:
+                visit.tab.set_viewport_size({"width": width, "height": 900})
+                off = visit.tab.evaluate(BESIDE)
+                assert len(off) > 5 and max(map(abs, off)) < 2, (box, width, off)
+
+
 def test_attention_of_a_head_is_the_package_s(tab: Page, python: Python):
     places, words = python.places(SENTENCE), python.words([BOS, *python.written(SENTENCE)])
     open_box(tab, "masked-attention", layer="layer 1", head="head 2")
@@ -215,6 +240,7 @@ def test_an_unseen_sentence_goes_through(tab: Page, python: Python):
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
+        ("word " * 5_000, "more than 60 tokens (5000 words)"),
         ("", "There is no sentence yet"),
         ("<img src=x onerror=alert(1)>", "knows nothing of this"),
         ("the zebra sleeps .", "has never seen zebra"),
@@ -261,6 +287,39 @@ def test_a_switch_does_what_the_same_change_does_in_python(
     assert tab.locator(".both mark").count() == 0
 
 
+def test_capitals_and_marks_of_a_page_s_own_sentence_are_read(tab: Page, python: Python):
+    tab.get_by_label("an English sentence", exact=True).fill("Women need the suitcase because it is new.")
+    tab.get_by_role("button", name="Translate").first.click()
+    settled(tab)
+    assert tab.locator(".inside-told").inner_text() == ""
+    assert tab.locator('[data-says="text"]').inner_text() == python.tokenizer.decode(python.written(SENTENCE))
+
+
+def test_words_that_are_known_are_those_of_the_figure(python: Python):
+    words = english()
+    known = python.tokenizer.encode(" ".join(words))
+    assert len(known) == len(words) > 100 and UNK not in known and {"women", "suitcase"} <= set(words)
+    assert ", ".join(words) in inside()._repr_html_()
+
+
+def test_empty_sentence_takes_the_broken_translation_away(tab: Page):
+    field = tab.get_by_label("an English sentence to break")
+    field.fill("")
+    field.press("Enter")
+    tab.get_by_role("checkbox", name="causal mask").uncheck()
+    tab.wait_for_function("document.querySelectorAll('.both dt')[1].innerText.includes('causal mask')")
+    assert tab.locator(".both dd").all_inner_texts() == ["", ""]
+    assert "There is no sentence yet" in tab.locator("[data-live=switches] .live-note").last.inner_text()
+
+
+def test_title_names_what_was_left_out_only_with_its_translation(tab: Page):
+    before = "const title = document.querySelectorAll('.both dt')[1], before = title.innerText;"
+    untick = "document.querySelectorAll('.ticks input')[1].click();"
+    same = tab.evaluate(f"(() => {{ {before} {untick} return title.innerText === before; }})()")
+    assert same  # the translation is still the old one
+    tab.wait_for_function("document.querySelectorAll('.both dt')[1].querySelector('.katex, math, sub, i, span')")
+
+
 def test_box_opens_by_finger_and_by_key_from_disk(browser: Browser, python: Python):
     context = browser.new_context(viewport=PHONE, has_touch=True, color_scheme="dark", reduced_motion="reduce")
     tab = context.new_page()
@@ -277,6 +336,9 @@ def test_box_opens_by_finger_and_by_key_from_disk(browser: Browser, python: Pyth
     counted = [f"number {i + 1}" for i in range(64)]
     assert_extremes(tab, python.places(SENTENCE)["encoder"], source, counted)
     assert tab.locator("#memory").is_visible() and not tab.locator("#softmax").is_visible()
+    still = note(tab)
+    tab.locator(".heat > .heat-map").tap()
+    assert note(tab) != still  # the number stays when the finger is gone
     assert errors == []
     context.close()
 
@@ -285,6 +347,7 @@ def test_address_of_a_section_opens_its_box(browser: Browser, address: str):
     with opened(browser, address, f"{PAGE}#softmax", "light", DESKTOP) as visit:
         settled(visit.tab)
         assert visit.tab.locator("#softmax").is_visible()
+        assert visit.comes_true("Math.abs(document.querySelector('#softmax').getBoundingClientRect().top) < 200")
         assert visit.tab.locator('[data-box="softmax"]').get_attribute("aria-pressed") == "true"
 
 

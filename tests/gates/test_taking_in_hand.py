@@ -177,6 +177,13 @@ def test_factor_follows_the_slider(figures: list[Locator]):
     assert_same(figures[SOFTMAX], live.softmax_by_hand(factor=1))
 
 
+def test_bound_too_small_for_two_digits_is_told_as_such(figures: list[Locator]):
+    handle = figures[SOFTMAX].locator(".handle").first
+    for _ in range(12):
+        handle.press("Shift+ArrowRight")
+    assert "less than 0.01" in figures[SOFTMAX].locator(".live-says").inner_text()
+
+
 def test_finger_moves_an_arrow_from_disk(browser: Browser, small_book: Path, page: str):
     context = browser.new_context(viewport=PHONE, has_touch=True, color_scheme="dark", reduced_motion="reduce")
     tab = context.new_page()

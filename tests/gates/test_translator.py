@@ -215,6 +215,59 @@ def test_what_cannot_be_translated_gets_a_word(visit: Visit, figure: Locator, te
     assert translated(figure, SHORT) == in_python(SHORT)
 
 
+def test_tree_follows_the_translator_and_goes_back_with_it(visit: Visit, figure: Locator):
+    tree, opening = visit.tab.locator("[data-live=search_tree]"), translator.search()._repr_html_()
+    text = "document.querySelector('[data-live=search_tree] [data-says=text]').textContent"
+    visit.tab.get_by_text("How it searches").click()
+    translated(figure, SHORT)
+    assert visit.comes_true(f"{text} === {SHORT!r}")
+    tree.get_by_role("button", name="Reset").click()  # of the tree: the sentence stays that of the translator
+    visit.tab.wait_for_timeout(300)
+    assert tree.locator("[data-says=text]").text_content() == SHORT
+    figure.get_by_role("button", name="Reset").click()
+    assert_same_tree(tree, opening)
+    assert figure.locator(".live-heard").text_content() == ""
+    visit.tab.get_by_text("How it searches").click()
+
+
+WIDER = """() => {
+  const tree = document.querySelector("[data-live=search_tree]"), slider = tree.querySelector("[aria-label=width]");
+  slider.value = 2;
+  slider.dispatchEvent(new Event("input"));
+  return tree.querySelector("[data-says=width]").textContent;
+}"""
+
+
+def test_tree_says_only_what_it_has_found(visit: Visit, figure: Locator):
+    tree, says = (
+        visit.tab.locator("[data-live=search_tree]"),
+        "document.querySelector('[data-live=search_tree] [data-says",
+    )
+    visit.tab.get_by_text("How it searches").click()
+    assert visit.tab.evaluate(WIDER) == "4"  # as the tree that is still there
+    assert visit.comes_true(f"{says}=width]').textContent === '2'")
+    visit.tab.evaluate("document.dispatchEvent(new CustomEvent('translated', { detail: { text: '' } }))")
+    assert visit.comes_true(f"{says}=best]').textContent === ''")
+    assert tree.locator("svg text, tbody tr").count() == 0
+    assert "no sentence yet" in tree.get_by_role("status").text_content()
+    figure.get_by_role("button", name="Reset").click()
+    assert_same_tree(tree, translator.search()._repr_html_())
+    visit.tab.get_by_text("How it searches").click()
+    assert visit.errors == []
+
+
+def test_alternative_of_a_step_that_is_not_there_yet_is_no_error(visit: Visit, figure: Locator):
+    translated(figure, SHORT)
+    figure.evaluate("""async (figure) => {
+      const box = figure.querySelector("input"), choice = figure.querySelector(".choices button");
+      new MutationObserver(() => choice.click()).observe(figure.querySelector(".source"), { childList: true });
+      box.value = "A man sits.";
+      box.dispatchEvent(new Event("input"));
+    }""")
+    assert visit.comes_true("document.querySelector('[data-live=translator] .live-heard').textContent")
+    assert visit.errors == []
+
+
 def test_markup_is_text(visit: Visit, figure: Locator):
     before = figure.locator("img, b").count()
     translated(figure, MARKUP)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformer.decoding import greedy
 from transformer.model import Transformer
 from transformer.text import grammar
+from transformer.text.corpora import load_corpus
 from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import SHADES, SOURCE, TARGET, TWO_SHADES
@@ -34,6 +35,7 @@ FOLLOWED = "weil"
 EXAMPLES = 12
 """sentences that the model has not been trained on"""
 LIKELIEST = 5
+LEGEND = '<p class="inside-legend">Blue is above zero, orange below; the more colour, the farther from zero.</p>'
 ATTENTION = 0.4
 """how much ink fills a box in which words meet; others get a quarter of it"""
 
@@ -91,7 +93,7 @@ def inside() -> Live:
         f'<div class="inside-panel"><p class="inside-place"><b>Decoder, layer {layer + 1}: attention to the source</b>'
         f'</p><p class="inside-shape">weights {shape}, head {head + 1}</p><div class="inside-view">'
         f"{heat(weights[head], one.target, one.source, row)}</div>"
-        f'<p class="live-note">{values} Rows are queries, columns are keys.</p></div>'
+        f'<p class="live-note">{values} Rows are queries, columns are keys.</p>{LEGEND}</div>'
     )
     return Live(
         "inside",
@@ -103,8 +105,23 @@ def inside() -> Live:
         f"{html.escape(one.text)}</b></p>"
         f'<div class="inside-both">{figure_1(following, float(chances.max()))}{panel}</div>'
         f'<div class="inside-numbers">{by_the_numbers(one, layer, head, row)}</div>'
-        f'<div class="inside-stream">{stream(one, row)}</div>',
+        f'<div class="inside-stream">{stream(one, row)}</div>{known()}',
         model=MODEL,
+    )
+
+
+def english() -> list[str]:
+    """The English words that the model has been trained on."""
+    sentences = (pair.source for pair in load_corpus("embedded")["train"])
+    return sorted({word for sentence in sentences for word in sentence.split() if word[0].isalpha()})
+
+
+def known() -> str:
+    """These words, folded."""
+    words = english()
+    return (
+        f'<details class="inside-known"><summary>The {len(words)} English words that the model knows</summary>'
+        f"<p>{', '.join(map(html.escape, words))}</p></details>"
     )
 
 

@@ -92,7 +92,7 @@ def switches() -> Live:
         {"sentence": SENTENCE, "off": [OPENS_WITHOUT], "names": {k: typeset(v) for k, v in NAMES.items()}}
         | {"limit": LIMIT, "padding": PADDING, "heads": [name for name in found.kept if "." in name]},
         f'<p class="live-says">{html.escape(SENTENCE)}</p><dl class="both"><dt>sound</dt><dd>'
-        f'{marked(found.sound, broken)}</dd><dt>without <span data-says="without">{NAMES[OPENS_WITHOUT]}</span></dt>'
+        f"{marked(found.sound, broken)}</dd><dt>without {NAMES[OPENS_WITHOUT]}</dt>"
         f"<dd>{marked(broken, found.sound)}</dd></dl>",
         model=MODEL,
     )

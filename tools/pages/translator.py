@@ -189,8 +189,9 @@ def told(said: dict[str, str]) -> str:
     """The same in words, as HTML."""
     millions = int(said["parameters"].replace(",", "")) / 1e6
     return (
-        f"■ is the end of a sentence. The model: a Transformer of {millions:.1f} million parameters, trained on "
-        f"{said['pairs']} photo captions, for research and education. Of other things it writes fluent nonsense. "
+        f"■ is the end of a sentence, ␣ a blank. The model: a Transformer of {millions:.1f} million parameters, "
+        f"trained on {said['pairs']} photo captions, for research and education. Of other things it writes fluent "
+        "nonsense, and it hardly knows names or words in capitals. "
         f"On the captions of the test split it scores BLEU {stored_cost()['greedy']['page']:.1f} with greedy search, "
         f"which is used here; before each weight was rounded to one byte it was {said['bleu']} "
         f"(<code>{html.escape(said['signature'])}</code>)."

@@ -271,9 +271,9 @@ def softmax_by_hand(
         f"largest share is {largest[0]:.0%} and {largest[1]:.0%}, the steepest slope {steepest[0]:.2f} and "
         f"{steepest[1]:.2f}.",
         {"words": list(words), "scores": s.tolist(), "factor": factor, "unit": STEP, "full": FULL, "highest": HIGHEST},
-        '<p class="live-says">Change a number that goes into the softmax a little: its share changes at most '
-        f"{field('before', f'{steepest[0]:.2f}')} times as much where s goes in, and where {times}·s does, at most "
-        f"<b>{field('steepest', f'{steepest[1]:.2f}')}</b> times.</p>"
+        '<p class="live-says">Change a number that goes into the softmax a little: its share changes '
+        f"{field('before', _at_most(steepest[0]))} times as much where s goes in, and where {times}·s does, "
+        f"<b>{field('steepest', _at_most(steepest[1]))}</b> times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
         'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'
         '<g fill="currentColor" font-size="13">'
@@ -284,6 +284,11 @@ def softmax_by_hand(
         '<p class="live-note">Arrow: the slope p (1 − p) of a share, how far it moves for each unit of its entry in '
         f"softmax. Times {factor:g} undoes the division by √d<sub>k</sub> = {factor:g}.</p>",
     )
+
+
+def _at_most(number: float) -> str:
+    """A bound in words, to two digits."""
+    return f"at most {number:.2f}" if number >= 0.005 else "less than 0.01"
 
 
 def _score(word: str, score: float, y: float) -> str:
@@ -329,7 +334,10 @@ def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int =
         words = [_fuse(word, pair[0]) for word in words]
         made.append("".join(pair[0]))
     following = _commonest_pair(words)
-    said = f"{' + '.join(following[0])}, {following[1]} times" if following else "none: every word is one piece"
+    said = "none: every word is one piece"
+    if following:
+        pair, times = following
+        said = f"{' + '.join(pair)}, {'once' if times == 1 else f'{times} times'}"
     rows = " ".join(
         '<span class="merge-word">' + "".join(f"<kbd>{html.escape(piece)}</kbd>" for piece in word) + "</span>"
         for word in words

@@ -53,15 +53,16 @@ def leaks_by_hand(
         for key, found in moved.items()
     }
     leaks = sum(x > 0 for x in far[:place])
+    told = "1 output before it moves" if leaks == 1 else f"{leaks} outputs before it move"
     without = " and ".join(str(layer + 1) for layer, has in enumerate(masks) if not has) or "none"
     return Live(
         "leaks_by_hand",
         f"A decoder is given {' '.join(words)}; layers without their mask: {without}. When {words[place]} becomes "
-        f"{instead[place - 1]}, {leaks} outputs before it move.",
+        f"{instead[place - 1]}, {told}.",
         {"words": list(words), "instead": list(instead), "place": place, "masks": list(masks)}
         | {"bars": bars, "moved": short},
         f'<p class="live-says">{field("word", words[place])} becomes {field("other", instead[place - 1])}: '
-        f"<b>{field('leaks', str(leaks))}</b> outputs before it move</p>"
+        f"<b>{field('leaks', told)}</b></p>"
         '<table class="leaks" style="width: 100%; max-width: 26rem"><thead><tr>'
         '<th scope="col">given</th><th scope="col">to say</th><th scope="col">moves by</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>",

@@ -21,10 +21,12 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
 from transformer.tutor.live import SVG, Live, field, signed
 
-COLUMN, ROW = 76, 48
+COLUMN, ROW = 84, 48
 """pixels between hypotheses, and between steps"""
 LONGEST = 10
 """letters of a token that have room in a column"""
+END = "■ end"
+"""how the end of a sentence is written, and a hypothesis that is nothing else"""
 HEADS = ("finished", "log P", "tokens", "score")
 """of the table of finished hypotheses"""
 
@@ -63,7 +65,7 @@ def search_tree(
     source = torch.tensor([[*tokenizer.encode(sentence), EOS]])  # (1, S)
     steps = searched(model, source, beam, alpha)
     found = ended(steps, alpha)
-    texts = [tokenizer.decode([steps[t].kept[i].token for t, i in enumerate(one.way)]) for one in found]
+    texts = [tokenizer.decode([steps[t].kept[i].token for t, i in enumerate(one.way)]) or END for one in found]
     ids = sorted({node.token for step in steps for node in (*step.kept, *step.cut)})
     pieces = dict(zip(ids, tokenizer.tokens(ids), strict=True))
     last = ids[-1]
@@ -144,7 +146,7 @@ def drawn(steps: list[Step], pieces: dict[int, str], best: list[int], beam: int)
             x, y = COLUMN * (places[i] + 0.5), ROW * t + 16
             if t:
                 lines.append(_line(kind, COLUMN * (columns[node.parent] + 0.5), y - ROW + 20, x, y - 13))
-            words.append(_word(kind, _label(pieces[node.token]), signed(node.log_prob), x, y))
+            words.append(_word(kind, pieces[node.token], signed(node.log_prob), x, y))
         columns = places
     width, height = COLUMN * beam, ROW * len(steps)
     return (
@@ -164,21 +166,28 @@ def _line(kind: str, x: float, y: float, to_x: float, to_y: float) -> str:
     return f'<path class="{kind}" d="{path}" {look}/>'
 
 
-def _word(kind: str, label: str, number: str, x: float, y: float) -> str:
-    """A token, and the log-probability of the hypothesis that ends with it."""
+def _word(kind: str, piece: str, number: str, x: float, y: float) -> str:
+    """A token, with all of it as a title where it is shortened, and log P of the hypothesis that ends with it."""
+    label, whole = _label(piece), _whole(piece)
+    title = f"<title>{html.escape(whole)}</title>" if label != whole else ""
     weight = ' font-weight="bold"' if kind == "best" else ""
     faint = ' fill-opacity="0.65"' if kind == "cut" else ""
     look = f'class="{kind}" text-anchor="middle" fill="currentColor"{faint}'
     return (
-        f'<text {look} x="{x:.1f}" y="{y:.1f}" font-size="13"{weight}>{html.escape(label)}</text>'
+        f'<text {look} x="{x:.1f}" y="{y:.1f}" font-size="13"{weight}>{html.escape(label)}{title}</text>'
         f'<text {look} x="{x:.1f}" y="{y + 14:.1f}" font-size="12">{number}</text>'
     )
 
 
 def _label(piece: str) -> str:
     """A token as it stands in the tree."""
-    piece = "■ end" if piece == "</s>" else piece.strip() or "␣"
+    piece = _whole(piece)
     return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 2]}…"
+
+
+def _whole(piece: str) -> str:
+    """The same, however long."""
+    return END if piece == "</s>" else piece.strip() or "␣"
 
 
 def _rounded(nodes: list[BeamNode]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
   const ENGINE = ["tensors", "tokenizer", "weights", "model", "search", "translate", "write"];
   const models = {}; // promises, by name
+  const listeners = {}; // of each model, as long as its weights are on their way: functions of the share that is there
   const asked = {}; // what the thread has not answered yet, by id
   let thread, id = 0, engineHere;
 
@@ -17,8 +18,8 @@
     });
   }
 
-  /* Bring a model's weights into the browser's cache, and tell progress(share) how much of them is there. */
-  async function fetched(model, progress) {
+  /* Bring a model's weights into the browser's cache, and tell the listeners how much of them is there. */
+  async function fetched(model) {
     const { ok, body } = await fetch(`${HERE}weights/${model}.js`);
     if (!ok) throw new Error(`the weights of ${model} did not come: is the folder of the pages complete?`);
     const all = document.querySelector(`[data-model="${model}"]`)?.dataset.bytes; // a server that compresses tells less
@@ -27,7 +28,7 @@
       const { done, value } = await reader.read();
       if (done) return;
       got += value.length;
-      if (got < all) progress(got / all);
+      if (got < all) for (const listen of listeners[model]) listen(got / all);
     }
   }
 
@@ -60,11 +61,14 @@
      when they are. Resolves to the result, or to undefined after an AbortSignal. */
   async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
     const served = location.protocol !== "file:";
-    models[model] ??= served ? fetched(model, progress) : here(model);
-    const loaded = await models[model].catch((error) => {
-      delete models[model]; // to be tried again
-      throw error;
-    });
+    const listening = (listeners[model] ??= new Set()).add(progress); // who asks while others wait hears of it, too
+    models[model] ??= served ? fetched(model) : here(model);
+    const loaded = await models[model]
+      .catch((error) => {
+        delete models[model]; // to be tried again
+        throw error;
+      })
+      .finally(() => listening.delete(progress));
     progress(1);
     if (signal?.aborted) return undefined;
     if (!served) return engine.run(engine[call](loaded, ...input), { each, signal });

@@ -70,6 +70,7 @@
       cells.replaceChildren(...Array.from({ length: n }, (_, i) => columnOf(i, words[i], !cached || i === n - 1)).flat());
       for (const button of likeliest.querySelectorAll("button")) button.remove();
       likeliest.append(...(ended ? [] : found[written].map(([id, p]) => chip(id, p))));
+      likeliest.style.visibility = ended ? "hidden" : ""; // nothing follows the end
       back.disabled = !written.length;
       next.disabled = ended || n === MOST;
       for (const { button, way } of choices) button.setAttribute("aria-pressed", way === cached);

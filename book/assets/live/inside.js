@@ -77,10 +77,10 @@
 
     function change(changes) {
       Object.assign(state, changes);
-      show();
+      return show();
     }
     function openBox(box, layer = state.layer) {
-      change({ box, layer, view: 0, side: rowsOf(live.place(box, layer).views[0]) });
+      return change({ box, layer, view: 0, side: rowsOf(live.place(box, layer).views[0]) });
     }
     const follow = (side, row) => change({ side, rows: { ...state.rows, [side]: row } });
 
@@ -182,7 +182,9 @@
         description: `${one.label}: ${still}`,
         point: (i, j) => (note.textContent = `${where(i, columns[j])}: ${told(drawn[i][j])}`),
       });
-      heat.addEventListener("pointerleave", () => (note.textContent = still));
+      heat.addEventListener("pointerleave", ({ pointerType }) => {
+        if (pointerType === "mouse") note.textContent = still; // a finger leaves whenever it lifts
+      });
       view.replaceChildren(heat);
       note.textContent = still;
     }
@@ -206,11 +208,11 @@
     markBox();
 
     /* An address that names a section opens its box. */
-    function arrive() {
+    async function arrive() {
       const box = boxes.find((box) => box.getAttribute("href") === location.hash);
       if (!box || document.querySelector(location.hash)?.classList.contains("is-open")) return;
-      openBox(box.dataset.box);
-      document.querySelector(location.hash).scrollIntoView();
+      await openBox(box.dataset.box); // until then the section is hidden, and above it things move
+      document.querySelector(location.hash)?.scrollIntoView();
     }
     addEventListener("hashchange", arrive);
     arrive();

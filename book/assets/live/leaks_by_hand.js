@@ -35,7 +35,8 @@
     function redraw() {
       const found = moved[masks.map(Number).join("")][place - 1]; // (T)
       const leaks = found.filter((far, t) => t < place && far > 0).length;
-      say(figure, { word: words[place], other: instead[place - 1], leaks });
+      const told = leaks === 1 ? "1 output before it moves" : `${leaks} outputs before it move`;
+      say(figure, { word: words[place], other: instead[place - 1], leaks: told });
       for (const [t, row] of rows.entries()) {
         row.querySelector("td:last-child").textContent = live.distance(found[t]);
         row.style.background = bars[t < place ? 1 : 0].replace("$", ((100 * found[t]) / Math.max(...found)).toFixed(1));

@@ -63,7 +63,7 @@
       merges = made.length;
       const chips = (word) => word.map((piece) => make("kbd", { class: made.includes(piece) ? "is-made" : "" }, piece));
       place.replaceChildren(...words.map((word) => make("span", { class: "merge-word" }, ...chips(word))));
-      const said = next ? `${next.pair.join(" + ")}, ${next.count} times` : "none: every word is one piece";
+      const said = next ? `${next.pair.join(" + ")}, ${next.count === 1 ? "once" : `${next.count} times`}` : "none: every word is one piece";
       const pieces = words.reduce((sum, word) => sum + word.length, 0);
       say(figure, { merges, pieces, made: made.join(", ") || "none", next: said });
       if (box.value !== text) box.value = text;

@@ -3,6 +3,7 @@
 (() => {
   const { make, shape, set, say, signed, addControls, asker, slider } = live;
   const WIDEST = 8, STRONGEST = 2; // width and α that one can choose
+  const END = "■ end";
   const HALF = { stroke: "currentColor", "stroke-opacity": 0.5 };
   const LOOKS = { best: { stroke: "var(--book-query)", "stroke-width": 3 }, cut: { ...HALF, "stroke-dasharray": "3 4" } };
 
@@ -45,9 +46,10 @@
     const svg = figure.querySelector("svg"), table = figure.querySelector("tbody");
     let { text, width, alpha, steps, pieces, between } = structuredClone(opening);
     let shown = steps.length; // steps of the tree that are drawn
+    let followed; // the sentence of the page's translator, once it has another than at the opening
 
     const ask = asker(figure);
-    const box = make("input", { type: "text", "aria-label": "sentence to translate", maxlength: 300, spellcheck: "false" });
+    const box = make("input", { type: "text", "aria-label": "sentence to translate", spellcheck: "false" });
     const [widths, alphas] = [slider("width", 1, WIDEST, 1), slider("α", 0, STRONGEST, 0.1)];
     const chosen = { width: widths, alpha: alphas, step: slider("step", 1, 1, 1) };
     box.addEventListener("input", () => {
@@ -67,11 +69,18 @@
       redraw();
     });
     addControls(figure, "", [...(typed ? [box] : []), ...Object.values(chosen).map(({ label }) => label)], () => {
+      if (followed === undefined) return open();
+      ({ width, alpha } = opening);
+      text = followed; // what the translator still shows
+      search();
+    });
+    function open() {
       ask.stop();
+      ask.tell("");
       ({ text, width, alpha, steps, pieces, between } = structuredClone(opening));
       shown = steps.length;
       redraw();
-    });
+    }
     ask.place(figure.querySelector(".live-controls"));
 
     /* Search anew, and let the tree grow as the steps come. */
@@ -87,31 +96,44 @@
         redraw();
       };
       const result = await ask("translate", [text, { width, alpha }], { each });
-      if (result) ask.tell(result.say ?? "");
+      if (!result) return;
+      if (result.problem) {
+        steps = [];
+        redraw();
+      }
+      ask.tell(result.say ?? "");
     }
 
     /* Follow the translator of the page, once this is seen. */
     const fold = figure.closest("details");
     let behind = false;
+    const opened = () => {
+      [followed, behind] = [undefined, false];
+      open();
+    };
     const follow = () => {
       if (!behind || fold?.open === false) return;
       behind = false;
       search();
     };
     const heard = ({ detail }) => {
-      [text, behind] = [detail.text, true];
+      [text, followed, behind] = [detail.text, detail.text, true];
       follow();
     };
-    if (!typed) document.addEventListener("translated", heard);
+    if (!typed) {
+      document.addEventListener("translated", heard);
+      document.addEventListener("translator-reset", opened);
+    }
     fold?.addEventListener("toggle", follow);
 
-    const label = ({ token }) => {
-      const piece = pieces[token] === "</s>" ? "■ end" : pieces[token].trim() || "␣";
-      return [...piece].length > longest ? `${[...piece].slice(0, longest - 2).join("")}…` : piece;
+    const whole = ({ token }) => (pieces[token] === "</s>" ? END : pieces[token].trim() || "␣");
+    const label = (node) => {
+      const piece = [...whole(node)];
+      return piece.length > longest ? `${piece.slice(0, longest - 2).join("")}…` : piece.join("");
     };
     const said = ({ way }) => {
       const nodes = way.map((i, t) => steps[t].kept[i]).filter(({ finished }) => !finished);
-      return nodes.map(({ token }) => pieces[token]).join(between).trim();
+      return nodes.map(({ token }) => pieces[token]).join(between).trim() || END;
     };
 
     /* What stands for a hypothesis: a line from below its parent, its token, its log-probability. */
@@ -125,18 +147,23 @@
       const words = { class: kind, x: x.toFixed(1), "text-anchor": "middle", fill: "currentColor", ...faint };
       const bold = kind === "best" ? { "font-weight": "bold" } : {};
       const token = shape("text", { ...words, y: y.toFixed(1), "font-size": 13, ...bold }, label(node));
+      if (label(node) !== whole(node)) token.append(shape("title", {}, whole(node))); // read aloud, and shown to a mouse
       const number = shape("text", { ...words, y: (y + 14).toFixed(1), "font-size": 12 }, signed(logProb));
       return { lines: t ? [line] : [], words: [token, number] };
     }
 
+    /* What is asked for; what was found for it is said by redraw. */
     function fill() {
       if (box.value !== text) box.value = text;
       chosen.width.show(width, width);
       chosen.alpha.show(alpha, alpha.toFixed(1));
-      say(figure, { text, width, alpha: Number(alpha.toFixed(1)) });
     }
 
     function redraw() {
+      fill();
+      say(figure, { text, width, alpha: Number(alpha.toFixed(1)) });
+      set(chosen.step.input, { max: steps.length || 1 });
+      if (!steps.length) return clear();
       const part = steps.slice(0, shown), found = live.ended(part, alpha);
       const parts = live.placed(part, found[0].way).map(drawn);
       const size = [COLUMN * Math.max(...part.map(({ kept }) => kept.length)), ROW * part.length];
@@ -147,10 +174,17 @@
       table.replaceChildren(...over.map((one) => make("tr", {}, make("th", { scope: "row" }, said(one)), ...cells(one))));
       const cut = part.at(-1).cut.map((node) => `${label(node)} ${signed(node.logProb)}`).join(", ");
       say(figure, { best: said(found[0]), step: shown, cut: cut || "none" });
-      set(chosen.step.input, { max: steps.length });
       chosen.step.show(shown, `${shown} of ${steps.length}`);
-      fill();
       svg.parentElement.dispatchEvent(new Event("toggle")); // it may be wider than its box
+    }
+
+    /* There is nothing to be searched for. */
+    function clear() {
+      svg.replaceChildren();
+      set(svg, { style: "display: none" }); // until it is drawn again
+      table.replaceChildren();
+      say(figure, { best: "", step: 0, cut: "none" });
+      chosen.step.show(1, "none");
     }
     redraw();
   });

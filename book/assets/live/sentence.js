@@ -2,7 +2,7 @@
    sentences have in common. */
 live.sentence = (label, typed) => {
   const { make } = live;
-  const input = make("textarea", { "aria-label": label, maxlength: 400, rows: 2, spellcheck: "false" });
+  const input = make("textarea", { "aria-label": label, rows: 2, spellcheck: "false" });
   const form = make("form", { class: "live-sentence" }, input, make("button", {}, "Translate"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

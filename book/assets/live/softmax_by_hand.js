@@ -10,6 +10,9 @@
     return { shares, slopes: shares.map((p) => p * (1 - p)) };
   };
 
+  /* A bound in words, to two digits. */
+  const atMost = (number) => (number >= 0.005 ? `at most ${number.toFixed(2)}` : "less than 0.01");
+
   /* Where a bar of the drawing begins. */
   const begin = (path) => path.getAttribute("d").match(/-?[\d.]+/g).map(Number);
 
@@ -55,10 +58,10 @@
         show(shown[2 * i], once.shares[i], once.slopes[i]);
         show(shown[2 * i + 1], multiplied.shares[i], multiplied.slopes[i]);
       }
-      const [before, steepest] = [once, multiplied].map(({ slopes }) => Math.max(...slopes).toFixed(2));
-      say(figure, { factor, before, steepest });
+      const [before, steepest] = [once, multiplied].map(({ slopes }) => Math.max(...slopes));
+      say(figure, { factor, before: atMost(before), steepest: atMost(steepest) });
       slider.value = factor;
-      slider.setAttribute("aria-valuetext", `times ${factor}; the steepest slope is ${steepest}`);
+      slider.setAttribute("aria-valuetext", `times ${factor}; the steepest slope is ${steepest.toFixed(2)}`);
       slider.style.setProperty("--filled", `${(100 * (factor - 1)) / (LARGEST - 1)}%`);
     }
 

@@ -1,6 +1,6 @@
 /* Break it: ticks for what the model has, to be taken away; the translation is made again beside the sound one. */
 (() => {
-  const { make, say, addControls } = live;
+  const { make, addControls } = live;
 
   const PARTS = {
     "encoder.self_attention": "encoder, self",
@@ -16,7 +16,7 @@
 
   live.component("switches", (figure, opening) => {
     const model = figure.dataset.model, { names, heads, limit, padding } = opening;
-    const [sound, broken] = figure.querySelectorAll("dd");
+    const [sound, broken] = figure.querySelectorAll("dd"), title = figure.querySelectorAll("dt")[1];
     const sentenceShown = figure.querySelector(".live-says");
     const state = structuredClone(opening); // {sentence, off: names of switches and of heads}
     let asking; // an AbortController
@@ -62,10 +62,16 @@
     figure.append(note);
 
     const inWords = (name) => {
-      if (name in names) return ticks.get(name).parentElement.textContent;
+      if (name in names) return ticks.get(name).nextElementSibling.cloneNode(true); // with its formulas
       const { part, layer, head } = taken(name);
       return `head ${head} of layer ${layer} (${part})`;
     };
+
+    /* Say above a translation what it was made without. */
+    function entitle() {
+      const words = state.off.flatMap((name, i) => [i ? ", " : "without ", inWords(name)]);
+      title.replaceChildren(...(words.length ? words : ["nothing left out"]));
+    }
 
     function change(changes) {
       Object.assign(state, changes);
@@ -73,10 +79,10 @@
       show();
     }
 
+    /* What is asked for; what was left out is said with the translation. */
     function mark() {
       input.value = state.sentence;
       for (const [name, box] of ticks) box.checked = !state.off.includes(name);
-      say(figure, { without: state.off.map(inWords).join(", ") || "nothing" });
     }
 
     /* The translation with some things left out; padding stands behind the sentence where it is not hidden. */
@@ -96,16 +102,25 @@
       try {
         const both = [await translated([], signal), await translated(state.off, signal)];
         if (signal.aborted || both.includes(undefined)) return;
-        if (both[0].problem) return void (note.textContent = both[0].say);
+        if (both[0].problem) return clear(both[0].say);
         draw(...both, both[0].say);
       } catch (error) {
-        note.textContent = `That did not work: ${error.message}`;
+        if (!signal.aborted) clear(`That did not work: ${error.message}`);
       }
+    }
+
+    /* No translation, and why. */
+    function clear(why) {
+      entitle();
+      sentenceShown.textContent = "";
+      for (const place of [sound, broken]) place.replaceChildren();
+      note.textContent = why;
     }
 
     function draw(right, wrong, more = "") {
       const [words, others] = [right, wrong].map(({ text }) => text.split(" "));
       sentenceShown.textContent = state.sentence;
+      entitle();
       const show = (place, words) => place.replaceChildren(...words.flatMap((word, i) => [i ? " " : "", word]));
       show(sound, live.marked(words, others));
       show(broken, live.marked(others, words));

@@ -3,7 +3,8 @@
 (() => {
   const { make, shape, set, say, percent, asker } = live;
   const PAUSE = 250; // ms after the last key before a sentence is translated
-  const HOW = "Tap or point at a German word. Choose another, and the rest is written anew.";
+  const HOW =
+    "Tap or point at a German token (a word, or a piece of one; ■ is the end). Choose another, and the rest is written anew.";
   const SEEN = 0.03; // shares below it get no arc
 
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
@@ -63,7 +64,9 @@
     block.prepend(svg);
     list.after(make("div", { class: "live-controls" }, "Where it looked:", ...looks.map(({ group }) => group), again));
     const choices = Array.from(list.children, (item, n) => {
-      const choose = button("", () => write([...tokens(steps.slice(0, chosen)), steps[chosen].likeliest[n].token]));
+      const choose = button("", () => {
+        if (steps[chosen]) write([...tokens(steps.slice(0, chosen)), steps[chosen].likeliest[n].token]); // else none is there yet
+      });
       item.replaceChildren(choose);
       return choose;
     });
@@ -170,10 +173,13 @@
     function reset() {
       ask.stop();
       ask.tell(HOW);
+      clearTimeout(typing);
+      said.textContent = "";
       ({ text, source, steps, chosen, pieces } = opening);
       [steps, forced, layer, head] = [[...steps], 0, opening.layers - 1, "all"];
       box.value = "";
       redraw();
+      document.dispatchEvent(new CustomEvent("translator-reset"));
     }
 
     box.addEventListener("focus", () => words ?? ask("vocabulary", []).then((found) => (words ??= found)), { once: true });

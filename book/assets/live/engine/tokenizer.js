@@ -19,6 +19,7 @@ globalThis.engine ??= {};
     );
     static UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
     advice = "Type an English sentence.";
+    more = ""; // to say where a word is unknown
     between = ""; // pieces, which bring their blanks along
 
     constructor({ vocab, merges }) {
@@ -65,10 +66,16 @@ globalThis.engine ??= {};
       }
     }
 
-    /* The words of a text, by whether the model can have seen their letters: Latin ones, and no pictures. */
+    /* A sentence as the model has learned to read it: as it stands. */
+    begun(sentence) {
+      return sentence;
+    }
+
+    /* The words of a text, by whether the model can have seen their letters: Latin ones, and none of which it only has bytes. */
     divide(text) {
       const foreign = /[^\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}]|\p{Extended_Pictographic}/u;
-      return divided(text.split(" "), (word) => !foreign.test(word));
+      const inBytes = (word) => this.encode(` ${word}`).some((id) => this.decode([id]).includes("\uFFFD"));
+      return divided(text.split(" "), (word) => !foreign.test(word) && !inBytes(word));
     }
 
     decode(ids) {
@@ -81,7 +88,8 @@ globalThis.engine ??= {};
   class Words {
     static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
     static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
-    advice = "Type an English sentence of words that it knows.";
+    advice = "Type an English sentence of words that it knows: the page “Inside the model” lists them.";
+    more = " The page “Inside the model” lists the words that it knows.";
     between = " "; // pieces
 
     constructor({ vocab }) {
@@ -96,6 +104,13 @@ globalThis.engine ??= {};
         if (ids.length > most) break;
       }
       return ids;
+    }
+
+    /* A sentence as the model has learned to read it: with a small first letter, but for a name. */
+    begun(sentence) {
+      const [first] = sentence.match(/^\S*/), small = first.toLowerCase();
+      const unknown = (word) => this.divide(word).unknown.length;
+      return unknown(small) < unknown(first) ? small + sentence.slice(first.length) : sentence;
     }
 
     /* The words of a text, by whether the vocabulary has them. */

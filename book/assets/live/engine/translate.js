@@ -3,23 +3,27 @@ globalThis.engine ??= {};
 (() => {
   const { PAD, EOS, Transformer, beamSearch, pieces } = engine;
   const MOST = 60; // tokens of a sentence
+  const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
   const quoted = (words) => [...new Set(words)].slice(0, 5).join(", ").slice(0, 80);
 
-  /* What a model makes of a text before it translates: its ids, and the words among it that the model has never seen. Where
-     a reader must be told something, `say` tells it; with a `problem`, "empty", "long" or "unknown", there are no ids. */
+  /* What a model makes of a text before it translates: its ids, and the words among it that the model has never seen. Letters
+     that cannot be seen, such as marks of direction, are left out. A model of whole words reads a first word in small letters
+     where it knows it so alone; marks behind a word are tokens of their own. Where a reader must be told something, `say`
+     tells it; with a `problem`, "empty", "long" or "unknown", there are no ids. */
   function read({ tokenizer }, text) {
-    const words = text.split(/\s+/).filter(Boolean), sentence = words.join(" ");
+    const seen = text.replace(/[\t\n\v\f\r]/g, " ").replace(/[\p{Cf}\p{Cc}]/gu, "");
+    const words = seen.split(/\s+/).filter(Boolean), sentence = tokenizer.begun(words.join(" "));
     if (!sentence) return { problem: "empty", say: "There is no sentence yet. Type one in English." };
     const ids = tokenizer.encode(sentence, MOST);
     if (ids.length > MOST) {
-      const got = `That is more than ${MOST} tokens (${words.length} words), and the model reads no more.`;
+      const got = `That is more than ${MOST} tokens (${counted(words.length, "word")}), and the model reads no more.`;
       return { problem: "long", say: `${got} Shorten it to one sentence.` };
     }
     const { known, unknown } = tokenizer.divide(sentence);
     if (unknown.length && !known.length)
       return { problem: "unknown", say: `The model knows nothing of this: ${quoted(unknown)}. ${tokenizer.advice}` };
     if (!unknown.length) return { ids, unknown };
-    return { ids, unknown, say: `The model has never seen ${quoted(unknown)}, and guesses what to write for it.` };
+    return { ids, unknown, say: `The model has never seen ${quoted(unknown)}, and guesses what to write for it.${tokenizer.more}` };
   }
 
   /* Translate a text. Gives what `read` says of it and, without a problem, the source ids as the model gets them, hypotheses
