@@ -11,7 +11,7 @@
   };
 
   /* A bound in words, to two digits. */
-  const atMost = (number) => (number >= 0.005 ? `at most ${number.toFixed(2)}` : "less than 0.01");
+  const bounded = (number) => (number >= 0.005 ? `at most ${number.toFixed(2)}` : "less than 0.01");
 
   /* Where a bar of the drawing begins. */
   const begin = (path) => path.getAttribute("d").match(/-?[\d.]+/g).map(Number);
@@ -59,7 +59,7 @@
         show(shown[2 * i + 1], multiplied.shares[i], multiplied.slopes[i]);
       }
       const [before, steepest] = [once, multiplied].map(({ slopes }) => Math.max(...slopes));
-      say(figure, { factor, before: atMost(before), steepest: atMost(steepest) });
+      say(figure, { factor, before: bounded(before), steepest: bounded(steepest) });
       slider.value = factor;
       slider.setAttribute("aria-valuetext", `times ${factor}; the steepest slope is ${steepest.toFixed(2)}`);
       slider.style.setProperty("--filled", `${(100 * (factor - 1)) / (LARGEST - 1)}%`);
