@@ -260,7 +260,8 @@ def test_alternative_of_a_step_that_is_not_there_yet_is_no_error(visit: Visit, f
     translated(figure, SHORT)
     figure.evaluate("""async (figure) => {
       const box = figure.querySelector("input"), choice = figure.querySelector(".choices button");
-      new MutationObserver(() => choice.click()).observe(figure.querySelector(".source"), { childList: true });
+      const once = (_, watch) => (watch.disconnect(), choice.click()); // as soon as the new sentence begins
+      new MutationObserver(once).observe(figure.querySelector(".source"), { childList: true });
       box.value = "A man sits.";
       box.dispatchEvent(new Event("input"));
     }""")
