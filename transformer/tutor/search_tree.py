@@ -21,7 +21,7 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
 from transformer.tutor.live import SVG, Live, field, signed
 
-COLUMN, ROW = 84, 48
+COLUMN, ROW = 77, 48
 """pixels between hypotheses, and between steps"""
 LONGEST = 10
 """letters of a token that have room in a column"""
@@ -182,7 +182,7 @@ def _word(kind: str, piece: str, number: str, x: float, y: float) -> str:
 def _label(piece: str) -> str:
     """A token as it stands in the tree."""
     piece = _whole(piece)
-    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 2]}…"
+    return piece if len(piece) <= LONGEST else f"{piece[: LONGEST - 3]}…"
 
 
 def _whole(piece: str) -> str:

@@ -129,7 +129,7 @@
     const whole = ({ token }) => (pieces[token] === "</s>" ? END : pieces[token].trim() || "␣");
     const label = (node) => {
       const piece = [...whole(node)];
-      return piece.length > longest ? `${piece.slice(0, longest - 2).join("")}…` : piece.join("");
+      return piece.length > longest ? `${piece.slice(0, longest - 3).join("")}…` : piece.join("");
     };
     const said = ({ way }) => {
       const nodes = way.map((i, t) => steps[t].kept[i]).filter(({ finished }) => !finished);
