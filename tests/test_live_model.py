@@ -90,8 +90,12 @@ def test_only_a_changed_word_can_leak(place: int):
 
 def test_script_writes_distances_as_python_does():
     numbers = [0, 3e-7, 0.0049, 0.005, 0.25, 1.239, 11.3]
+    names = [*"abcdefg"]
+    moved = {(True, True): [numbers] * 6}
+    shown = figure(live_model.leaks_by_hand(names, names, names[1:], moved, place=1, masks=(True, True)))
     found = computed("leaks_by_hand", "numbers.map(live.distance)", numbers=numbers)
-    assert found == [html.unescape(live_model._distance(number)) for number in numbers]
+    told = [row.select("td")[1].text for row in shown.select("tbody tr")]
+    assert [html.unescape(written) for written in found] == told
 
 
 # Heads

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,7 +210,7 @@ def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
     It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
     flag that was not given cannot differ from them.
     """
-    meant, _ = read(argv, Train(), default=Translate(), add_help=False, return_unknown_args=True)
+    meant = read(argv, Train(), partly=True)
     if not isinstance(meant, Train):
         return read(argv, Train())
     if not meant.resume:
@@ -221,18 +221,25 @@ def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
     return command
 
 
-def read(argv: Sequence[str], defaults: Train, **options: Any) -> Any:
-    """One command of the command line, where training has these defaults."""
-    return tyro.cli(
+def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Train | Translate | Evaluate:
+    """One command of the command line, where training has these defaults; `partly`, as far as it can be understood."""
+    commands = (
         Annotated[Train, tyro.conf.subcommand("train", default=defaults)]
         | Annotated[Translate, tyro.conf.subcommand("translate")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    )
+    # In a field, because messages about a bare union show the name of a wrapper that tyro puts around it.
+    line = make_dataclass("Line", [("command", commands, Translate()) if partly else ("command", commands)])
+    found = tyro.cli(
+        line,
         args=list(argv),
         prog="python -m transformer",
         description="Train, use and measure the model of Attention Is All You Need.",
-        config=(tyro.conf.OmitArgPrefixes,),
-        **options,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        add_help=not partly,
+        return_unknown_args=partly,
     )
+    return found[0].command if partly else found.command
 
 
 def stored_run(folder: Path) -> Train:
