@@ -412,7 +412,7 @@ def test_weights_of_another_model_are_refused_and_nothing_is_touched(tiny_model:
 def test_settings_that_build_no_model_are_refused(tmp_path: Path, tiny_model: Build, setting: dict[str, object]):
     model = tiny_model()
     model.save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({**model.config.to_dict(), **setting}))
+    (tmp_path / "config.json").write_text(json.dumps({**dataclasses.asdict(model.config), **setting}))
     with pytest.raises(CheckpointError, match=r"config.json does not describe a Transformer of this package: .+"):
         Transformer.from_pretrained(tmp_path)
 
@@ -486,7 +486,7 @@ def test_base_and_big_are_the_papers():
     assert (big.n_layers, big.d_model, big.d_ff, big.n_heads, big.dropout) == (6, 1024, 4096, 16, 0.3)
     assert (base.positions, base.norm, base.tie_embeddings, base.attention_dropout) == ("sinusoidal", "post", True, 0.0)
     sizes = {"d_model": 1024, "d_ff": 4096, "n_heads": 16, "dropout": 0.3}
-    assert dataclasses.replace(base, **sizes) == big == TransformerConfig(**big.to_dict())
+    assert dataclasses.replace(base, **sizes) == big == TransformerConfig(**dataclasses.asdict(big))
     assert TransformerConfig.big(dropout=0.1).dropout == TransformerConfig.base(d_model=64, dropout=0.1).dropout == 0.1
 
 

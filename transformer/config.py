@@ -1,6 +1,6 @@
 """The sizes and choices that make one Transformer (paper Table 3)."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin
 
 Positions = Literal["sinusoidal", "learned", "none"]
@@ -63,7 +63,3 @@ class TransformerConfig:
     def big(cls, **changes: Any) -> "TransformerConfig":
         """The paper's big model (Table 3, last row), with changes; its dropout is that of English–German."""
         return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for `config.json`."""
-        return asdict(self)

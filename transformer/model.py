@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -204,7 +204,7 @@ class Transformer(nn.Module):
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write `config.json` and `model.safetensors` into an existing folder; tied matrices are stored once."""
-        write_json(folder / "config.json", self.config.to_dict())
+        write_json(folder / "config.json", asdict(self.config))
         # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
         tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}
         save_file(tensors, folder / "model.safetensors")
