@@ -1,23 +1,18 @@
 """Run an answer on every case, and find out what is wrong with it."""
 
 import ast
-import contextlib
 import copy
 import inspect
 import io
 import linecache
 import math
-import signal
 import textwrap
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,6 +20,7 @@ import torch
 from torch import Tensor
 
 from transformer.tutor.exercises.exercise import Arguments, Exercise, Function
+from transformer.tutor.exercises.time_limit import TooSlow, time_limit
 
 TIME_LIMIT = 5.0
 """seconds of computing for one case: time in which others have the processor, or in which the answer waits, does not
@@ -65,10 +61,6 @@ class Run:
     """what the answer printed"""
     changed: tuple[int, ...] = ()
     """which arguments are no longer what they were"""
-
-
-class TooSlow(BaseException):
-    """Raised inside an answer that takes too long; no Exception, so that `except Exception` does not stop it."""
 
 
 def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
@@ -147,37 +139,6 @@ def wrong_signature(exercise: Exercise, answer: Function) -> str:
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the block after so many seconds of this thread's processor time, where the platform can."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    started = time.thread_time()
-
-    def stop(_: int, frame: FrameType | None) -> None:
-        if time.thread_time() - started < seconds:  # the machine is busy with something else
-            return
-        # Only inside the answer: raised on the way out, it could leave the timer running for ever.
-        called = None
-        while frame is not None and frame.f_code is not run.__code__:
-            called, frame = frame, frame.f_back
-        if called is not None and called.f_code.co_filename not in (__file__, contextlib.__file__):
-            raise TooSlow
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    # By the clock, first when it can have computed so long; then again every tenth of a second, for it may have had
-    # less of the processor, and a bare `except:` in a loop swallows the exception.
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-
-
-@contextmanager
 def left_as_it_was() -> Iterator[None]:
     """Whatever an answer does to torch's settings, the notebook's are as before: random state and default dtype."""
     dtype = torch.get_default_dtype()
@@ -192,7 +153,7 @@ def run(function: Function, case: Arguments, seed: int = 0) -> Run:
     """Call a function on a copy of a case; its prints are caught, and the notebook's settings are untouched."""
     arguments, printed = copy.deepcopy(case), io.StringIO()
     try:
-        with left_as_it_was(), redirect_stdout(printed), time_limit(TIME_LIMIT):
+        with left_as_it_was(), redirect_stdout(printed), time_limit(TIME_LIMIT, run):
             torch.manual_seed(seed)
             value = function(*arguments)
     except TooSlow as error:
