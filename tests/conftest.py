@@ -1,6 +1,8 @@
 """What all tests share: one thread, one seed, and models small enough to build for every test."""
 
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -28,6 +30,15 @@ class TorchRandom:
 
 TORCH_RANDOM = TorchRandom()  # Hypothesis holds it weakly
 hypothesis.register_random(TORCH_RANDOM)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a module's coverage come from the tests that bear its name; in all others, counting only costs time."""
+    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    counted = {f"test_{Path(module).stem}" for module in settings["tool"]["coverage"]["run"]["include"]}
+    for item in items:
+        if item.path.stem not in counted:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)
