@@ -76,11 +76,11 @@ def assert_same(figure: Locator, expected: live.Live) -> None:
     assert places == pytest.approx(expected_places, abs=0.11)
 
 
-def moved(name: str, row: int, vector: tuple[float, float]) -> live.Live:
+def moved(name: str, row: int, vector: tuple[float, float], asking: str = "it") -> live.Live:
     """What Python draws when one arrow ends elsewhere."""
     arrows = [list(arrow) for arrow in getattr(live, name.upper())]
     arrows[row] = list(vector)
-    return live.attention_by_hand(**{name: arrows})
+    return live.attention_by_hand(**{name: arrows}, asking=asking)
 
 
 def drag(tab: Page, handle: Locator, right: float, down: float) -> None:
@@ -131,6 +131,22 @@ def test_arrows_follow_the_keys_and_say_where_they_are(figures: list[Locator]):
     shares = [row.select("td")[2].text for row in parsed(expected).select("tbody tr")]
     told = ", ".join(f"{share} from {word}" for share, word in zip(shares, live.WORDS, strict=True))
     assert handle.get_attribute("aria-valuetext") == f"{x + 0.5:.1f} across, {y - 0.7:.1f} up; it takes {told}"
+
+
+@pytest.mark.parametrize("asking", live.WORDS)
+def test_what_the_asking_word_does_lies_on_no_label(desk: Visit, figures: list[Locator], asking: str):
+    figure, unit = figures[ATTENTION], live.attention_by_hand().state["unit"]
+    x, y = live.QUERIES[live.WORDS.index(asking)]
+    figure.get_by_role("button", name=asking, exact=True).click()
+    assert desk.ask("overlaps") == []
+    for share in (0.6, 0.9):  # of the way to the key of each word, along which its label lies
+        for to_x, to_y in live.KEYS:
+            drag(desk.tab, figure.locator(".handle.query"), unit * (share * to_x - x), unit * (y - to_y))
+            expected = moved("queries", live.WORDS.index(asking), (share * to_x, to_y), asking)
+            assert_same(figure, expected)
+            assert desk.ask("overlaps") == [], (share, to_x, to_y)
+            figure.locator(".live-reset").click()
+            figure.get_by_role("button", name=asking, exact=True).click()
 
 
 def test_no_arrow_leaves_its_plane(figures: list[Locator]):

@@ -39,6 +39,10 @@ THIN, THICK = 1.5, 5.0
 """pixels: the width of a value's arrow is THIN, and THICK more at a share of 1"""
 HEAD = 9
 """pixels of an arrow's head"""
+PLANE = 128
+"""pixels from the middle of a plane to its sides"""
+LETTER, ASCENT, DESCENT = 7.6, 12, 4
+"""pixels: how wide a letter is, about, and how far a line of them reaches above and below where it stands"""
 BAR = "linear-gradient(currentColor, currentColor) no-repeat 0 100%"
 """a bar in the ink of the text along the lower edge, of the length and height that follow"""
 SVG = 'role="img" fill="none" font-size="14" font-family="inherit" xmlns="http://www.w3.org/2000/svg"'
@@ -57,6 +61,10 @@ GREY = 'stroke="currentColor" stroke-opacity="0.35" stroke-width="12"'
 
 Arrows = Sequence[Sequence[float]] | Tensor
 """two numbers for each word"""
+Spot = tuple[float, float, str]
+"""where a label stands, in pixels: x and y, and which part of it is there, its start, middle or end"""
+Box = tuple[float, float, float, float]
+"""left, top, right and bottom, in pixels"""
 
 
 @dataclass(frozen=True)
@@ -148,19 +156,23 @@ def _arrows(name: str, arrows: Arrows, number: int) -> Tensor:
 
 def _compare(asking: str, query: Tensor, keys: dict[str, Tensor]) -> str:
     """A query and all keys in their plane, in pixels."""
-    arrows = "".join(_arrow("key", word, key) for word, key in keys.items()) + _arrow("query", asking, query)
+    arrows = "".join(_arrow("key", key) + _named("key", word, key) for word, key in keys.items())
+    arrows += _arrow("query", query) + _does("query", asking, "asks", query, keys)
     return _plane("compare", "1. Compare: q · k", "the query and the keys as arrows", arrows)
 
 
 def _mix(asking: str, mixed: Tensor, values: dict[str, Tensor], shares: dict[str, float]) -> str:
     """All values in their plane, in pixels, their hull, and what the shares make of them."""
-    arrows = "".join(_arrow("value", word, v, THIN + THICK * shares[word]) for word, v in values.items())
+    arrows = "".join(
+        _arrow("value", value, THIN + THICK * shares[word]) + _named("value", word, value)
+        for word, value in values.items()
+    )
     corners = (_place(corner) for corner in _hull(torch.stack([*values.values()])))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     hull = f'<polygon points="{points}" fill="{VALUE}" fill-opacity="0.12"/>'
     x, y = _place(mixed)
     mixture = f'<circle class="mixed" cx="{x:.1f}" cy="{y:.1f}" r="6" fill="currentColor"/>'
-    mixture += _beside("mixed", asking, "gets", x, y)
+    mixture += _does("mixed", asking, "gets", mixed, values)
     return _plane("mix", "3. Mix the values", "the values as arrows, and their mixture", hull + arrows + mixture)
 
 
@@ -170,30 +182,60 @@ def _place(vector: Tensor) -> tuple[float, float]:
     return x + 0.0, 0.0 - y
 
 
-def _arrow(kind: str, label: str, vector: Tensor, width: float = 2.5) -> str:
-    """An arrow from the middle of a plane, with its label."""
+def _arrow(kind: str, vector: Tensor, width: float = 2.5) -> str:
+    """An arrow from the middle of a plane."""
     x, y = _place(vector)
     angle = math.atan2(y, x)
     left, right = ((x - HEAD * math.cos(a), y - HEAD * math.sin(a)) for a in (angle - 0.45, angle + 0.45))
     path = f"M0 0L{x:.1f} {y:.1f}M{left[0]:.1f} {left[1]:.1f}L{x:.1f} {y:.1f}L{right[0]:.1f} {right[1]:.1f}"
     color = {"query": QUERY, "key": KEY, "value": VALUE}[kind]
-    line = f'<path class="{kind}" d="{path}" stroke="{color}" stroke-width="{width:.2f}"/>'
-    if kind == "query":
-        return line + _beside(kind, label, "asks", x, y)
-    return line + _text(kind, html.escape(label), x, y + (22 if y > 0 else -12), "middle")
+    return f'<path class="{kind}" d="{path}" stroke="{color}" stroke-width="{width:.2f}"/>'
 
 
-def _beside(kind: str, asking: str, does: str, x: float, y: float) -> str:
-    """What the asking word does, on the side of a point where there is more room."""
-    words = f"{field('asking', asking, 'tspan')} {does}"
-    if abs(x) > 70:
-        return _text(kind, words, x, y + (22 if y > 0 else -12), "middle")
-    return _text(kind, words, x + (13 if x >= 0 else -13), y + 5, "start" if x >= 0 else "end")
+def _named(kind: str, word: str, vector: Tensor) -> str:
+    """The word of an arrow, beyond its tip."""
+    return _text(kind, html.escape(word), _beyond(*_place(vector)))
 
 
-def _text(kind: str, words: str, x: float, y: float, anchor: str) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text class="{kind}" {place} fill="currentColor">{words}</text>'
+def _does(kind: str, asking: str, does: str, vector: Tensor, others: dict[str, Tensor]) -> str:
+    """What the asking word does, beside a point, and clear of the tips and the words of the other arrows."""
+    tips = [(word, *_place(other)) for word, other in others.items()]
+    taken = [_box(word, _beyond(x, y)) for word, x, y in tips]
+    taken += [(x - HEAD, y - HEAD, x + HEAD, y + HEAD) for _, x, y in tips]
+    spot = _beside(f"{asking} {does}", *_place(vector), taken)
+    return _text(kind, f"{field('asking', asking, 'tspan')} {does}", spot)
+
+
+def _beyond(x: float, y: float) -> Spot:
+    """Where the label of an arrow stands that ends at (x, y)."""
+    return x, y + (22 if y > 0 else -12), "middle"
+
+
+def _beside(words: str, x: float, y: float, taken: Sequence[Box]) -> Spot:
+    """The first place around (x, y) at which words stay within their plane and lie on nothing that is taken."""
+    outwards, inwards = (x + 13, y + 5, "start"), (x - 13, y + 5, "end")
+    if x < 0:
+        outwards, inwards = inwards, outwards
+    before = (x, y + (-12 if y > 0 else 22), "middle")
+    for spot in (outwards, _beyond(x, y), before, inwards):
+        left, top, right, bottom = _box(words, spot)
+        free = all(right <= a or c <= left or bottom <= b or d <= top for a, b, c, d in taken)
+        if free and left >= -PLANE and right <= PLANE:
+            return spot
+    return _beyond(x, y)
+
+
+def _box(words: str, spot: Spot) -> Box:
+    """How far words reach, about."""
+    x, y, anchor = spot
+    width = LETTER * len(words)
+    left = x - {"start": 0, "middle": width / 2, "end": width}[anchor]
+    return left, y - ASCENT, left + width, y + DESCENT
+
+
+def _text(kind: str, words: str, spot: Spot) -> str:
+    x, y, anchor = spot
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">{words}</text>'
 
 
 def _plane(name: str, title: str, label: str, inside: str) -> str:

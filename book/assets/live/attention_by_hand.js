@@ -36,9 +36,26 @@
     const [left, right] = [angle - 0.45, angle + 0.45].map((a) => at(x - 9 * Math.cos(a), y - 9 * Math.sin(a)));
     return `M0 0L${at(x, y)}M${left}L${at(x, y)}L${right}`;
   }
-  const beyond = (x, y) => ({ x, y: y + (y > 0 ? 22 : -12), "text-anchor": "middle" });
-  const beside = (x, y) =>
-    Math.abs(x) > 70 ? beyond(x, y) : { x: x + (x >= 0 ? 13 : -13), y: y + 5, "text-anchor": x >= 0 ? "start" : "end" };
+  const spot = (x, y, anchor) => ({ x, y, "text-anchor": anchor });
+  const beyond = (x, y) => spot(x, y + (y > 0 ? 22 : -12), "middle");
+
+  /* How far words reach, about: left, top, right and bottom. */
+  function box(words, { x, y, "text-anchor": anchor }) {
+    const width = 7.6 * [...words].length, left = x - { start: 0, middle: width / 2, end: width }[anchor];
+    return [left, y - 12, left + width, y + 4];
+  }
+
+  /* The first place around (x, y) at which words stay within their plane and lie on nothing that is taken. */
+  function beside(words, x, y, taken) {
+    const sides = [spot(x + 13, y + 5, "start"), spot(x - 13, y + 5, "end")];
+    const [outwards, inwards] = x < 0 ? sides.reverse() : sides;
+    const before = spot(x, y + (y > 0 ? -12 : 22), "middle");
+    const isFree = (place) => {
+      const [left, top, right, bottom] = box(words, place);
+      return left >= -128 && right <= 128 && taken.every(([a, b, c, d]) => right <= a || c <= left || bottom <= b || d <= top);
+    };
+    return [outwards, beyond(x, y), before, inwards].find(isFree) ?? beyond(x, y);
+  }
 
   live.component("attention_by_hand", (figure, opening) => {
     const { words, unit, reach } = opening;
@@ -48,6 +65,9 @@
 
     const asking = () => words.indexOf(state.asking);
     const place = ([x, y]) => [unit * x, 0 - unit * y]; // in SVG y grows downwards
+    /* What the words and the tips of arrows take up. */
+    const taken = (vectors) =>
+      vectors.map(place).flatMap(([x, y], i) => [box(words[i], beyond(x, y)), [x - 9, y - 9, x + 9, y + 9]]);
 
     /* The arrows: nth of its kind in the drawing, and which row of the state it is. */
     const arrows = [
@@ -90,7 +110,7 @@
       for (const { kind, row, vector, path, text, moveHandle } of arrows) {
         const [x, y] = place(vector());
         path.setAttribute("d", arrow(x, y));
-        set(text, kind === "query" ? beside(x, y) : beyond(x, y));
+        set(text, kind === "query" ? beside(`${state.asking} asks`, x, y, taken(state.keys)) : beyond(x, y));
         if (kind === "value") path.setAttribute("stroke-width", (1.5 + 5 * weights[row()]).toFixed(2));
         const [across, up] = vector().map((a) => a.toFixed(1));
         moveHandle(x, y, { now: across, text: `${across} across, ${up} up; ${state.asking} takes ${told}` });
@@ -104,7 +124,7 @@
       mix.querySelector("polygon").setAttribute("points", corners.join(" "));
       const [x, y] = place(mixed);
       set(mix.querySelector("circle.mixed"), { cx: x.toFixed(1), cy: y.toFixed(1) });
-      set(mix.querySelector("text.mixed"), beside(x, y));
+      set(mix.querySelector("text.mixed"), beside(`${state.asking} gets`, x, y, taken(state.values)));
       const largest = Math.max(...weights);
       say(figure, { asking: state.asking, most: words[weights.indexOf(largest)], share: percent(largest) });
       for (const [i, button] of choices.entries()) button.setAttribute("aria-pressed", i === asking());
