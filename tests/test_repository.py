@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from nbformat import NotebookNode
 
 import transformer
 from tools import build_book, chapter_cells
@@ -195,6 +196,37 @@ def test_no_prediction_is_answered_by_a_constant(notebook: Path):
 def test_answer_that_is_typed_in_is_found(constant: str):
     assert typed_in(f"predict.answer('x', {constant}, f'{{y}}')") == [1]
     assert typed_in("predict.answer('x', [y > 1, y <= 1], 'why')\npredict.answer('x', f(y), 'why')") == []
+
+
+def answered_elsewhere(notebook: NotebookNode) -> list[str]:
+    """The predictions whose answer does not stand in the cells directly behind the question, which are blurred."""
+    open_, found = [], []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "predict" in cell.metadata.get("tags", []):
+            found += open_  # a paragraph, or another question, ends what is blurred
+            open_ = re.findall(r"\bpredict\.(?:choice|slider|curve)\(\s*\"([^\"]+)\"", cell.source)
+        else:
+            answered = re.findall(r"\bpredict\.answer\(\s*\"([^\"]+)\"", cell.source)
+            open_ = [name for name in open_ if name not in answered]
+    return found + open_
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
+def test_experiment_follows_its_question_without_a_word_between(notebook: Path):
+    assert answered_elsewhere(nbformat.read(notebook, as_version=4)) == []
+
+
+def test_answer_behind_a_paragraph_is_found():
+    question = nbformat.v4.new_code_cell('predict.choice(\n    "rows", "How many?", ["a", "b"])')
+    question.metadata.tags = ["predict"]
+    answer = nbformat.v4.new_code_cell('predict.answer("rows", right, "why")')
+    work, words = nbformat.v4.new_code_cell("right = 1"), nbformat.v4.new_markdown_cell("So we measure:")
+    for cells, missing in (
+        ([question, work, answer, words], []),
+        ([question, words, work, answer], ["rows"]),
+        ([question, work], ["rows"]),
+    ):
+        assert answered_elsewhere(nbformat.v4.new_notebook(cells=cells)) == missing
 
 
 # The package

@@ -228,12 +228,19 @@
     if (before !== null) answer.open = true;
   }
 
-  /* The cells between a question and the next paragraph, heading or question: their pictures and claims answer it. */
+  /* The cells behind a question, whose pictures and claims answer it, and the first paragraph behind them, which says what
+     came out. The paragraph gets a box, for what is blurred cannot be touched itself. */
   function whatTells(prediction) {
-    const cells = [];
-    for (let next = prediction.closest(".cell")?.nextElementSibling; next?.matches(".cell:not(.tag_predict)"); next = next.nextElementSibling)
-      cells.push(next);
-    return cells;
+    const told = [];
+    let next = prediction.closest(".cell")?.nextElementSibling;
+    for (; next?.matches(".cell:not(.tag_predict)"); next = next.nextElementSibling) told.push(next);
+    if (told.length && next?.matches("p")) {
+      const box = make("div");
+      next.replaceWith(box);
+      box.append(next);
+      told.push(box);
+    }
+    return told;
   }
 
   function valid({ kind, options, low, high }, guess) {

@@ -106,19 +106,25 @@ def test_finger_draws_steeply_and_the_page_stays(browser: Browser, small_address
     context.close()
 
 
-def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page):
-    telling = tab.locator(".cell", has_text="products at the distances")
-    shown = telling.locator(".cell_output")
+TELLING = {
+    "the experiment": ".cell:has-text('products at the distances') > .cell_output",
+    "the first paragraph": "p:has-text('halved at the first step')",
+}
+
+
+@pytest.mark.parametrize("place", TELLING.values(), ids=TELLING)
+def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page, place: str):
+    shown, told = tab.locator(place), prediction(tab, "fall")
     blurred, sharp = re.compile("blur"), "none"
     expect(shown).to_have_css("filter", blurred)
     expect(shown).to_have_js_property("inert", True)  # nor is it read out
-    prediction(tab, "fall").get_by_role("button", name="That is my curve").click()
-    expect(prediction(tab, "fall").locator(".prediction-guess")).to_be_focused()
+    told.get_by_role("button", name="That is my curve").click()
+    expect(told.locator(".prediction-guess")).to_be_focused()
     expect(shown).to_have_css("filter", sharp)
     tab.reload()
     expect(shown).to_have_css("filter", sharp)
-    prediction(tab, "fall").get_by_role("button", name="Ask me again").click()
-    for look in (prediction(tab, "fall").get_by_text("Just show me"), telling):
+    told.get_by_role("button", name="Ask me again").click()
+    for look in (told.get_by_text("Just show me"), shown.locator("..")):
         expect(shown).to_have_css("filter", blurred)
         look.click()
         expect(shown).to_have_css("filter", sharp)
@@ -127,6 +133,12 @@ def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page):
     tab.get_by_role("button", name="Everything").click()
     expect(shown).to_have_css("filter", sharp)
     expect(shown).to_have_js_property("inert", False)
+
+
+def test_what_does_not_follow_the_experiment_can_be_read_before_a_guess(tab: Page):
+    for words in ("gives nothing away", "How we know."):
+        assert tab.locator("p", has_text=words).evaluate("p => !p.closest('.is-telling') && !p.closest('[inert]')")
+    expect(tab.locator(".is-telling")).to_have_count(len(TELLING))
 
 
 def test_nobody_has_to_guess(tab: Page):
@@ -228,8 +240,8 @@ def test_everything_is_printed(tab: Page, mode: str):
         expect(option).to_be_visible()
     expect(prediction(tab, "rows").get_by_role("listitem")).to_have_count(3)
     expect(prediction(tab, "rows").locator("summary, button").filter(visible=True)).to_have_count(0)
-    telling = tab.locator(".cell", has_text="products at the distances").locator(".cell_output")
-    expect(telling).to_have_css("filter", "none")
+    for place in TELLING.values():
+        expect(tab.locator(place)).to_have_css("filter", "none")
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     tab.emulate_media(media="screen")
     assert shown(tab)["apparatus"] == (mode == "Everything")
