@@ -19,8 +19,8 @@
 
   /* Each kind builds its form, and says what to do when there is a guess: form(prediction, guessed) returns show(guess). */
 
-  function choice({ question, options, place, typeset }, guessed) {
-    const group = make("div", { class: "prediction-options", role: "group", "aria-label": question.question });
+  function choice({ question, asked, options, place, typeset }, guessed) {
+    const group = make("div", { class: "prediction-options", role: "group", "aria-label": asked });
     const buttons = options.map((text, i) => {
       const button = make("button", { type: "button", "aria-pressed": "false" });
       button.innerHTML = text;
@@ -40,14 +40,14 @@
     };
   }
 
-  function slider({ question, place }, guessed) {
+  function slider({ question, asked, place }, guessed) {
     const { low, high, log, unit, step, answer } = question;
     const value = (at) => (log ? low * (high / low) ** (at / 100) : Number(at));
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
     const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
     const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
     // the type last: before it knows its range, a slider would begin at 50
-    const input = make("input", { ...range, type: "range", "aria-label": question.question });
+    const input = make("input", { ...range, type: "range", "aria-label": asked });
     const output = make("output");
     const button = make("button", { type: "button", class: "prediction-done" }, "That is my guess");
     const marks = make("div", { class: "prediction-track", "aria-hidden": "true" });
@@ -70,14 +70,14 @@
     };
   }
 
-  function curve({ question, place }, guessed) {
+  function curve({ question, asked, place }, guessed) {
     const [width, height, left, top, below] = [360, 220, 44, 28, 34];
     const { x: [xTitle, xLow, xHigh], y: [yTitle, yLow, yHigh], answer } = question;
     const across = (i) => left + (i / (POINTS - 1)) * (width - left - 12);
     const up = (share) => height - below - share * (height - below - top);
     const xOf = (i) => round(xLow + (i / (POINTS - 1)) * (xHigh - xLow));
     const yOf = (share) => round(yLow + share * (yHigh - yLow));
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${question.question} A curve with ${POINTS} points: arrow keys left and right choose a point, up and down move it.` });
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${asked} A curve with ${POINTS} points: arrow keys left and right choose a point, up and down move it.` });
     const text = (x, y, anchor, words) => {
       const element = draw("text", { x, y, "text-anchor": anchor });
       element.textContent = words;
@@ -178,6 +178,9 @@
     const place = prediction.querySelector(":scope > p + *"); // what says it without a script, and on paper
     place.classList.add("prediction-on-paper");
     const answer = prediction.querySelector(".prediction-answer");
+    const words = prediction.querySelector("p").cloneNode(true);
+    words.querySelector("strong").remove(); // "Predict."
+    const asked = words.textContent.trim(); // as it is typeset, for who hears it
     const key = `prediction:${question.name}`;
     const options = [...prediction.querySelectorAll(":scope > ul > li")].map((option) => option.innerHTML);
     const beside = make("p", { class: "prediction-guess", role: "status", tabindex: -1 });
@@ -194,7 +197,7 @@
       }
       hide();
     };
-    const show = KINDS[question.kind]({ question, options, place, typeset: (i) => options[i] }, (guess) => settle(guess, true));
+    const show = KINDS[question.kind]({ question, asked, options, place, typeset: (i) => options[i] }, (guess) => settle(guess, true));
     again.addEventListener("click", () => {
       settle(null, true);
       prediction.querySelector("button, input, [tabindex='0']").focus();

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.gates.reading import RAW
 from tests.gates.visits import PHONE, draw_with_a_finger, opened
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
@@ -139,6 +140,21 @@ def test_what_does_not_follow_the_experiment_can_be_read_before_a_guess(tab: Pag
     for words in ("gives nothing away", "How we know."):
         assert tab.locator("p", has_text=words).evaluate("p => !p.closest('.is-telling') && !p.closest('[inert]')")
     expect(tab.locator(".is-telling")).to_have_count(len(TELLING))
+
+
+SPOKEN = {"button", "group", "heading", "image", "link", "slider"}  # roles that are read out by their names
+ICON = re.compile("[\ue000-\uf8ff]")  # letters of icon fonts
+
+
+def test_what_is_read_out_is_meant_to_be_heard(tab: Page):
+    found = tab.context.new_cdp_session(tab).send("Accessibility.getFullAXTree")["nodes"]
+    nodes = {node["nodeId"]: node for node in found if not node["ignored"]}
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes.values()]
+    assert [name for role, name in named if role == "StaticText"].count("after your guess") == 1
+    assert [name for role, name in named if role in SPOKEN and (RAW.search(name) or ICON.search(name))] == []
+    assert [role for role, name in named if role in {"button", "image", "link", "slider"} and not name] == []
+    images = [node for node in nodes.values() if node["role"]["value"] == "image"]
+    assert images and not [image for image in images if any(child in nodes for child in image["childIds"])]
 
 
 def test_nobody_has_to_guess(tab: Page):

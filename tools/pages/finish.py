@@ -98,12 +98,23 @@ def mend(page: BeautifulSoup) -> None:
         sidebar.attrs.update({"role": "region", "aria-label": "The book"})
     for button in page.select("button.search-button-field"):
         del button["aria-label"]  # its visible text, "Search", says it
-    for icon in page.select("button.theme-switch-button i"):
-        del icon["title"]  # the button has a name
+    for icon in page.select('i[class*="fa-"]'):
+        del icon["title"]  # what it stands in has a name
+        icon["aria-hidden"] = "true"  # or the letter of the icon font would be part of that name
+    for drawn in page.select('.picture svg[role="img"] > g'):
+        drawn["aria-hidden"] = "true"  # its letters, one after the other, say less than its description
+    for part in page.select("header.bd-header, footer.bd-footer"):
+        if not part.get_text(strip=True):
+            part["role"] = "none"  # an empty part is no place to go to
+    for name, says in TOGGLES.items():
+        for button in page.select(f"button.{name}-toggle"):
+            button["title"] = says
     for element in page.select('div.citation-list[role], [role="doc-biblioentry"]'):
         del element["role"]  # deprecated by ARIA 1.3
 
 
+TOGGLES = {"primary": "Chapters", "secondary": "On this page"}
+"""the theme's names of what a button opens at the side, and ours"""
 PARTS = {
     "heads_by_hand": {"sentence"},
     "inside": {"sentence", "heat", "places", "by_numbers", "stream"},
