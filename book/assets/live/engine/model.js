@@ -69,7 +69,7 @@ globalThis.engine ??= {};
     }
 
     /* Let queries (T, D) gather from keys and values, wherever may(t, s) lets them: (T, D) (paper §3.2). */
-    attention(name, queries, { keys, values }, may) {
+    *attention(name, queries, { keys, values }, may) {
       const { n_heads: H } = this.config, { scale, headSplit, headsOff } = this.switches;
       const q = splitHeads(this.linear(`${name}.query`, queries), H, headSplit); // (H, T, K)
       const compared = (row, h) => Float32Array.from(keys[h], (key) => dot(row, key)); // (S)
@@ -77,6 +77,7 @@ globalThis.engine ??= {};
       const divisor = scale ? Math.sqrt(q[0][0].length) : 1; // √d_k
       const scores = (row, t) => row.map((product, s) => (may(t, s) ? product / divisor : -Infinity)); // (S)
       const weights = products.map((head) => head.map((row, t) => softmax(scores(row, t)))); // (H, T, S)
+      yield;
       const merged = zeros(queries.length, queries[0].length); // (T, D)
       splitHeads(merged, H, headSplit).forEach((head, h) => {
         if (headsOff.includes(`${name}.${h}`)) return;
@@ -110,7 +111,7 @@ globalThis.engine ??= {};
         const [attention, network] = [`encoder.layers.${l}.self_attention`, `encoder.layers.${l}.feed_forward`];
         const own = this.keysAndValues(attention, x); // (H, S, K) each
         yield;
-        x = this.residual(attention, x, this.attention(attention, x, own, (t, s) => mask[s]));
+        x = this.residual(attention, x, yield* this.attention(attention, x, own, (t, s) => mask[s]));
         yield;
         x = this.residual(network, x, yield* this.feedForward(network, x)); // (S, D), as before
         yield;
@@ -137,9 +138,9 @@ globalThis.engine ??= {};
         const { keys, values } = this.keysAndValues(own, x); // (H, T − past, K) each
         const join = (kept, added) => (kept ? added.map((head, h) => [...kept[h], ...head]) : added);
         layers.push({ keys: join(cache.layers[l]?.keys, keys), values: join(cache.layers[l]?.values, values) }); // (H, T, K)
-        x = this.residual(own, x, this.attention(own, x, layers[l], (t, s) => s <= past + t || !causalMask));
+        x = this.residual(own, x, yield* this.attention(own, x, layers[l], (t, s) => s <= past + t || !causalMask));
         yield;
-        x = this.residual(cross, x, this.attention(cross, x, memory.layers[l], (t, s) => memory.mask[s]));
+        x = this.residual(cross, x, yield* this.attention(cross, x, memory.layers[l], (t, s) => memory.mask[s]));
         yield;
         x = this.residual(network, x, yield* this.feedForward(network, x)); // (T − past, D), as after each line
         yield;

@@ -52,7 +52,7 @@ globalThis.engine ??= {};
 
   /* Work a generator off in slices of some milliseconds; between them the page draws and listens. each(value) gets whatever
      it yields. Resolves to what it returns, or to undefined after an AbortSignal. */
-  async function run(work, { each = () => {}, signal, slice = 10 } = {}) {
+  async function run(work, { each = () => {}, signal, slice = 16 } = {}) {
     for (;;) {
       const end = performance.now() + slice;
       do {
