@@ -252,7 +252,7 @@ def test_what_cannot_be_read_is_told(tab: Page, typed: str, told: str):
     tab.get_by_label("an English sentence", exact=True).fill(typed)
     tab.get_by_role("button", name="Translate").first.click()
     settled(tab)
-    assert told in tab.locator(".inside-told").inner_text()
+    assert told in tab.locator("[data-live=inside] .live-status").inner_text()
     assert tab.locator(".live img[src=x]").count() == 0
 
 
@@ -291,7 +291,7 @@ def test_capitals_and_marks_of_a_page_s_own_sentence_are_read(tab: Page, python:
     tab.get_by_label("an English sentence", exact=True).fill("Women need the suitcase because it is new.")
     tab.get_by_role("button", name="Translate").first.click()
     settled(tab)
-    assert tab.locator(".inside-told").inner_text() == ""
+    assert tab.locator("[data-live=inside] .live-status").inner_text() == ""
     assert tab.locator('[data-says="text"]').inner_text() == python.tokenizer.decode(python.written(SENTENCE))
 
 
@@ -309,7 +309,7 @@ def test_empty_sentence_takes_the_broken_translation_away(tab: Page):
     tab.get_by_role("checkbox", name="causal mask").uncheck()
     tab.wait_for_function("document.querySelectorAll('.both dt')[1].innerText.includes('causal mask')")
     assert tab.locator(".both dd").all_inner_texts() == ["", ""]
-    assert "There is no sentence yet" in tab.locator("[data-live=switches] .live-note").last.inner_text()
+    assert "There is no sentence yet" in tab.locator("[data-live=switches] .live-status").inner_text()
 
 
 def test_title_names_what_was_left_out_only_with_its_translation(tab: Page):

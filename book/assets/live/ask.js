@@ -90,11 +90,17 @@
   }
 
   /* What a figure asks its model with: ask(call, input, {each}), one question at a time, since a new one stops the old, which
-     then resolves to undefined. A line of the figure shows that the model is on its way, and what went wrong. */
+     then resolves to undefined. A line of the figure shows that the model is on its way, and what went wrong; the figure is
+     busy until there is an answer. */
   function asker(figure) {
     const bar = make("progress", { max: 1, "aria-label": "the model is on its way" });
     const told = make("span", { role: "status" }), line = make("p", { class: "live-status" }, bar, told);
     let last;
+    const busy = (is) => figure.setAttribute("aria-busy", is);
+    const stop = () => {
+      last?.abort();
+      busy(false);
+    };
     const tell = (text) => {
       bar.hidden = true;
       told.textContent = text;
@@ -106,7 +112,8 @@
       else bar.value = share;
     };
     async function question(call, input, { each = () => {} } = {}) {
-      last?.abort();
+      stop();
+      busy(true);
       const { signal } = (last = new AbortController());
       const soon = setTimeout(() => signal.aborted || wait(), 200);
       const progress = (share) => {
@@ -120,10 +127,12 @@
         clearTimeout(soon);
         if (!signal.aborted) tell(`This did not work: ${error.message}`);
         return undefined;
+      } finally {
+        if (!signal.aborted) busy(false);
       }
     }
     tell("");
-    return Object.assign(question, { tell, stop: () => last?.abort(), place: (after) => after.after(line) });
+    return Object.assign(question, { tell, stop, place: (after) => after.after(line) });
   }
 
   Object.assign(live, { ask, asker });

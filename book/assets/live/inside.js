@@ -1,11 +1,11 @@
 /* Figure 1 with a sentence inside: each box is a button that opens the tensor at its place, and the section of the page that
    explains it; one token can be followed from bottom to top. */
 (() => {
-  const { make, set, say, percent, signed, addControls } = live;
+  const { make, set, say, percent, signed, addControls, asker } = live;
   const SECTIONS = "#box-by-box > section", BOS = 1;
 
   live.component("inside", (figure, opening) => {
-    const model = figure.dataset.model, { sizes, vocabulary, examples } = opening;
+    const { sizes, vocabulary, examples } = opening, ask = asker(figure);
     const boxes = [...figure.querySelectorAll("[data-box]")];
     const [place, shape, view, note] = [".inside-place", ".inside-shape", ".inside-view", ".live-note"].map((name) =>
       figure.querySelector(`.inside-panel ${name}`),
@@ -14,7 +14,6 @@
     const start = () => ({ ...structuredClone(opening), view: 0, side: "target" });
     let state = start();
     let traced; // {sentence, text, ids, words, places}: the model's pass over a sentence
-    let asking, turn = 0; // an AbortController, and how often something was asked
 
     // The sentence
 
@@ -30,49 +29,40 @@
       show();
     });
     input.value = state.sentence;
-    const told = make("p", { class: "live-note inside-told", role: "status" });
-    figure.querySelector(".live-controls").after(told);
+    ask.place(figure.querySelector(".live-controls"));
     const controls = make("div", { class: "live-controls inside-controls" });
     place.after(controls);
     place.setAttribute("aria-live", "polite");
 
-    /* The model's pass over the sentence in hand and its own translation; undefined where there is none. */
+    /* The model's pass over the sentence in hand and its own translation; undefined where there is none, and a sentence that
+       cannot be read changes nothing. */
     async function pass(sentence) {
-      asking?.abort();
-      const { signal } = (asking = new AbortController());
-      const progress = (share) => {
-        if (share !== 1) told.textContent = `The model is on its way${share ? `: ${percent(share)}` : ""} …`;
-      };
-      const found = await live.ask(model, "translate", [sentence, { width: 1 }], { signal, progress });
+      const found = await ask("translate", [sentence, { width: 1 }]);
       if (!found) return undefined;
-      told.textContent = found.say ?? "";
-      if (found.problem) return undefined;
+      if (found.problem) {
+        ask.tell(found.say);
+        state.sentence = traced?.sentence ?? opening.sentence;
+        return undefined;
+      }
       const { tokens } = found.hypotheses[0], ids = { source: found.source, target: [BOS, ...tokens] };
-      const places = await live.ask(model, "trace", [found.source, tokens], { signal });
+      const places = await ask("trace", [found.source, tokens]);
+      if (!places) return undefined;
+      ask.tell(found.say ?? "");
       const spelled = (ids) => ids.map((id) => vocabulary[id]);
       const words = { source: spelled(ids.source), target: spelled(ids.target) };
-      return places && { sentence, text: found.text, ids, words, places };
+      return { sentence, text: found.text, ids, words, places };
     }
 
-    /* Show what the state asks for, after the model has read the sentence; one that it cannot read changes nothing. */
+    /* Show what the state asks for, after the model has read the sentence. */
     async function show() {
-      const mine = ++turn;
-      figure.setAttribute("aria-busy", "true");
-      try {
-        if (traced?.sentence !== state.sentence) {
-          const found = await pass(state.sentence);
-          if (mine !== turn) return;
-          if (found) traced = found;
-          else state.sentence = traced?.sentence ?? opening.sentence;
-          // for the other figures of the page
-          if (found) dispatchEvent(new CustomEvent("live-sentence", { detail: found.sentence }));
-        }
-        if (traced) draw();
-      } catch (error) {
-        if (mine === turn) told.textContent = `That did not work: ${error.message}`;
-      } finally {
-        if (mine === turn) figure.setAttribute("aria-busy", "false");
+      ask.stop();
+      if (traced?.sentence !== state.sentence) {
+        const found = await pass(state.sentence);
+        if (!found) return;
+        traced = found;
+        dispatchEvent(new CustomEvent("live-sentence", { detail: found.sentence })); // for the other figures of the page
       }
+      draw();
     }
 
     function change(changes) {
@@ -99,7 +89,7 @@
 
     function markBox() {
       for (const box of boxes) box.setAttribute("aria-pressed", box.dataset.box === state.box);
-      const explained = boxes.find((box) => box.dataset.box === state.box).getAttribute("href").slice(1);
+      const explained = boxes.find((box) => box.dataset.box === state.box).getAttribute("href").split("#")[1];
       for (const section of document.querySelectorAll(SECTIONS)) section.classList.toggle("is-open", section.id === explained);
     }
 

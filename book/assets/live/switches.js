@@ -1,6 +1,6 @@
 /* Break it: ticks for what the model has, to be taken away; the translation is made again beside the sound one. */
 (() => {
-  const { make, addControls } = live;
+  const { make, addControls, asker } = live;
 
   const PARTS = {
     "encoder.self_attention": "encoder, self",
@@ -15,11 +15,10 @@
   };
 
   live.component("switches", (figure, opening) => {
-    const model = figure.dataset.model, { names, heads, limit, padding } = opening;
+    const { names, heads, limit, padding } = opening, ask = asker(figure);
     const [sound, broken] = figure.querySelectorAll("dd"), title = figure.querySelectorAll("dt")[1];
     const sentenceShown = figure.querySelector(".live-says");
     const state = structuredClone(opening); // {sentence, off: names of switches and of heads}
-    let asking; // an AbortController
 
     const { form, input } = live.sentence("an English sentence to break", (sentence) => change({ sentence }));
 
@@ -58,8 +57,7 @@
       make("fieldset", { class: "ticks" }, legend("Untick what to leave out:"), ...parts),
       make("fieldset", { class: "ticks" }, legend("Or a single head:"), table),
     );
-    const note = make("p", { class: "live-note", role: "status" });
-    figure.append(note);
+    ask.place(figure.lastElementChild);
 
     const inWords = (name) => {
       if (name in names) return ticks.get(name).nextElementSibling.cloneNode(true); // with its formulas
@@ -86,27 +84,18 @@
     }
 
     /* The translation with some things left out; padding stands behind the sentence where it is not hidden. */
-    function translated(off, signal) {
+    function translated(off) {
       const whole = Object.fromEntries(off.filter((name) => name in names).map((name) => [name, false]));
       const switches = { ...whole, headsOff: off.filter((name) => !(name in names)) };
       const options = { width: 1, maxLength: limit, switches, padding: off.includes("paddingMask") ? padding : 0 };
-      const progress = (share) => {
-        if (share !== 1) note.textContent = "The model is on its way …";
-      };
-      return live.ask(model, "translate", [state.sentence, options], { signal, progress });
+      return ask("translate", [state.sentence, options]);
     }
 
     async function show() {
-      asking?.abort();
-      const { signal } = (asking = new AbortController());
-      try {
-        const both = [await translated([], signal), await translated(state.off, signal)];
-        if (signal.aborted || both.includes(undefined)) return;
-        if (both[0].problem) return clear(both[0].say);
-        draw(...both, both[0].say);
-      } catch (error) {
-        if (!signal.aborted) clear(`That did not work: ${error.message}`);
-      }
+      const right = await translated([]);
+      if (right?.problem) return clear(right.say);
+      const wrong = right && (await translated(state.off));
+      if (wrong) draw(right, wrong, right.say);
     }
 
     /* No translation, and why. */
@@ -114,7 +103,7 @@
       entitle();
       sentenceShown.textContent = "";
       for (const place of [sound, broken]) place.replaceChildren();
-      note.textContent = why;
+      ask.tell(why);
     }
 
     function draw(right, wrong, more = "") {
@@ -129,7 +118,7 @@
       const told = [isSame ? "The same translation." : `${differ} of ${others.length} words are others.`];
       if (!wrong.hypotheses[0].finished) told.push(`It does not end: cut after ${limit} tokens.`);
       if (state.off.includes("paddingMask")) told.push(`Behind the sentence stand ${padding} tokens of padding.`);
-      note.textContent = [...told, more].join(" ");
+      ask.tell([...told, more].join(" "));
     }
 
     addEventListener("live-sentence", ({ detail }) => detail !== state.sentence && change({ sentence: detail }));
