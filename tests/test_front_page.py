@@ -1,10 +1,13 @@
 """The figures of the front page, as they open: what they say is what the model that the pages have computes."""
 
+import re
+
 import pytest
 import torch
 from bs4 import BeautifulSoup
 
 from tools import live_weights
+from tools.chapters import ROOT
 from tools.pages import translator
 from transformer.decoding import beam_search, greedy
 from transformer.files import SHIPPED
@@ -54,11 +57,17 @@ def test_the_word_for_orange_looks_at_orange(page: BeautifulSoup):
 
 
 def test_half_of_a_sentence_wins_without_a_length_penalty():
-    found = {}
-    for alpha in (0.0, 0.6):
-        (one,) = beam_search(translator.page_model(), encoded(translator.HALVED), 4, alpha)
-        found[alpha] = TOKENIZER.decode(one.best.tokens)
-    half, whole = found[0.0], found[0.6]
+    page = (ROOT / "index.md").read_text(encoding="utf-8")
+    without, usual = re.search(
+        r"\(α = (\d)\) half of the caption.* With α = ([\d.]+) the whole", page, re.DOTALL
+    ).groups()
+    assert without == "0"
+    half, whole = (
+        TOKENIZER.decode(
+            beam_search(translator.page_model(), encoded(translator.HALVED), 4, float(alpha))[0].best.tokens
+        )
+        for alpha in (without, usual)
+    )
     assert whole.startswith(half.removesuffix(".")) and len(half) < 0.75 * len(whole)
     assert BeautifulSoup(translator.search()._repr_html_(), "html.parser").select_one('[data-says="best"]').text == half
 

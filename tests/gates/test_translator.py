@@ -16,7 +16,7 @@ from tools.pages import translator
 from transformer.decoding import beam_search
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
-from transformer.tutor.search_tree import search_tree
+from transformer.tutor.search_tree import END, search_tree
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
 
@@ -254,6 +254,52 @@ def test_tree_says_only_what_it_has_found(visit: Visit, figure: Locator):
     assert_same_tree(tree, translator.search()._repr_html_())
     visit.tab.get_by_text("How it searches").click()
     assert visit.errors == []
+
+
+ENDS_AT_ONCE = """(name) => live.ask(name, "vocabulary", []).then(() => {
+  engine.translate = function* () {
+    yield { kept: [{ parent: 0, token: 2, logProb: -1, finished: true }], cut: [] };
+    return {};
+  };
+  document.dispatchEvent(new CustomEvent("translated", { detail: { text: "nothing" } }));
+})"""
+GAP = """() => {
+  const texts = document.querySelectorAll("[data-live=search_tree] svg text");
+  const rows = Object.groupBy(texts, (text) => text.getAttribute("y"));
+  const gaps = Object.values(rows).flatMap((row) => {
+    const boxes = row.map((text) => text.getBoundingClientRect()).sort((a, b) => a.left - b.left);
+    return boxes.slice(1).map(({ left }, i) => left - boxes[i].right);
+  });
+  return Math.min(...gaps);
+}"""
+
+
+def test_tree_names_an_empty_hypothesis(browser: Browser, small_book: Path):
+    with opened(browser, f"{small_book.as_uri()}/", "index.html", "light") as visit:
+        tree = visit.tab.locator("[data-live=search_tree]")
+        visit.tab.get_by_text("How it searches").click()
+        visit.tab.evaluate(ENDS_AT_ONCE, translator.NAME)
+        assert visit.comes_true(
+            "document.querySelector('[data-live=search_tree] [data-says=text]').textContent === 'nothing'"
+        )
+        assert tree.locator("tbody th").all_text_contents() == [END]
+        assert tree.locator("[data-says=best]").text_content() == END
+        assert visit.errors == []
+
+
+def test_neighbours_in_the_tree_do_not_touch(browser: Browser, small_book: Path):
+    with opened(browser, f"{small_book.as_uri()}/", "index.html", "light") as visit:
+        tree = visit.tab.locator("[data-live=search_tree]")
+        visit.tab.get_by_text("How it searches").click()
+        visit.ask("still")
+        assert visit.tab.evaluate(GAP) > 2  # pixels
+        for _ in range(4):
+            tree.get_by_role("slider", name="width").press("ArrowRight")
+        assert visit.comes_true(
+            "document.querySelector('[data-live=search_tree] [data-says=width]').textContent === '8'"
+        )
+        visit.tab.wait_for_function("document.querySelector('[data-live=search_tree]').ariaBusy === 'false'")
+        assert visit.tab.evaluate(GAP) > 2
 
 
 def test_alternative_of_a_step_that_is_not_there_yet_is_no_error(visit: Visit, figure: Locator):
