@@ -8,7 +8,7 @@ for other sentences, widths and penalties.
 """
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ def search_tree(
     """
     model, tokenizer = model or Transformer.from_pretrained(name), Tokenizer.from_pretrained(name)
     source = torch.tensor([[*tokenizer.encode(sentence), EOS]])  # (1, S)
-    steps = searched(model, source, beam, alpha)
+    steps = [_rounded(step) for step in searched(model, source, beam, alpha)]
     found = ended(steps, alpha)
     texts = [tokenizer.decode([steps[t].kept[i].token for t, i in enumerate(one.way)]) or END for one in found]
     ids = sorted({node.token for step in steps for node in (*step.kept, *step.cut)})
@@ -84,7 +84,7 @@ def search_tree(
         {
             **{"text": sentence, "width": beam, "alpha": alpha, "typed": typed},
             **{"column": COLUMN, "row": ROW, "longest": LONGEST, "pieces": pieces, "between": between},
-            "steps": [{kind: _rounded(getattr(step, kind)) for kind in ("kept", "cut")} for step in steps],
+            "steps": [{"kept": _as_json(step.kept), "cut": _as_json(step.cut)} for step in steps],
         },
         f'<p class="live-note">“{field("text", sentence)}”</p>'
         f'<p class="live-says">Width {field("width", str(beam))}, α = {field("alpha", f"{alpha:g}")}: '
@@ -190,8 +190,12 @@ def _whole(piece: str) -> str:
     return END if piece == "</s>" else piece.strip() or "␣"
 
 
-def _rounded(nodes: list[BeamNode]) -> list[dict[str, Any]]:
-    """As JSON, under the names of the engine."""
-    return [
-        {"parent": n.parent, "token": n.token, "logProb": round(n.log_prob, 4), "finished": n.finished} for n in nodes
-    ]
+def _rounded(step: Step) -> Step:
+    """The step with the four decimals that the figure carries: its script, which knows no more, writes the same."""
+    kept, cut = ([replace(n, log_prob=round(n.log_prob, 4)) for n in nodes] for nodes in (step.kept, step.cut))
+    return Step(kept, cut)
+
+
+def _as_json(nodes: list[BeamNode]) -> list[dict[str, Any]]:
+    """Nodes under the names of the engine."""
+    return [{"parent": n.parent, "token": n.token, "logProb": n.log_prob, "finished": n.finished} for n in nodes]
