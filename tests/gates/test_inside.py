@@ -351,17 +351,6 @@ def test_address_of_a_section_opens_its_box(browser: Browser, address: str):
         assert visit.tab.locator('[data-box="softmax"]').get_attribute("aria-pressed") == "true"
 
 
-def test_chapter_7_has_the_figure_in_a_fold(browser: Browser, address: str, python: Python):
-    with opened(browser, address, "book/07_encoder_decoder.html", "light", DESKTOP) as visit:
-        figure, box = visit.tab.locator("details [data-live=inside]"), visit.tab.locator('[data-box="memory"]')
-        assert not figure.is_visible() and not any("/weights/" in url for url in visit.requests)
-        visit.tab.get_by_text("Open a box").click()
-        open_box(visit.tab, "memory")
-        assert shape(visit.tab) == f"memory (S, D) = ({len(python.source(SENTENCE))}, 64)"
-        assert box.get_attribute("href") == f"{PAGE.removeprefix('book/')}#memory"
-        assert visit.errors == []
-
-
 def test_without_a_script_every_box_leads_to_its_section(browser: Browser, address: str):
     with opened(browser, address, PAGE, "light", DESKTOP, javascript=False) as visit:
         links = visit.tab.locator("[data-box]").evaluate_all("boxes => boxes.map((box) => box.getAttribute('href'))")
