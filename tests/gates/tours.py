@@ -7,7 +7,7 @@ seen and no theme changes, the dark one does not look at again.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import Browser, TimeoutError, ViewportSize
 
 from tests.gates import gates, reading, visits
 from tests.gates.costs import timed
@@ -69,7 +69,7 @@ def visit(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None =
     """
     try:
         return once(browser, own, page, tour, only)
-    except visits.Stalled:
+    except (visits.Stalled, TimeoutError):
         return once(browser, own, page, tour, only)
 
 

@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 375, "height": 812}
 PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minute, and more on a busy machine
+STALLED = 300  # seconds for what a browser at work does at once, however slow the machine
 TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 
 Theme = Literal["light", "dark"]
@@ -108,7 +109,7 @@ def opened(
     """A page of the site that begins at `own`, open in a fresh tab that is watched."""
     with timed("opening pages"):
         context = browser.new_context(viewport=screen, color_scheme=theme, java_script_enabled=javascript)
-        context.set_default_timeout(0)  # a machine may be slow; what hangs is ended by pytest
+        context.set_default_timeout(1000 * STALLED)
         visit = Visit(context.new_page(), own, theme)
         context.on("request", lambda request: visit.requests.append(request.url))
         context.on("response", lambda response: visit.responses.append(response))
