@@ -59,7 +59,7 @@ def covered(point: tuple[float, float], name: str, align: str, dx: int, dy: int)
     """The pixels that a name beside a point covers in a chart of 220 by 320, where letters are 6.5 wide and 12 high."""
     left = round(220 * point[0] + dx - {"left": 0, "center": 0.5, "right": 1}[align] * 6.5 * len(name))
     middle = round(-320 * point[1] + dy)
-    return set(itertools.product(range(left, left + round(6.5 * len(name))), range(middle - 5, middle + 6)))
+    return set(itertools.product(range(left, left + round(6.5 * len(name))), range(middle - 6, middle + 6)))
 
 
 def test_names_beside_near_points_do_not_cover_each_other():

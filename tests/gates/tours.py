@@ -7,7 +7,8 @@ seen and no theme changes, the dark one does not look at again.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, TimeoutError, ViewportSize
+from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import TimeoutError as NoAnswer
 
 from tests.gates import gates, reading, visits
 from tests.gates.costs import timed
@@ -65,11 +66,11 @@ TOURS = (LIGHT, DARK, WITHOUT_JAVASCRIPT, SEARCH)
 def visit(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None = None) -> Visit:
     """Visit a page of the site that begins at `own`, and note what the gates find, or the first that one finds.
 
-    A browser that stops drawing says nothing of the page: then the page is opened once more.
+    A browser that stops drawing, or does not answer, says nothing of the page: then the page is opened once more.
     """
     try:
         return once(browser, own, page, tour, only)
-    except (visits.Stalled, TimeoutError):
+    except (visits.Stalled, NoAnswer):
         return once(browser, own, page, tour, only)
 
 

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 375, "height": 812}
 PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minute, and more on a busy machine
-STALLED = 300  # seconds for what a browser at work does at once, however slow the machine
+ANSWER = 300_000  # milliseconds, in which a browser at work has done what it does at once: as PATIENCE of page.js
 TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 
 Theme = Literal["light", "dark"]
@@ -51,17 +51,21 @@ class Visit:
 
     def ask(self, question: str, *about: Any) -> Any:
         """What a function of `page.js` answers."""
-        try:
-            return self.tab.evaluate(f"about => gates.{question}(...about)", list(about))
-        except Error as error:
-            if "the browser has stalled" in error.message:
-                raise Stalled(f"while asked: {question}") from error
-            raise
+        return self.evaluate(f"about => gates.{question}(...about)", list(about))
 
     def comes_true(self, condition: str, argument: Any = None) -> bool:
         """Wait until a condition, in JavaScript, is met; False if it never is."""
         script = f"([argument, frames]) => gates.eventually(() => {condition}, frames)"
-        return self.tab.evaluate(script, [argument, PATIENCE])
+        return self.evaluate(script, [argument, PATIENCE])
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        """What a script gives; a browser that has stalled meanwhile is named."""
+        try:
+            return self.tab.evaluate(script, argument)
+        except Error as error:
+            if "the browser has stalled" in error.message:
+                raise Stalled(f"while asked: {script[:80]}") from error
+            raise
 
 
 class Host(http.server.SimpleHTTPRequestHandler):
@@ -109,7 +113,7 @@ def opened(
     """A page of the site that begins at `own`, open in a fresh tab that is watched."""
     with timed("opening pages"):
         context = browser.new_context(viewport=screen, color_scheme=theme, java_script_enabled=javascript)
-        context.set_default_timeout(1000 * STALLED)
+        context.set_default_timeout(ANSWER)
         visit = Visit(context.new_page(), own, theme)
         context.on("request", lambda request: visit.requests.append(request.url))
         context.on("response", lambda response: visit.responses.append(response))

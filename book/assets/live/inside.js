@@ -89,7 +89,7 @@
 
     function markBox() {
       for (const box of boxes) box.setAttribute("aria-pressed", box.dataset.box === state.box);
-      const explained = boxes.find((box) => box.dataset.box === state.box).getAttribute("href").split("#")[1];
+      const explained = boxes.find((box) => box.dataset.box === state.box).getAttribute("href").slice(1);
       for (const section of document.querySelectorAll(SECTIONS)) section.classList.toggle("is-open", section.id === explained);
     }
 
