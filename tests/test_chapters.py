@@ -190,6 +190,15 @@ AGAIN = {  # the cells, and which of them fail how
         ["i = 0\nwhile 'end' in globals(): i += 1", "assert i == 0 and 'end' not in globals()", "end = 1"],
         [],
     ),
+    "a cell that fails in the middle after a long one": (
+        [
+            "i = 0\nwhile 'end' in globals(): i += 1",
+            "a = {}\nassert 'end' not in globals()\na[0] = 1",
+            "a[0]",
+            "end = 1",
+        ],
+        [],
+    ),
     "an exception that a cell catches": (["try:\n    1 / 0\nexcept Exception:\n    pass"], []),
 }
 

@@ -56,13 +56,13 @@ def _failures(sources: Sequence[str]) -> Iterator[str]:
             if not source.strip():
                 continue
             error = _error(source)
-            if isinstance(error, TimeUp):
-                names.update({name: end[name] for name in _bound(source) & end.keys()})  # as if it had gone on
-                stopped = True
+            stopped = stopped or isinstance(error, TimeUp)
             # What was stopped has trained in place what it should not have, or left PyTorch within `no_grad`. From
             # then on claims and numbers are not judged, only what names mean.
-            elif error is not None and (not stopped or isinstance(error, OF_NAMES)):
+            if error is not None and (not stopped or isinstance(error, OF_NAMES)):
                 yield f"cell {number}, run again {way}: {type(error).__name__}: {error}\n{source}"
+            elif error is not None:
+                names.update({name: end[name] for name in _bound(source) & end.keys()})  # as if it had gone on
             if way == "on its own":
                 names.clear()
                 names.update(end)
