@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.gates.book import HTML
 from tests.gates.costs import SPENT
-from tests.gates.visits import served
+from tests.gates.visits import ANSWER, served
 from tools import build_book, chapters, front_page
 from tools.print_book import find_browser
 
@@ -20,6 +20,9 @@ SMALL_BOOK = Path(__file__).with_name("fixture_book")
 SHARED = ("_config.yml", "book/assets", "book/references.bib", "tools/pages")  # with the real book
 QUIET = ("gpu", "background-networking", "component-update", "sync")
 THIS_MACHINE_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # so that every machine sees the same
+
+
+expect.set_options(timeout=ANSWER)  # not five seconds, which a busy machine may need
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ window.gates = (() => {
   const DRAWN_OR_PICTURE = "svg, canvas, img";
 
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const FRAMES = 3600; // for what comes on a page that is well: a minute, and more on a busy machine
   const PATIENCE = 300; // seconds for what a browser at work does at once, however busy the machine
 
   /* What a promise brings, or an error if it has not come in time. A browser may stop drawing; `visits.py` knows the word. */
@@ -20,9 +21,11 @@ window.gates = (() => {
 
   const ends = ({ playState, effect }) => playState === "running" && effect.getComputedTiming().endTime < Infinity;
 
-  /* Until the page stands still: its fonts are there, and what unfolds or changes colour has done so. */
+  /* Until the page stands still: its fonts are there, and what unfolds or changes colour has done so. Frames are asked for
+     while the fonts come: without any, a browser that draws nothing new may never say that they are there. */
   async function still() {
-    await document.fonts.ready;
+    const fontsAreThere = await eventually(() => document.fonts.status === "loaded", FRAMES);
+    if (!fontsAreThere) throw new Error("the browser has stalled: fonts are still to come");
     for (let moving = [0]; moving.length; ) {
       await frame();
       moving = document.getAnimations().filter(ends);

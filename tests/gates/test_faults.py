@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser
+from playwright.sync_api import TimeoutError as NoAnswer
 
 from tests.gates import files, gates, reading, visits
 from tests.gates.lighthouse import PERFECT, lighthouse
@@ -203,24 +204,32 @@ def test_fault_is_found(browser: Browser, folder: Path, address: str, monkeypatc
     assert found_in(visit(browser, own, page, tour, only=gate).found, expected)
 
 
+STALLS = {  # what a browser then no longer does, and what is raised at the second time
+    "draw": ("gates.inTime(new Promise(() => {}), 0.01)", visits.Stalled),
+    "answer": ("new Promise(() => {})", NoAnswer),
+}
+
+
 @pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("stall", STALLS)
 def test_stalled_browser_gets_a_second_visit(
-    browser: Browser, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, times: int
+    browser: Browser, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, stall: str, times: int
 ):
     (folder / "sound.html").write_text(SOUND, encoding="utf-8")
     stalls = iter([True] * times + [False])
-    real = visits.Visit.go_to
+    real, (reading, error) = visits.Visit.go_to, STALLS[stall]
 
     def go_to(self: visits.Visit, to: str) -> None:
         real(self, to)
         if next(stalls):
-            self.tab.evaluate("() => { gates.read = () => gates.inTime(new Promise(() => {}), 0.01) }")
+            self.tab.evaluate(f"() => {{ gates.read = () => {reading} }}")
+            self.tab.set_default_timeout(3000 if stall == "answer" else visits.ANSWER)
 
     monkeypatch.setattr(visits.Visit, "go_to", go_to)
     if times == 1:
         assert visit(browser, address, "sound.html", LIGHT).found == []
     else:
-        with pytest.raises(visits.Stalled, match="read"):
+        with pytest.raises(error, match="read" if stall == "draw" else "Timeout"):
             visit(browser, address, "sound.html", LIGHT)
 
 

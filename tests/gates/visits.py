@@ -59,9 +59,14 @@ class Visit:
         return self.evaluate(script, [argument, PATIENCE])
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
-        """What a script gives; a browser that has stalled meanwhile is named."""
+        """What a function of JavaScript gives; a browser that has stalled meanwhile is named.
+
+        Asked as a condition that is met at once, as Playwright limits the time of conditions only, also where the page
+        itself can no longer count it.
+        """
+        condition = f"async (argument) => ({{ answer: await ({script})(argument) }})"
         try:
-            return self.tab.evaluate(script, argument)
+            return self.tab.wait_for_function(condition, arg=argument).json_value().get("answer")
         except Error as error:
             if "the browser has stalled" in error.message:
                 raise Stalled(f"while asked: {script[:80]}") from error
