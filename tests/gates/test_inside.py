@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 from torch import Tensor
 
 from tests.gates.book import HTML
@@ -76,7 +76,7 @@ def tab(desk: Visit) -> Page:
 
 
 def settled(tab: Page) -> None:
-    """Wait until both figures show what was asked last."""
+    """Wait until Figure 1 shows what was asked last."""
     tab.wait_for_function("document.querySelector('[data-live=inside]').ariaBusy === 'false'")
 
 
@@ -231,7 +231,7 @@ def test_an_unseen_sentence_goes_through(tab: Page, python: Python):
     settled(tab)
     expected = python.tokenizer.decode(python.written(sentence))
     assert tab.locator('[data-says="text"]').inner_text() == expected
-    assert tab.locator(".both dd").first.inner_text() == expected  # the switches go on with the same sentence
+    expect(tab.locator(".both dd").first).to_have_text(expected)  # the switches go on with the same sentence
     open_box(tab, "source")
     ids = [numbers(chip.rsplit(" ", 1)[1])[0] for chip in tab.locator(".inside-id").all_inner_texts()]
     assert ids == python.source(sentence)
@@ -349,6 +349,17 @@ def test_address_of_a_section_opens_its_box(browser: Browser, address: str):
         assert visit.tab.locator("#softmax").is_visible()
         assert visit.comes_true("Math.abs(document.querySelector('#softmax').getBoundingClientRect().top) < 200")
         assert visit.tab.locator('[data-box="softmax"]').get_attribute("aria-pressed") == "true"
+
+
+def test_chapter_7_has_the_figure_in_a_fold(browser: Browser, address: str, python: Python):
+    with opened(browser, address, "book/07_encoder_decoder.html", "light", DESKTOP) as visit:
+        figure, box = visit.tab.locator("details [data-live=inside]"), visit.tab.locator('[data-box="memory"]')
+        assert not figure.is_visible() and not any("/weights/" in url for url in visit.requests)
+        visit.tab.get_by_text("Open a box").click()
+        open_box(visit.tab, "memory")
+        assert shape(visit.tab) == f"memory (S, D) = ({len(python.source(SENTENCE))}, 64)"
+        assert box.get_attribute("href") == f"{PAGE.removeprefix('book/')}#memory"
+        assert visit.errors == []
 
 
 def test_without_a_script_every_box_leads_to_its_section(browser: Browser, address: str):

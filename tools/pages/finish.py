@@ -37,14 +37,14 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     search.write_index(out, [section for page in done for section in page.sections])
     if app.config.html_baseurl:
         preview.draw(out)
-    lighter.lighten(out, set().union(*(page.letters for page in done)))
+    lighter.lighten(out, [page.letters for page in done])
 
 
 class Finished(NamedTuple):
     """What the whole book must know of a page."""
 
-    letters: set[str]
-    """letters that stand in its formulas"""
+    letters: dict[str, set[str]]
+    """letters that stand in its formulas, by the font"""
     sections: list[dict[str, str]]
     """its sections, for the search"""
 
@@ -57,7 +57,10 @@ def finish_page(path: Path, out: Path, site: str) -> Finished:
     arrange(page)
     tell_weights(page, out / "_static" / "live" / "weights")
     preview.announce(page, place.as_posix(), site)
-    letters = {letter for formula in page.select(".katex-html") for letter in formula.get_text()}
+    letters = {
+        font: {letter for part in page.select(parts) for letter in part.get_text()}
+        for font, parts in lighter.OF_FORMULAS.items()
+    }
     path.write_text(str(page), encoding="utf-8")
     return Finished(letters, list(search.sections(page, place)))  # last, for it takes the page apart
 

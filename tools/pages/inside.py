@@ -66,8 +66,11 @@ def opened(sentence: str = SENTENCE) -> Inside:
     return Inside(model, tokenizer, *tokens, tokenizer.decode(target), places(model, source, target))
 
 
-def inside() -> Live:
-    """Figure 1 with the sentence of chapter 7, open at the decoder's last attention to the source."""
+def inside(page: str = "") -> Live:
+    """Figure 1 with the sentence of chapter 7, open at the decoder's last attention to the source.
+
+    The sections that explain the boxes are those of the `page`, or of the one that the figure stands on.
+    """
     one = opened()
     layer, row = one.model.config.n_layers - 1, one.target.index(FOLLOWED)
     name = f"decoder.layers.{layer}.cross_attention"
@@ -103,7 +106,7 @@ def inside() -> Live:
         state,
         f'<p class="live-says">{html.escape(SENTENCE)} <span class="arrow">→</span> <b data-says="text">'
         f"{html.escape(one.text)}</b></p>"
-        f'<div class="inside-both">{figure_1(following, float(chances.max()))}{panel}</div>'
+        f'<div class="inside-both">{figure_1(following, float(chances.max()), page)}{panel}</div>'
         f'<div class="inside-numbers">{by_the_numbers(one, layer, head, row)}</div>'
         f'<div class="inside-stream">{stream(one, row)}</div>{known()}',
         model=MODEL,
@@ -158,9 +161,9 @@ BOXES = {  # each box: what is written in it, its middle, and the section of the
 }
 
 
-def figure_1(following: str, chance: float) -> str:
-    """The drawing; without a script each box leads to its section."""
-    drawn = [frame(ENCODER, 180), frame(DECODER, 104), *map(arrow, ARROWS), *(box(name) for name in BOXES)]
+def figure_1(following: str, chance: float, page: str) -> str:
+    """The drawing; without a script each box leads to its section of a page."""
+    drawn = [frame(ENCODER, 180), frame(DECODER, 104), *map(arrow, ARROWS), *(box(name, page) for name in BOXES)]
     word = f'<tspan data-says="following">{html.escape(following)}</tspan>'
     chances = f'<tspan data-says="chance">{chance:.0%}</tspan>'
     place = f'x="{DECODER}" y="10" text-anchor="middle" font-size="13" fill="currentColor"'
@@ -171,14 +174,14 @@ def figure_1(following: str, chance: float) -> str:
     )
 
 
-def box(name: str) -> str:
-    """A box that leads to its section; dark where words meet."""
+def box(name: str, page: str) -> str:
+    """A box that leads to its section of a page; dark where words meet."""
     words, x, y, section = BOXES[name]
     colour, height = SOURCE if x == ENCODER else TARGET, 20 if section == "add-normalise" else 28
     ink = ATTENTION if "attention" in name else ATTENTION / 4
     look = f'rx="4" fill="{colour}" fill-opacity="{ink}" stroke="{colour}"'
     return (
-        f'<a href="#{section}" data-box="{name}"><rect x="{x - 66}" y="{y - height / 2:g}" width="132" '
+        f'<a href="{page}#{section}" data-box="{name}"><rect x="{x - 66}" y="{y - height / 2:g}" width="132" '
         f'height="{height}" {look}/><text x="{x}" y="{y + 4.5:g}" text-anchor="middle" font-size="13" '
         f'fill="currentColor">{words}</text></a>'
     )

@@ -1,6 +1,7 @@
-"""Lighter pages: of the theme's style sheet, of the icons and of the fonts, what the pages do not use is left out."""
+"""Lighter pages: of others' style sheets, of the icons and of the fonts, what the pages do not use is left out."""
 
 import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,12 +10,18 @@ from fontTools import subset
 from tinycss2.ast import Node, QualifiedRule
 
 THEME = "_static/styles/pydata-sphinx-theme.css"
+SHEETS = ("_static/*.css", "_static/styles/*.css", "_static/katex/*.css")
+OURS = {"book.css", "reading.css"}
+"""style sheets without needless rules; some of them are for what only vega.js, which draws the charts, adds"""
+SCRIPTS = ("_static/*.js", "_static/scripts/*.js", "_static/live/*.js")
+OF_FORMULAS = {"": ".katex-html", "KaTeX_Math-Italic": ".mathnormal", "KaTeX_Main-Italic": ".textit, .mathit"}
+"""which parts of the pages a font of formulas writes; one without a name here may write any of their letters"""
 TOOLTIPS = "bs-"
 """how names begin that a script of the theme puts together, so that they stand in none"""
 
 
-def lighten(out: Path, formulas: set[str]) -> None:
-    """Make the finished pages in `out` lighter; `formulas` are the letters that stand in them."""
+def lighten(out: Path, formulas: Sequence[Mapping[str, set[str]]]) -> None:
+    """Make the finished pages in `out` lighter; `formulas` are the letters of each page's formulas, by the font."""
     for unused in {*out.glob("_static/scripts/fontawesome*"), *out.glob("_static/**/*.map")}:
         unused.unlink()
     keep_used_icons(out)
@@ -23,7 +30,8 @@ def lighten(out: Path, formulas: set[str]) -> None:
     for file in out.glob("_static/fonts/*.woff2"):
         keep_letters(file, letters)
     for file in out.glob("_static/katex/fonts/*.woff2"):
-        keep_letters(file, set(map(ord, formulas)))
+        font = file.stem if file.stem in OF_FORMULAS else ""
+        keep_letters(file, {ord(letter) for page in formulas for letter in page[font]})
 
 
 # Icons and letters
@@ -66,15 +74,16 @@ def keep_letters(file: Path, codes: set[int]) -> None:
 
 
 def keep_used_rules(out: Path) -> None:
-    """Reduce the theme's style sheet to the rules that can apply: those whose classes and names stand somewhere."""
+    """Reduce others' style sheets to the rules that can apply: those whose classes and names stand somewhere."""
     named: set[str] = set()
     for page in out.rglob("*.html"):
         for names in re.findall(r'\b(?:class|id)="([^"]+)"', page.read_text(encoding="utf-8")):
             named.update(names.split())
-    for script in {*out.glob("_static/*.js"), *out.glob("_static/scripts/*.js")} - {out / "_static" / "vega.js"}:
+    scripts = {script for pattern in SCRIPTS for script in out.glob(pattern)} - {out / "_static" / "vega.js"}
+    for script in scripts:
         named.update(re.findall(r"[\w-]+", script.read_text(encoding="utf-8")))
-    sheet = out / THEME
-    sheet.write_text(used_rules(sheet.read_text(encoding="utf-8"), named), encoding="utf-8")
+    for sheet in [sheet for pattern in SHEETS for sheet in out.glob(pattern) if sheet.name not in OURS]:
+        sheet.write_text(used_rules(sheet.read_text(encoding="utf-8"), named), encoding="utf-8")
 
 
 def used_rules(sheet: str, named: set[str]) -> str:

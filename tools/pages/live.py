@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from docutils import nodes
 from docutils.nodes import Node
@@ -18,6 +19,7 @@ FIGURES: dict[str, Callable[[], Live | switches.Shown]] = {
     "translator": translator.translator,
     "search": translator.search,
     "inside": inside.inside,
+    "inside-a-chapter": partial(inside.inside, "inside.html"),
     "switches": switches.switches,
     "switches-asked": switches.questions,
     "switches-measured": switches.table,
