@@ -197,10 +197,11 @@ def rollout(weights):
     """Attention rollout (Abnar and Zuidema 2020): how much of each input word is in each output word, (n, n), given
     the weights (L, H, n, n) of all layers, the first layer first. A layer mixes the mean of its heads and the
     residual path half and half."""
-    n = weights.size(-1)
-    eye = torch.eye(n, dtype=weights.dtype)
-    layers = (weights.mean(1) + eye) / 2  # (L, n, n)
-    return reduce(lambda below, layer: layer @ below, layers, eye)
+    eye = torch.eye(weights.size(-1), dtype=weights.dtype)
+    result = eye
+    for layer in weights.mean(1):  # (n, n)
+        result = (layer + eye) / 2 @ result
+    return result
 
 
 def _rollout(weights, backwards=False, plain=False, unhalved=False, adds=False, turned=False, one=False):
