@@ -28,7 +28,7 @@ def linked(draw: Draw) -> Iterator[Arguments]:
         return ...
     """,
 )
-def my_job_score(weights, links):
+def score_at_links(weights, links):
     """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key)."""
     q, k = torch.tensor(links).mT
     return weights[:, q, k].mean(-1)
@@ -47,21 +47,21 @@ def _score(weights, links, turned=False, total=False, largest=False, table=False
     return at_links.sum(-1) if total else at_links.mean(-1)
 
 
-my_job_score.knobs(
+score_at_links.knobs(
     _score,
     total="You add the weights up, expected their mean: a job with many links would always win.",
     largest="You take the largest weight, expected the mean over the links: one lucky place is no job.",
     table="You take every chosen query with every chosen key, expected one weight for each link: weights[:, q, k].",
     over_heads="You take the mean over the heads: each head has a score of its own.",
 )
-my_job_score.mistakes(
+score_at_links.mistakes(
     {
         "You divide by all places of the table, expected the mean over the links.": lambda weights, links: (
-            my_job_score.reference(weights, links) * len(links) / weights[0].numel()
+            score_at_links.reference(weights, links) * len(links) / weights[0].numel()
         ),
     }
 )
-my_job_score.also_right(
+score_at_links.also_right(
     lambda weights, links: torch.stack([sum(head[q, k] for q, k in links) / len(links) for head in weights]),
 )
 
@@ -172,9 +172,7 @@ without_head.mistakes(
 )
 without_head.also_right(
     lambda found, W_O, h, head: sum(
-        part @ rows
-        for i, (part, rows) in enumerate(zip(found.chunk(h, -1), W_O.chunk(h, 0), strict=True))
-        if i != head
+        part @ rows for i, (part, rows) in enumerate(zip(found.chunk(h, -1), W_O.chunk(h, 0), strict=True)) if i != head
     ),
 )
 
