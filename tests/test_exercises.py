@@ -59,6 +59,10 @@ EQUIVALENT = {
     ("my_bleu", "len(ref) - n  →  len(ref) + n"): "the same",
     ("my_bleu", "1  →  2"): "the same",
     ("my_bleu", "True  →  False"): "there are as many references as hypotheses",
+    ("my_job_score", "-1  →  1"): "of two axes the last is number 1",
+    ("offset_score", "-1  →  1"): "the same",
+    ("without_head", "-2  →  2"): "of four axes the last but one is number 2",
+    ("rollout", "1  →  2"): "the tables are square",
 }
 """the mutants that are right answers, and why"""
 
