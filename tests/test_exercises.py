@@ -59,6 +59,7 @@ EQUIVALENT = {
     ("my_bleu", "len(ref) - n  →  len(ref) + n"): "the same",
     ("my_bleu", "1  →  2"): "the same",
     ("my_bleu", "True  →  False"): "there are as many references as hypotheses",
+    ("labelled_f1", "True  →  False"): "there are as many right trees as found ones",
 }
 """the mutants that are right answers, and why"""
 
