@@ -63,6 +63,7 @@ EQUIVALENT = {
     ("offset_score", "-1  →  1"): "the same",
     ("without_head", "-2  →  2"): "of four axes the last but one is number 2",
     ("rollout", "1  →  2"): "the tables are square",
+    ("labelled_f1", "True  →  False"): "there are as many right trees as found ones",
 }
 """the mutants that are right answers, and why"""
 
