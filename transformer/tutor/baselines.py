@@ -91,7 +91,9 @@ def write_greedily(model: Transformer | GRUTranslator, source: Tensor, limit: in
     ended = torch.zeros(len(source), dtype=torch.bool, device=source.device)
     with evaluation_mode(model):
         for _ in range(limit):
-            best = model.output(model.hidden(source, written)[:, -1]).argmax(-1)  # (B,)
+            logits = model.output(model.hidden(source, written)[:, -1])  # (B, V)
+            logits[:, [PAD, BOS]] = -math.inf  # never written, as in the package's searches
+            best = logits.argmax(-1)  # (B,)
             # What comes behind EOS is never read; EOS again, since padding would count as hidden.
             best = best.masked_fill(ended, EOS)
             written, ended = torch.cat([written, best[:, None]], 1), ended | (best == EOS)

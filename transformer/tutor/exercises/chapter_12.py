@@ -9,8 +9,7 @@ from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 def sizes(draw: Draw) -> Iterator[Arguments]:
     """Numbers of words, sizes of vectors, and numbers of gates."""
-    for n, d, gates in ((2, 3, 1), (10, 64, 3), (100, 16, 4)):
-        yield n, d, gates
+    yield from ((2, 3, 1), (10, 64, 3), (100, 16, 4))
 
 
 @exercise(
@@ -113,20 +112,19 @@ who_heard.mistakes(
         "You give who read whom in any one layer: news also travels over several.": lambda layers: layers.any(0),
         "You give who read whom in every layer: news may go another way in each.": lambda layers: layers.all(0),
         "You count the ways: the question is only whether there is one.": _counts,
-        "Rows and columns are exchanged: you tell whom a word has reached.": lambda layers: who_heard.reference(layers).mT,
+        "Rows and columns are exchanged: you tell whom a word has reached.": lambda layers: (
+            who_heard.reference(layers).mT
+        ),
     }
 )
 who_heard.also_right(
-    lambda layers: torch.linalg.multi_dot([*layers.double().flip(0)]) > 0
-    if len(layers) > 1
-    else layers[0],
+    lambda layers: torch.linalg.multi_dot([*layers.double().flip(0)]) > 0 if len(layers) > 1 else layers[0],
 )
 
 
 def windows(draw: Draw) -> Iterator[Arguments]:
     """Numbers of words and odd windows."""
-    for n, r in ((4, 1), (5, 3), (7, 5), (3, 9)):
-        yield n, r
+    yield from ((4, 1), (5, 3), (7, 5), (3, 9))
 
 
 @exercise(
@@ -159,11 +157,11 @@ my_window_mask.knobs(
 my_window_mask.mistakes(
     {
         "The outermost positions are missing: r // 2 away still counts.": lambda n, r: (
-            torch.arange(n)[:, None] - torch.arange(n)
-        ).abs() < r // 2,
-        "The window is r words back: it should lie around the word.": lambda n, r: torch.ones(n, n).tril().triu(
-            1 - r
-        ).bool(),
+            (torch.arange(n)[:, None] - torch.arange(n)).abs() < r // 2
+        ),
+        "The window is r words back: it should lie around the word.": lambda n, r: (
+            torch.ones(n, n).tril().triu(1 - r).bool()
+        ),
     }
 )
 my_window_mask.also_right(
@@ -187,8 +185,8 @@ def reaches(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def within_reach(weights, reach, ramp):
-    """Attention weights (B, n, n) under a soft window: each times min(max((ramp + reach − distance) / ramp, 0), 1), then
-    each row divided by its sum."""
+    """Attention weights (B, n, n) under a soft window: each times min(max((ramp + reach − distance) / ramp, 0), 1),
+    then each row divided by its sum."""
     places = torch.arange(weights.size(-1))
     distance = (places[:, None] - places).abs()
     near = ((ramp + reach - distance) / ramp).clamp(0, 1)
