@@ -104,7 +104,7 @@ def write_greedily(model: Transformer | GRUTranslator, source: Tensor, limit: in
 
 
 def distances(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
-    """|t − s| of every query t and key s, (T, S)."""
+    """How far every query is from every key, in positions, (T, S)."""
     return (torch.arange(queries, device=device)[:, None] - torch.arange(keys, device=device)).abs()
 
 
