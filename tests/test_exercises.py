@@ -40,6 +40,8 @@ CENTRAL = {
 }
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
 EQUIVALENT = {
+    ("within_reach", "-1  →  1"): "the tables are square, so their last two axes are equally long",
+    ("within_reach", "1  →  2"): "the same",
     ("cosine_neighbours", "-1  →  1"): "the table has two axes, so the last is number 1",
     ("position_dot", "(k * frequency).cos().sum().item()  →  (k * frequency).cos().sum()"): "a tensor of one number",
     ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
@@ -63,6 +65,7 @@ EQUIVALENT = {
     ("offset_score", "-1  →  1"): "the same",
     ("without_head", "-2  →  2"): "of four axes the last but one is number 2",
     ("rollout", "1  →  2"): "the tables are square",
+    ("labelled_f1", "True  →  False"): "there are as many right trees as found ones",
 }
 """the mutants that are right answers, and why"""
 
