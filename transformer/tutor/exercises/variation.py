@@ -20,24 +20,29 @@ import torch.nn.functional as F
 from transformer.tutor.exercises.exercise import Exercise, Function
 
 Rule = tuple[str, str, str]
-"""what may stand in an answer, what a mistake puts there, and what to say: capital letters stand for any expression"""
+"""what may stand in an answer, what a mistake puts there, and what to say: capital letters stand for any expression.
+What is said behind a bar is said where the letters stand for what has no name"""
 
 RULES: list[Rule] = [
     # operators
-    ("A + B", "A - B", "{B} is subtracted, not added"),
+    ("A + B", "A - B", "{B} is subtracted, not added|there is a difference in the place of a sum"),
     ("A + B", "A", "{B} is not added"),
     ("A + B", "B", "{A} is not added"),
-    ("A + B", "A * B", "there is a product in the place of the sum of {A} and {B}"),
-    ("A - B", "A + B", "{B} is added, not subtracted"),
-    ("A - B", "B - A", "{A} is subtracted from {B}, not the other way round"),
+    (
+        "A + B",
+        "A * B",
+        "there is a product in the place of the sum of {A} and {B}|there is a product in the place of a sum",
+    ),
+    ("A - B", "A + B", "{B} is added, not subtracted|there is a sum in the place of a difference"),
+    ("A - B", "B - A", "{A} is subtracted from {B}, not the other way round|a difference has the other sign"),
     ("A - B", "A", "{B} is not subtracted"),
     ("A - B", "B", "there is {B} alone, not the difference"),
-    ("A * B", "A / B", "{A} is divided by {B}, not multiplied"),
-    ("A * B", "A + B", "{B} is added to {A}, not multiplied"),
+    ("A * B", "A / B", "{A} is divided by {B}, not multiplied|there is a quotient in the place of a product"),
+    ("A * B", "A + B", "{B} is added to {A}, not multiplied|there is a sum in the place of a product"),
     ("A * B", "A", "the factor {B} is missing"),
     ("A * B", "B", "the factor {A} is missing"),
-    ("A / B", "A * B", "{A} is multiplied by {B}, not divided"),
-    ("A / B", "B / A", "{B} is divided by {A}, not the other way round"),
+    ("A / B", "A * B", "{A} is multiplied by {B}, not divided|there is a product in the place of a quotient"),
+    ("A / B", "B / A", "{B} is divided by {A}, not the other way round|a quotient is upside down"),
     ("A / B", "A", "the division by {B} is missing"),
     ("A / B", "A - B", "{B} is subtracted, not divided by"),
     ("A / B", "A // B", "the division is one of whole numbers, which leaves the remainder out"),
@@ -69,8 +74,16 @@ RULES: list[Rule] = [
     ("~A", "A", "the mask is not inverted where it has to be"),
     ("not A", "A", "a condition is the wrong way round"),
     # comparisons
-    ("A == B", "A != B", "a comparison is the wrong way round: {A} is to equal {B}"),
-    ("A != B", "A == B", "a comparison is the wrong way round: {A} is to differ from {B}"),
+    (
+        "A == B",
+        "A != B",
+        "a comparison is the wrong way round: {A} is to equal {B}|a comparison is the wrong way round",
+    ),
+    (
+        "A != B",
+        "A == B",
+        "a comparison is the wrong way round: {A} is to differ from {B}|a comparison is the wrong way round",
+    ),
     ("A < B", "A <= B", "equality counts in a comparison, where {A} has to be smaller"),
     ("A < B", "A > B", "a comparison is the wrong way round: {A} has to be the smaller one"),
     ("A <= B", "A < B", "equality does not count in a comparison, where it should"),
@@ -165,13 +178,29 @@ NAMES = {
     "sublayer": "the sub-layer", "double": "the change to numbers with a point",
 }  # fmt: skip
 """how functions are called in a sentence"""
-NOUNS = {"angle", "best", "distance", "frequency", "mean", "norm", "position", "scores", "similarity", "text", "tokens", "variance", "weights"}
+NOUNS = {
+    "angle",
+    "best",
+    "distance",
+    "frequency",
+    "mean",
+    "norm",
+    "position",
+    "scores",
+    "similarity",
+    "text",
+    "tokens",
+    "variance",
+    "weights",
+}
 """names of an answer's own values that say to a learner what they are"""
 KINDS: dict[type[ast.AST], str] = {
     ast.Add: "a sum", ast.Sub: "a difference", ast.Mult: "a product", ast.Div: "a quotient", ast.Pow: "a power",
     ast.MatMult: "a matrix product", ast.FloorDiv: "a quotient", ast.BitAnd: "two conditions",
 }  # fmt: skip
 """what an operator makes, in a sentence"""
+UNNAMED = ("what was computed before", "one part", *KINDS.values())
+"""what is said of an expression that has no name"""
 SPACE = {"F": F, "math": math, "torch": torch}
 """what the rules name"""
 AT_MOST = 4_000
@@ -226,7 +255,7 @@ class _Fill(ast.NodeTransformer):
     def __init__(self, found: dict[str, ast.expr]) -> None:
         self.found = found
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 (named by `ast`)
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return copy.deepcopy(self.found[node.id]) if node.id in self.found else node
 
 
@@ -237,7 +266,7 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
     """An expression in words: a parameter by its name, anything longer by its kind; never as code."""
     match node:
         case ast.Name(id=name):
-            return name if name in names else f"the {name}" if name in NOUNS else "what was computed before"
+            return name if name in names else f"the {name}" if name in NOUNS else UNNAMED[0]
         case ast.Constant(value=bool() | str()):
             return "a setting"
         case ast.Constant(value=value):
@@ -259,12 +288,20 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in NAMES:
             return NAMES[name]
         case ast.Subscript(value=value):
-            return f"a part of {said(value, names)}"
+            whole = said(value, names)
+            return UNNAMED[0] if whole in UNNAMED else f"a part of {whole}"
         case ast.BinOp(op=operator) if type(operator) in KINDS:
             return KINDS[type(operator)]
         case ast.Compare():
             return "a comparison"
-    return "one part"
+    return UNNAMED[1]
+
+
+def _clause(text: str, found: dict[str, ast.expr], names: Sequence[str]) -> str:
+    """What a rule says, in its short form where both of its letters stand for what has no name."""
+    long, _, short = text.partition("|")
+    words = {letter: said(part, names) for letter, part in found.items() if f"{{{letter}}}" in long}
+    return short if short and all(word in UNNAMED for word in words.values()) else long.format(**words)
 
 
 # Changes at one place
@@ -284,7 +321,9 @@ def _numbers(node: ast.AST, role: str) -> Iterator[tuple[ast.expr, str]]:
     if role:
         others = [other for other in (-2, -1, 0, 1, 2) if other != value]
     else:
-        others = dict.fromkeys(other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value)
+        others = dict.fromkeys(
+            other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value
+        )
     for other in others:
         yield ast.Constant(other), f"{role}{_number(other)} stands where {role}{_number(value)} is expected"
 
@@ -305,7 +344,7 @@ def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[tuple[ast.expr, str]
                 )
             yield owner, f"{NAMES.get(name, 'one step')} is missing"
         case ast.Call(args=[first]) if not isinstance(first, ast.Starred):
-            yield first, f"{said(node, names).replace('one part', 'one step')} is missing"
+            yield first, f"{said(node, names).replace(UNNAMED[1], 'one step')} is missing"
     match node:
         case ast.Call(args=[first, second, *rest]) if not isinstance(first, ast.Starred):
             one, other = said(first, names), said(second, names)
@@ -317,7 +356,7 @@ def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[tuple[ast.expr, str]
 
 
 def _is_module(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and node.id in {*SPACE, "nn"} or isinstance(node, ast.Attribute)
+    return (isinstance(node, ast.Name) and node.id in {*SPACE, "nn"}) or isinstance(node, ast.Attribute)
 
 
 def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterator[tuple[ast.AST, str]]:
@@ -329,8 +368,7 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
         before, after = _parsed(rule)
         found: dict[str, ast.expr] = {}
         if matched(before, node, found):
-            words = {letter: said(part, names) for letter, part in found.items()}
-            yield _Fill(found).visit(copy.deepcopy(after)), rule[2].format(**words)
+            yield _Fill(found).visit(copy.deepcopy(after)), _clause(rule[2], found, names)
     yield from _numbers(node, role)
     yield from _calls(node, names)
     match node:
@@ -346,7 +384,10 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
         case ast.Break():
             yield ast.Pass(), "nothing ends the loop early"
         case ast.If():
-            yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse), "a condition is the wrong way round"
+            yield (
+                ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse),
+                "a condition is the wrong way round",
+            )
 
 
 def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
@@ -355,7 +396,11 @@ def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, 
         for i, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST) and not isinstance(child, ast.arguments | ast.expr_context):
                 role = ""
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and not _is_module(node.func.value)
+                ):
                     role = "axis "
                 elif isinstance(node, ast.keyword):
                     role = "axis " if node.arg == "dim" else ""
@@ -372,7 +417,25 @@ def _orders(node: ast.AST) -> Iterator[tuple[list[ast.stmt], int]]:
     for part in ast.walk(node):
         for block in (getattr(part, "body", None), getattr(part, "orelse", None)):
             if isinstance(block, list):
-                yield from ((block, i) for i in range(len(block) - 1))
+                yield from ((block, i) for i in range(len(block) - 1) if _in_need(*block[i : i + 2]))
+
+
+def _in_need(first: ast.stmt, second: ast.stmt) -> bool:
+    """Whether the order of two statements may matter: one writes, or changes, a name that the other one has."""
+    names = [{node.id for node in ast.walk(one) if isinstance(node, ast.Name)} for one in (first, second)]
+    written = [
+        {n.id for n in ast.walk(one) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        | {
+            n.value.id
+            for n in ast.walk(one)
+            if isinstance(n, ast.Subscript | ast.Attribute) and isinstance(n.value, ast.Name)
+        }
+        for one in (first, second)
+    ]
+    ends = any(
+        isinstance(node, ast.Break | ast.Return | ast.Continue) for one in (first, second) for node in ast.walk(one)
+    )
+    return bool(ends or names[0] & written[1] or names[1] & written[0])
 
 
 def changed(tree: ast.Module, texts: tuple[str, ...] = (), first: int = 0) -> Iterator[Variant]:
