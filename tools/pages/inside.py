@@ -108,7 +108,7 @@ def inside(page: str = "") -> Live:
         f"{html.escape(one.text)}</b></p>"
         f'<div class="inside-both">{figure_1(following, float(chances.max()), page)}{panel}</div>'
         f'<div class="inside-numbers">{by_the_numbers(one, layer, head, row)}</div>'
-        f'<div class="inside-stream">{stream(one, row)}</div>{"" if page else known()}',
+        f'<div class="inside-stream">{"" if page else stream(one, row)}</div>{"" if page else known()}',
         model=MODEL,
     )
 
