@@ -166,6 +166,7 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
     yield [[4, 5], [6, 4], [5, 6], [4, 5], [7, 6], [4, 7], [1, 6], [4, 8]], 9  # across words, 6 4 is most frequent
     yield [[2, 2, 2, 2], [2, 2, 2], [3, 2]], 8
     yield [[5, 6, 5, 6, 7], [6, 7, 5, 6], [8]], 9
+    yield [[1, 2, 5, 6], [3, 5, 6], [1, 2, 4, 5, 6]], 9  # the most frequent pair is not at the beginning
 
 
 @exercise(

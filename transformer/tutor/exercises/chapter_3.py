@@ -10,12 +10,13 @@ from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
 def logits(draw: Draw) -> Iterator[Arguments]:
-    """Numbers and an axis; square ones, and rows that differ so much that only each row's own maximum saves them."""
+    """Numbers and an axis; square ones, and rows and entries so far apart that only each row's maximum saves them."""
     yield draw.normal(3), 0
     yield draw.normal(3, 3), -1
     yield draw.normal(2, 3, 4), 1
     yield draw.normal(4, 4), 0
     yield draw.normal(2, 3) + torch.tensor([[0.0], [2000.0]], dtype=draw.dtype), -1
+    yield draw.normal(2, 3) + torch.tensor([0.0, 1000.0, 500.0], dtype=draw.dtype), -1
 
 
 @exercise(

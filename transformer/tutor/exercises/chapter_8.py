@@ -79,6 +79,13 @@ def _smooth(y, V, epsilon, pad, whole=False, kept=False, others=False):
     return smoothed if kept else smoothed * (y != pad)[:, None]
 
 
+def _smooth_as_published(y, V, epsilon, pad):
+    smoothed = torch.full((len(y), V), epsilon / (V - 2))
+    smoothed[torch.arange(len(y)), y] = 1 - epsilon
+    smoothed[:, pad] = 0
+    return smoothed * (y != pad)[:, None]
+
+
 smooth.knobs(
     _smooth,
     whole="Your rows sum to 1 + ε: the right token gives away ε first, so it keeps 1 − ε + ε/V.",
@@ -87,6 +94,8 @@ smooth.knobs(
 )
 smooth.mistakes(
     {
+        "This is the version of a well-known tutorial: ε/(V − 2) for all others, nothing for the padding. In this "
+        "book, as in F.cross_entropy, every token gets ε/V, the padding too.": _smooth_as_published,
         "Nothing is smoothed: this is the one-hot target.": lambda y, V, epsilon, pad: (
             F.one_hot(y, V).float() * (y != pad)[:, None]
         ),

@@ -4,10 +4,13 @@ import ast
 import copy
 import inspect
 import io
+import itertools
 import linecache
 import math
 import textwrap
+import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -21,12 +24,15 @@ from torch import Tensor
 
 from transformer.tutor.exercises.exercise import Arguments, Exercise, Function
 from transformer.tutor.exercises.time_limit import TooSlow, time_limit
+from transformer.tutor.exercises.variation import Variant, first_order, in_words, second_order
 
 TIME_LIMIT = 5.0
 """seconds of computing for one case: time in which others have the processor, or in which the answer waits, does not
 count. Kept by a signal, so on Linux and macOS, in a notebook's main thread; elsewhere (Windows) a loop that never ends
 must be interrupted by hand: the stop button, or Kernel → Interrupt"""
 
+PATIENCE = 1.5
+"""seconds of computing in which a mistake that nobody foresaw is looked for"""
 SMALL = 12
 """numbers; an input of no more is shown"""
 HALF = (torch.float16, torch.bfloat16)
@@ -85,6 +91,8 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
         text = runs[i].story
     if not text and is_random(answer, cases[i]):
         text = "Two runs on the same input differ: is something random (dropout left on), or kept from an earlier run?"
+    if not text and not close(runs[i].value, expected[i].value):
+        text = unforeseen_mistake(exercise, runs, seed)
     if not text:
         text = generic(exercise, [(cases[j], runs[j], expected[j].value) for j in failing])
     return Finding("wrong", text, details(exercise, cases[i], runs[i], expected[i].value))
@@ -149,11 +157,14 @@ def left_as_it_was() -> Iterator[None]:
             torch.set_default_dtype(dtype)
 
 
-def run(function: Function, case: Arguments, seed: int = 0) -> Run:
-    """Call a function on a copy of a case; its prints are caught, and the notebook's settings are untouched."""
+def run(function: Function, case: Arguments, seed: int = 0, limit: float | None = None) -> Run:
+    """Call a function on a copy of a case; its prints are caught, and the notebook's settings are untouched.
+
+    limit: seconds of computing, `TIME_LIMIT` if none is given.
+    """
     arguments, printed = copy.deepcopy(case), io.StringIO()
     try:
-        with left_as_it_was(), redirect_stdout(printed), time_limit(TIME_LIMIT, run):
+        with left_as_it_was(), redirect_stdout(printed), time_limit(limit or TIME_LIMIT, run):
             torch.manual_seed(seed)
             value = function(*arguments)
     except TooSlow as error:
@@ -265,6 +276,22 @@ def known_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
         return ""
     known = mistake_runs(exercise, seed)
     return next((text for text, wrong in known if all(same(a, b) for a, b in zip(runs, wrong, strict=True))), "")
+
+
+def unforeseen_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
+    """The difference between the book's answer and those variants of it that agree on every case, or nothing."""
+    cases, began = exercise.cases(seed), time.process_time()
+
+    def agrees(variant: Variant) -> bool:
+        function = variant.function(exercise)
+        return all(same(run(function, case, limit=0.1), mine) for case, mine in zip(cases, runs, strict=True))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a variant does wrong
+        if text := in_words([variant for variant in first_order(exercise) if agrees(variant)]):
+            return text
+        in_time = itertools.takewhile(lambda _: time.process_time() - began < PATIENCE, second_order(exercise))
+        return in_words([variant for variant in in_time if agrees(variant)])
 
 
 # What can be said of any wrong answer

@@ -1,0 +1,481 @@
+"""Name a mistake that nobody foresaw: change the book's answer until it behaves like the learner's.
+
+The answer's syntax tree is varied by the rules of a table, one change or two. A variant that gives what the learner's
+answer gives, on every case, says in words what is different.
+"""
+
+import ast
+import copy
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from transformer.tutor.exercises.exercise import Exercise, Function
+
+Rule = tuple[str, str, str]
+"""what may stand in an answer, what a mistake puts there, and what to say: capital letters stand for any expression.
+What is said behind a bar is said where the letters stand for what has no name"""
+
+RULES: list[Rule] = [
+    # operators
+    ("A + B", "A - B", "{B} is subtracted, not added|there is a difference in the place of a sum"),
+    ("A + B", "A", "{B} is not added"),
+    ("A + B", "B", "{A} is not added"),
+    (
+        "A + B",
+        "A * B",
+        "there is a product in the place of the sum of {A} and {B}|there is a product in the place of a sum",
+    ),
+    ("A - B", "A + B", "{B} is added, not subtracted|there is a sum in the place of a difference"),
+    ("A - B", "B - A", "{A} is subtracted from {B}, not the other way round|a difference has the other sign"),
+    ("A - B", "A", "{B} is not subtracted"),
+    ("A - B", "B", "there is {B} alone, not the difference"),
+    ("A * B", "A / B", "{A} is divided by {B}, not multiplied|there is a quotient in the place of a product"),
+    ("A * B", "A + B", "{B} is added to {A}, not multiplied|there is a sum in the place of a product"),
+    ("A * B", "A", "the factor {B} is missing"),
+    ("A * B", "B", "the factor {A} is missing"),
+    ("A / B", "A * B", "{A} is multiplied by {B}, not divided|there is a product in the place of a quotient"),
+    ("A / B", "B / A", "{B} is divided by {A}, not the other way round|a quotient is upside down"),
+    ("A / B", "A", "the division by {B} is missing"),
+    ("A / B", "A - B", "{B} is subtracted, not divided by"),
+    ("A / B", "A // B", "the division is one of whole numbers, which leaves the remainder out"),
+    ("(A / B) ** C", "A ** C / B", "the power is taken of {A} alone, before the division"),
+    ("A * (B + C)", "A * B + C", "{C} is not multiplied by {A}"),
+    ("A * (B + C)", "B + A * C", "{B} is not multiplied by {A}"),
+    ("A // B", "A / B", "the division is not one of whole numbers"),
+    ("A // B", "A % B", "there is the remainder in the place of the whole quotient"),
+    ("A // B", "A", "the division by {B} is missing"),
+    ("A ** B", "A * B", "{A} is multiplied by {B}, not raised to that power"),
+    ("A ** B", "A", "the power {B} is missing"),
+    ("A ** B", "A ** (2 * B)", "the exponent is twice as large"),
+    ("A ** B", "A ** (B / 2)", "the exponent is half as large"),
+    ("A ** B", "A ** -B", "the exponent has the other sign"),
+    ("A ** B", "B ** A", "base and exponent have changed places"),
+    ("A @ B", "B @ A", "the two factors of a matrix product have changed places"),
+    ("A @ B", "A @ B.mT", "{B} is transposed before it is multiplied"),
+    ("A @ B", "A.mT @ B", "{A} is transposed before it is multiplied"),
+    ("A @ B", "A * B", "the matrices are multiplied entry by entry"),
+    ("A @ B", "A", "the product with {B} is missing"),
+    ("A @ B", "B", "the product with {A} is missing"),
+    ("A & B", "A | B", "the two conditions are joined by *or*, not by *and*"),
+    ("A & B", "A", "the second of two conditions is missing"),
+    ("A & B", "B", "the first of two conditions is missing"),
+    ("A and B", "A or B", "the two conditions are joined by *or*, not by *and*"),
+    ("A or B", "A", "there is no second choice in the place of {A}"),
+    ("A or B", "B", "the first choice is never taken"),
+    ("-A", "A", "the minus sign before {A} is missing"),
+    ("~A", "A", "the mask is not inverted where it has to be"),
+    ("not A", "A", "a condition is the wrong way round"),
+    # comparisons
+    (
+        "A == B",
+        "A != B",
+        "a comparison is the wrong way round: {A} is to equal {B}|a comparison is the wrong way round",
+    ),
+    (
+        "A != B",
+        "A == B",
+        "a comparison is the wrong way round: {A} is to differ from {B}|a comparison is the wrong way round",
+    ),
+    ("A < B", "A <= B", "equality counts in a comparison, where {A} has to be smaller"),
+    ("A < B", "A > B", "a comparison is the wrong way round: {A} has to be the smaller one"),
+    ("A <= B", "A < B", "equality does not count in a comparison, where it should"),
+    ("A <= B", "A >= B", "a comparison is the wrong way round: {A} has to be the smaller one"),
+    ("A > B", "A >= B", "equality counts in a comparison, where {A} has to be larger"),
+    ("A > B", "A < B", "a comparison is the wrong way round: {A} has to be the larger one"),
+    ("A >= B", "A > B", "equality does not count in a comparison, where it should"),
+    ("A >= B", "A < B", "a comparison is the wrong way round: {A} has to be the larger one"),
+    ("A if C else B", "A", "the case is not distinguished: there is always {A}"),
+    ("A if C else B", "B", "the case is not distinguished: there is always {B}"),
+    ("A if C else B", "B if C else A", "the two cases have changed places"),
+    # functions, their neighbours, and what is done before and after them
+    ("A.softmax(D)", "A.log_softmax(D)", "there is the logarithm of the softmax in its place"),
+    ("A.softmax(D)", "A.sigmoid()", "there is a sigmoid, each number by itself, in the place of the softmax"),
+    ("A.softmax(D)", "(-A).softmax(D)", "the scores have the other sign before the softmax"),
+    ("A.softmax(D)", "A.softmax(D).softmax(D)", "the softmax is taken twice"),
+    ("(A / B).softmax(D)", "A.softmax(D) / B", "the division by {B} comes after the softmax"),
+    ("A.log_softmax(D)", "A.softmax(D)", "there are the probabilities, not their logarithms"),
+    ("A.relu()", "F.gelu(A)", "there is a GELU in the place of the ReLU"),
+    ("A.relu()", "A.sigmoid()", "there is a sigmoid in the place of the ReLU"),
+    ("A.relu()", "A.tanh()", "there is a tanh in the place of the ReLU"),
+    ("A.relu()", "A.abs()", "there is the absolute value in the place of the ReLU"),
+    ("A.relu()", "F.leaky_relu(A)", "there is a leaky ReLU in the place of the ReLU"),
+    ("(A + B).relu()", "A.relu() + B", "the ReLU is applied before {B} is added"),
+    ("A.relu() @ B", "(A @ B).relu()", "the ReLU comes after the product with {B}"),
+    ("A.sqrt()", "A ** 2", "there is the square in the place of the root"),
+    ("(A + B).sqrt()", "A.sqrt() + B", "{B} is added after the root is taken"),
+    ("math.sqrt(A)", "A", "the root of {A} is not taken"),
+    ("math.sqrt(A)", "A ** 2", "there is the square of {A} in the place of its root"),
+    ("math.sqrt(A)", "math.log(A)", "there is the logarithm of {A} in the place of its root"),
+    ("math.log(A)", "math.log2(A)", "the logarithm is the one to base 2"),
+    ("math.log(A)", "math.log10(A)", "the logarithm is the one to base 10"),
+    ("math.log(A)", "A", "the logarithm is missing"),
+    ("math.exp(A)", "A", "the exponential is missing"),
+    ("A.exp()", "A", "the exponential is missing"),
+    ("A.exp()", "2 ** A", "the exponential is the one to base 2"),
+    ("A.sin()", "A.cos()", "there is a cosine in the place of the sine"),
+    ("A.cos()", "A.sin()", "there is a sine in the place of the cosine"),
+    ("A.diag()", "torch.eye(len(A), dtype=A.dtype)", "there is the identity in the place of the diagonal matrix"),
+    ("torch.outer(A, B)", "A * B", "there is the product entry by entry in the place of the outer product"),
+    ("A.abs()", "A", "the absolute value is missing"),
+    ("A.argmax()", "A.argmin()", "the smallest is chosen, not the largest"),
+    ("A.topk(B)", "A.topk(B, largest=False)", "the smallest ones are chosen, not the largest"),
+    ("A.tril()", "A.triu()", "the upper triangle is kept, not the lower one"),
+    ("A.tril()", "A.tril(-1)", "the diagonal is cut off with the upper triangle"),
+    ("A.tril()", "A.tril(1)", "one diagonal too many is kept"),
+    ("A.clone()", "A", "there is no copy, so that the input itself is changed"),
+    ("A.transpose(1, 2)", "A.mT", "the last two axes are exchanged, not the second and the third"),
+    ("A.unflatten(-1, (h, -1))", "A.unflatten(-1, (-1, h)).mT", "neighbouring features go to different heads"),
+    ("min(A, B)", "max(A, B)", "the larger one is taken, not the smaller"),
+    ("max(A, B)", "min(A, B)", "the smaller one is taken, not the larger"),
+    ("min(A, B)", "A", "{A} is taken, whether it is the smaller one or not"),
+    ("min(A, B)", "B", "{B} is taken, whether it is the smaller one or not"),
+    ("max(A)", "min(A)", "the smallest is chosen, not the largest"),
+    ("max(A, key=B)", "min(A, key=B)", "the smallest is chosen, not the largest"),
+    ("max(A, key=B)", "max(A)", "the largest in order is chosen, not the most frequent"),
+    ("sorted(A, reverse=True)", "sorted(A)", "the smallest come first, not the largest"),
+    ("A.sort(descending=True)", "A.sort()", "the smallest come first, not the largest"),
+    ("A.var(D, correction=0)", "A.var(D)", "the variance is divided by one less than the number"),
+    ("A.var(D, correction=0)", "A.std(D, correction=0)", "there is the deviation in the place of the variance"),
+    ("A.norm(dim=D, keepdim=True)", "A.sum(D, keepdim=True)", "there is the sum in the place of the length"),
+    ("A.norm(dim=D, keepdim=True)", "A.norm(1, D, True)", "the length is the sum of absolute values"),
+    ("(A & B).total()", "len(A & B)", "each kind is counted once, however often it occurs"),
+    ("(A & B).total()", "sum(n for key, n in A.items() if key in B)", "what occurs too often is not clipped"),
+    # places
+    ("A[1:]", "A", "the first one is not left out"),
+    ("A[1:]", "A[:-1]", "the last one is left out, not the first"),
+    ("A[:-1]", "A", "the last one is not left out"),
+    ("A[:-1]", "A[1:]", "the first one is left out, not the last"),
+    ("A[:, :-1]", "A[:, 1:]", "the first one is left out, not the last"),
+    ("A[:, 1:]", "A[:, :-1]", "the last one is left out, not the first"),
+    ("A[:, :-1]", "A", "the last one is not left out"),
+    ("A[:, 1:]", "A", "the first one is not left out"),
+    ("A.mT", "A", "{A} is not transposed"),
+    ("range(A)", "range(1, A)", "counting begins with 1"),
+    ("torch.arange(A)", "(torch.arange(A) + 1)", "counting begins with 1"),
+    ("torch.arange(0, A, 2)", "torch.arange(1, A, 2)", "the odd ones are taken, not the even ones"),
+    ("torch.arange(0, A, 2)", "torch.arange(A // 2)", "counting goes by one, not by two"),
+]
+"""what is tried at every place of an answer"""
+
+NEIGHBOURS = {"mean": "sum", "sum": "mean", "amax": "amin", "cumsum": "cumprod"}
+"""methods that are taken for each other, with the same arguments"""
+NAMES = {
+    "softmax": "the softmax", "log_softmax": "the logarithm of the softmax", "relu": "the ReLU", "mean": "the mean",
+    "sum": "the sum", "amax": "the largest", "cumsum": "the running sum", "sqrt": "the root", "exp": "the exponential",
+    "transpose": "the exchange of axes", "flatten": "the joining of axes", "unflatten": "the division of an axis",
+    "masked_fill": "the filling in under the mask", "tril": "the cut to a triangle", "clamp": "the limits",
+    "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
+    "gather": "the choice of entries", "topk": "the choice of the largest", "amin": "the smallest",
+    "cumprod": "the running product", "attention": "attention", "feed_forward": "the feed-forward network",
+    "sublayer": "the sub-layer", "double": "the change to numbers with a point",
+}  # fmt: skip
+"""how functions are called in a sentence"""
+NOUNS = {
+    "angle",
+    "best",
+    "distance",
+    "frequency",
+    "mean",
+    "norm",
+    "position",
+    "scores",
+    "similarity",
+    "text",
+    "tokens",
+    "variance",
+    "weights",
+}
+"""names of an answer's own values that say to a learner what they are"""
+KINDS: dict[type[ast.AST], str] = {
+    ast.Add: "a sum", ast.Sub: "a difference", ast.Mult: "a product", ast.Div: "a quotient", ast.Pow: "a power",
+    ast.MatMult: "a matrix product", ast.FloorDiv: "a quotient", ast.BitAnd: "two conditions",
+}  # fmt: skip
+"""what an operator makes, in a sentence"""
+UNNAMED = ("what was computed before", "one part", *KINDS.values())
+"""what is said of an expression that has no name"""
+SPACE = {"F": F, "math": math, "torch": torch}
+"""what the rules name"""
+AT_MOST = 4_000
+"""variants with two changes that are tried"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The book's answer with something changed, and what to say of it."""
+
+    texts: tuple[str, ...]
+    """what is different, a clause for each change"""
+    place: int
+    """where the (first) change is, in the order of the text"""
+    tree: ast.Module
+    """the changed answer"""
+
+    def function(self, exercise: Exercise) -> Function:
+        """The changed answer, to be called."""
+        space = dict(exercise.reference.__globals__) | SPACE
+        exec(compile(self.tree, "<a variant of the book's answer>", "exec"), space)
+        return space[exercise.name]
+
+
+# Patterns
+
+
+@cache
+def _parsed(rule: Rule) -> tuple[ast.expr, ast.expr]:
+    before, after = (ast.parse(text, mode="eval").body for text in rule[:2])
+    return before, after
+
+
+def matched(pattern: Any, node: Any, found: dict[str, ast.expr]) -> bool:
+    """Whether a syntax tree has the form of the pattern; `found` is filled with what the capital letters stand for."""
+    if isinstance(pattern, ast.Name) and re.fullmatch("[A-E]", pattern.id):
+        return isinstance(node, ast.expr) and found.setdefault(pattern.id, node) is node
+    if isinstance(pattern, ast.AST):
+        fields = [name for name in pattern._fields if name != "ctx"]
+        return type(pattern) is type(node) and all(
+            matched(getattr(pattern, name), getattr(node, name), found) for name in fields
+        )
+    if isinstance(pattern, list):
+        is_row = isinstance(node, list) and len(node) == len(pattern)
+        return is_row and all(matched(a, b, found) for a, b in zip(pattern, node, strict=True))
+    return pattern == node
+
+
+class _Fill(ast.NodeTransformer):
+    """Puts expressions in the place of capital letters."""
+
+    def __init__(self, found: dict[str, ast.expr]) -> None:
+        self.found = found
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return copy.deepcopy(self.found[node.id]) if node.id in self.found else node
+
+
+# Words
+
+
+def said(node: ast.AST, names: Sequence[str]) -> str:
+    """An expression in words: a parameter by its name, anything longer by its kind; never as code."""
+    match node:
+        case ast.Name(id=name):
+            return name if name in names else f"the {name}" if name in NOUNS else UNNAMED[0]
+        case ast.Constant(value=bool() | str()):
+            return "a setting"
+        case ast.Constant(value=value):
+            return f"{value:g}" if isinstance(value, int | float) else "a setting"
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return f"−{value:g}"
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return f"minus {said(operand, names)}"
+        case ast.Attribute(value=value, attr="mT"):
+            return f"the transpose of {said(value, names)}"
+        case ast.Attribute(attr="inf"):
+            return "∞"
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="math"), attr="sqrt"), args=[inner]):
+            return f"the root of {said(inner, names)}"
+        case ast.Call(func=ast.Attribute(value=ast.Name() as owner, attr="size")):
+            return f"a size of {said(owner, names)}"
+        case ast.Call(func=ast.Name(id="len"), args=[inner]):
+            return f"the length of {said(inner, names)}"
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in NAMES:
+            return NAMES[name]
+        case ast.Subscript(value=value):
+            whole = said(value, names)
+            return UNNAMED[0] if whole in UNNAMED else f"a part of {whole}"
+        case ast.BinOp(op=operator) if type(operator) in KINDS:
+            return KINDS[type(operator)]
+        case ast.Compare():
+            return "a comparison"
+    return UNNAMED[1]
+
+
+def _clause(text: str, found: dict[str, ast.expr], names: Sequence[str]) -> str:
+    """What a rule says, in its short form where both of its letters stand for what has no name."""
+    long, _, short = text.partition("|")
+    words = {letter: said(part, names) for letter, part in found.items() if f"{{{letter}}}" in long}
+    return short if short and all(word in UNNAMED for word in words.values()) else long.format(**words)
+
+
+# Changes at one place
+
+
+def _numbers(node: ast.AST, role: str) -> Iterator[tuple[ast.expr, str]]:
+    """Other numbers in the place of one: another axis or place, one more or less, twice or half, the other sign."""
+    match node:
+        case ast.Constant(value=bool()):
+            return
+        case ast.Constant(value=int() | float() as value):
+            pass
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            value = -value
+        case _:
+            return
+    if role:
+        others = [other for other in (-2, -1, 0, 1, 2) if other != value]
+    else:
+        others = dict.fromkeys(
+            other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value
+        )
+    for other in others:
+        yield ast.Constant(other), f"{role}{_number(other)} stands where {role}{_number(value)} is expected"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[tuple[ast.expr, str]]:
+    """A call left out, made with its arguments exchanged, or to a neighbouring function."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=owner, attr=name)) if not _is_module(owner):
+            if name in NEIGHBOURS:
+                other = ast.Attribute(owner, NEIGHBOURS[name], ast.Load())
+                yield (
+                    ast.Call(other, node.args, node.keywords),
+                    f"there is {NAMES[NEIGHBOURS[name]]} in the place of {NAMES[name]}",
+                )
+            yield owner, f"{NAMES.get(name, 'one step')} is missing"
+        case ast.Call(args=[first]) if not isinstance(first, ast.Starred):
+            yield first, f"{said(node, names).replace(UNNAMED[1], 'one step')} is missing"
+    match node:
+        case ast.Call(args=[first, second, *rest]) if not isinstance(first, ast.Starred):
+            one, other = said(first, names), said(second, names)
+            yield ast.Call(node.func, [second, first, *rest], node.keywords), f"{one} and {other} have changed places"
+            if rest:
+                changed = [first, rest[0], second, *rest[1:]]
+                text = f"{other} and {said(rest[0], names)} have changed places"
+                yield ast.Call(node.func, changed, node.keywords), text
+
+
+def _is_module(node: ast.AST) -> bool:
+    return (isinstance(node, ast.Name) and node.id in {*SPACE, "nn"}) or isinstance(node, ast.Attribute)
+
+
+def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterator[tuple[ast.AST, str]]:
+    """What a mistake may put in the place of a node, each with a clause of words.
+
+    names: the parameters of the answer. role: "axis " or "place " for a number that chooses one.
+    """
+    for rule in RULES:
+        before, after = _parsed(rule)
+        found: dict[str, ast.expr] = {}
+        if matched(before, node, found):
+            yield _Fill(found).visit(copy.deepcopy(after)), _clause(rule[2], found, names)
+    yield from _numbers(node, role)
+    yield from _calls(node, names)
+    match node:
+        case ast.Name(id=name, ctx=ast.Load()) if name in names:
+            for other in names:
+                if other != name:
+                    yield ast.Name(other, ast.Load()), f"{other} stands where {name} is expected"
+        case ast.AugAssign(op=ast.Add()):
+            yield ast.AugAssign(node.target, ast.Sub(), node.value), "something is subtracted that has to be added"
+            yield ast.Assign([node.target], node.value), "a total is overwritten, not added to"
+        case ast.Assign(targets=[ast.Subscript()]):
+            yield ast.Pass(), "one step is missing, in which some entries are set"
+        case ast.Break():
+            yield ast.Pass(), "nothing ends the loop early"
+        case ast.If():
+            yield (
+                ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse),
+                "a condition is the wrong way round",
+            )
+
+
+def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
+    """Every node below one: its parent, the field and index that hold it, itself, and what a number is for there."""
+    for field, value in ast.iter_fields(node):
+        for i, child in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(child, ast.AST) and not isinstance(child, ast.arguments | ast.expr_context):
+                role = ""
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and not _is_module(node.func.value)
+                ):
+                    role = "axis "
+                elif isinstance(node, ast.keyword):
+                    role = "axis " if node.arg == "dim" else ""
+                elif isinstance(node, ast.Slice) or (isinstance(node, ast.Subscript) and field == "slice"):
+                    role = "place "
+                yield node, field, i if isinstance(value, list) else None, child, role
+                is_negative = isinstance(child, ast.UnaryOp) and isinstance(child.operand, ast.Constant)
+                if not is_negative:  # a negative number is one number
+                    yield from _places(child)
+
+
+def _orders(node: ast.AST) -> Iterator[tuple[list[ast.stmt], int]]:
+    """Every two statements that follow each other, as the list that holds them and the place of the first."""
+    for part in ast.walk(node):
+        for block in (getattr(part, "body", None), getattr(part, "orelse", None)):
+            if isinstance(block, list):
+                yield from ((block, i) for i in range(len(block) - 1) if _in_need(*block[i : i + 2]))
+
+
+def _in_need(first: ast.stmt, second: ast.stmt) -> bool:
+    """Whether the order of two statements may matter: one writes, or changes, a name that the other one has."""
+    names = [{node.id for node in ast.walk(one) if isinstance(node, ast.Name)} for one in (first, second)]
+    written = [
+        {n.id for n in ast.walk(one) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        | {
+            n.value.id
+            for n in ast.walk(one)
+            if isinstance(n, ast.Subscript | ast.Attribute) and isinstance(n.value, ast.Name)
+        }
+        for one in (first, second)
+    ]
+    ends = any(
+        isinstance(node, ast.Break | ast.Return | ast.Continue) for one in (first, second) for node in ast.walk(one)
+    )
+    return bool(ends or names[0] & written[1] or names[1] & written[0])
+
+
+def changed(tree: ast.Module, texts: tuple[str, ...] = (), first: int = 0) -> Iterator[Variant]:
+    """Every variant of an answer with one change more, from its place number `first` on."""
+    tree = copy.deepcopy(tree)
+    function = tree.body[0]
+    names = [argument.arg for argument in function.args.args]
+    for number, (parent, field, i, node, role) in enumerate(_places(function)):
+        if number < first:
+            continue
+        original = getattr(parent, field)
+        for other, text in alternatives(node, names, role):
+            setattr(parent, field, other if i is None else [*original[:i], other, *original[i + 1 :]])
+            yield Variant((*texts, text), number, ast.fix_missing_locations(copy.deepcopy(tree)))
+        setattr(parent, field, original)
+    for block, i in _orders(function):
+        block[i], block[i + 1] = block[i + 1], block[i]
+        text = "two steps are done in the other order"
+        yield Variant((*texts, text), number + 1, ast.fix_missing_locations(copy.deepcopy(tree)))
+        block[i], block[i + 1] = block[i + 1], block[i]
+
+
+@cache
+def first_order(exercise: Exercise) -> tuple[Variant, ...]:
+    """The variants of the book's answer with one change, each once."""
+    tree = ast.parse(exercise.solution)
+    seen = {ast.dump(tree)}
+    return tuple(v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree)))
+
+
+def second_order(exercise: Exercise) -> Iterator[Variant]:
+    """Variants of the book's answer with two changes, `AT_MOST` of them."""
+    pairs = (pair for one in first_order(exercise) for pair in changed(one.tree, one.texts, one.place))
+    return itertools.islice(pairs, AT_MOST)
+
+
+def in_words(variants: Sequence[Variant]) -> str:
+    """What several variants that come to the same have in common, as a sentence; nothing for none or too many."""
+    clauses = list(dict.fromkeys(" and ".join(variant.texts) for variant in variants))
+    if not 1 <= len(clauses) <= 3:
+        return ""
+    same = " Or if " + ", or if ".join(clauses[1:]) + ": here it comes to the same." if clauses[1:] else ""
+    return f"You get exactly what comes out if {clauses[0]}.{same}"
