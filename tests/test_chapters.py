@@ -19,9 +19,12 @@ class Executor:
 
     def __init__(self) -> None:
         self.calls, self.works, self.names = 0, True, list[str]()
+        self.dies = 0  # calls in which no kernel starts
 
     def __call__(self, paths: Sequence[Path]) -> bool:
         self.calls += 1
+        if self.calls <= self.dies:
+            return False
         self.names += [path.name for path in paths]
         for path in paths:
             notebook = nbformat.read(path, as_version=4)
@@ -159,6 +162,14 @@ def test_failed_chapter_leaves_nothing_that_looks_executed(small_book: Path):
     assert not list((small_book.parents[1] / "_build").rglob("*.ipynb"))
     executor.works = True
     assert build(small_book, executor) == "run 3"
+
+
+@pytest.mark.parametrize(("dies", "calls"), [(1, 2), (2, 2)])
+def test_chapter_whose_kernel_did_not_start_is_begun_once_more(small_book: Path, dies: int, calls: int):
+    executor = Executor()
+    executor.dies = dies
+    assert build(small_book, executor) == ("run 2" if dies == 1 else None)
+    assert executor.calls == calls
 
 
 @pytest.mark.parametrize(("processors", "memory", "expected"), [(8, 64e9, 8), (8, 5e9, 2), (2, 0, 1)])

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -63,6 +63,12 @@ def fingerprint(root: Path, notebook: NotebookNode) -> str:
         "settings": sorted(settings.items()),
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def begun(notebook: NotebookNode) -> bool:
+    """Whether a cell has run, or there is none to run."""
+    code = code_cells(notebook)
+    return not code or any(cell.execution_count for cell in code)
 
 
 def finished(notebook: NotebookNode) -> bool:
@@ -113,10 +119,18 @@ def execute(book: Path, notebooks: Mapping[str, NotebookNode], run: Runner = nbm
         for name, notebook in notebooks.items():
             nbformat.write(notebook, folder / name)
         run([folder / name for name in notebooks])
-        done = {name: nbformat.read(folder / name, as_version=4) for name in notebooks}
+        done = _read(folder, notebooks)
+        # Kernels that start side by side are now and then given one port: the second one dies before its first cell.
+        if never_begun := [name for name, notebook in done.items() if not begun(notebook)]:
+            run([folder / name for name in never_begun])
+            done |= _read(folder, never_begun)
     for notebook in done.values():
         CoalesceStreamsPreprocessor().preprocess(notebook, {})  # leaves a progress bar its last line
     return done
+
+
+def _read(folder: Path, names: Iterable[str]) -> dict[str, NotebookNode]:
+    return {name: nbformat.read(folder / name, as_version=4) for name in names}
 
 
 def with_closing(notebook: NotebookNode) -> NotebookNode:

@@ -11,7 +11,7 @@ import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +33,8 @@ must be interrupted by hand: the stop button, or Kernel → Interrupt"""
 
 PATIENCE = 1.5
 """seconds of computing in which a mistake that nobody foresaw is looked for"""
+LIMIT_OF_A_VARIANT = 0.1
+"""seconds of computing for one case of a variant of the book's answer"""
 SMALL = 12
 """numbers; an input of no more is shown"""
 HALF = (torch.float16, torch.bfloat16)
@@ -278,20 +280,23 @@ def known_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
     return next((text for text, wrong in known if all(same(a, b) for a, b in zip(runs, wrong, strict=True))), "")
 
 
-def unforeseen_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
-    """The difference between the book's answer and those variants of it that agree on every case, or nothing."""
-    cases, began = exercise.cases(seed), time.process_time()
-
-    def agrees(variant: Variant) -> bool:
-        function = variant.function(exercise)
-        return all(same(run(function, case, limit=0.1), mine) for case, mine in zip(cases, runs, strict=True))
-
+@cache
+def variant_run(exercise: Exercise, variant: Variant, seed: int, i: int) -> Run:
+    """What a variant of the book's answer gives on case number i."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a variant does wrong
-        if text := in_words([variant for variant in first_order(exercise) if agrees(variant)]):
-            return text
-        in_time = itertools.takewhile(lambda _: time.process_time() - began < PATIENCE, second_order(exercise))
-        return in_words([variant for variant in in_time if agrees(variant)])
+        return run(variant.function(exercise), exercise.cases(seed)[i], limit=LIMIT_OF_A_VARIANT)
+
+
+def unforeseen_mistake(exercise: Exercise, runs: list[Run], seed: int) -> str:
+    """The difference between the book's answer and those variants of it that agree on every case, or nothing."""
+    began = time.process_time()
+
+    def agreeing(variants: Iterable[Variant]) -> list[Variant]:
+        return [v for v in variants if all(same(variant_run(exercise, v, seed, i), r) for i, r in enumerate(runs))]
+
+    in_time = itertools.takewhile(lambda _: time.process_time() - began < PATIENCE, second_order(exercise))
+    return in_words(agreeing(first_order(exercise)) or agreeing(in_time))
 
 
 # What can be said of any wrong answer
