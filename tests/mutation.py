@@ -1,12 +1,13 @@
 """Break the package on purpose, one small change at a time, and see whether the tests notice.
 
-    python tests/mutation.py                        every target; takes an hour
+    python tests/mutation.py                        every target; takes hours
     python tests/mutation.py decoding --sample 40
 
-A mutant is the package with one operator, comparison, constant or condition changed, or one call or negation taken
-out. It lives in a copy of the tree, where the quick tests of its module run. A mutant that passes them all is a
-survivor: either it computes the same, or a test is missing. Texts of errors, annotations and decorators stay as they
-are. Needs a system with fork (Linux, macOS).
+A mutant is the package with one thing changed, by the engine that varies the answers of exercises
+(`transformer/tutor/exercises/variation.py`): an operator, a comparison, a number, a call, the order of two steps. It
+lives in a copy of the tree, where the quick tests of its module run. A mutant that passes them all is a survivor:
+either it computes the same, or a test is missing. Texts of errors, annotations and decorators stay as they are. Needs
+a system with fork (Linux, macOS).
 """
 
 import argparse
@@ -28,6 +29,8 @@ from pathlib import Path
 
 import pytest
 
+from transformer.tutor.exercises.variation import changes, parameters
+
 ROOT = Path(__file__).parents[1]
 TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to mutate (none: all), the tests to run
     "attention": ([], ["test_attention.py", "test_model.py"]),
@@ -40,13 +43,6 @@ TARGETS: dict[str, tuple[list[str], list[str]]] = {  # module: the functions to 
         ["test_training.py"],
     ),
 }
-SWAPS = [
-    *[(ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Pow, ast.Mult), (ast.FloorDiv, ast.Mod), (ast.BitAnd, ast.BitOr)],
-    (ast.MatMult, ast.Mult),
-    *[(ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)],
-    *[(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE)],
-]
-MODULES = {"F", "math", "nn", "random", "torch", "warnings"}  # torch.cat(x) without its call is x, x.cat() too
 TIME_LIMIT = 90  # seconds of computing, several times what the tests take; a mutant may never end
 SURVIVED, KILLED, STRAY = 0, 1, 9  # stray: the tests ran on another copy of the package
 
@@ -60,66 +56,6 @@ class Mutant:
     source: str
 
 
-def swapped(operator: ast.AST) -> Iterator[ast.AST]:
-    """The operators that could stand in the place of one."""
-    for a, b in SWAPS:
-        if isinstance(operator, a | b):
-            yield b() if isinstance(operator, a) else a()
-
-
-def alternatives(node: ast.AST) -> Iterator[ast.AST]:
-    """What could stand in the place of a node."""
-    match node:
-        case ast.BinOp() | ast.AugAssign() | ast.BoolOp():
-            yield from (type(node)(**{**vars(node), "op": operator}) for operator in swapped(node.op))
-        case ast.Compare(ops=operators):
-            for i, operator in enumerate(operators):
-                for other in swapped(operator):
-                    yield ast.Compare(node.left, [*operators[:i], other, *operators[i + 1 :]], node.comparators)
-        case ast.UnaryOp(operand=operand):
-            yield operand
-        case ast.Attribute(value=value, attr="mT"):
-            yield value
-        case ast.IfExp(test=ast.Name() | ast.Attribute()):
-            yield ast.IfExp(node.test, node.orelse, node.body)
-        case ast.If(test=ast.Name() | ast.Attribute() | ast.Call()):
-            yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
-        case ast.Constant(value=bool(value)):
-            yield ast.Constant(not value)
-        case ast.Constant(value=int(value) | float(value)):
-            yield ast.Constant(value + 1)
-        case ast.Expr(value=ast.Call()):
-            yield ast.Pass()
-        case ast.Call(func=ast.Attribute(value=owner)) if ast.unparse(owner).split(".")[0] not in MODULES:
-            yield owner
-        case ast.Call(args=[first, *_]) if not isinstance(first, ast.Starred):
-            yield first
-
-
-def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int, ast.AST]]:
-    """Every child below a node, with the parent, the field and the index that hold it."""
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list"):
-            continue
-        for i, child in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(child, ast.AST) and not isinstance(child, ast.Raise | ast.JoinedStr):
-                if not isinstance(node, ast.Expr):  # a call that is a statement goes with its statement
-                    yield node, field, i, child
-                yield from places(child)
-
-
-def changes(tree: ast.AST, scopes: list[ast.AST]) -> Iterator[tuple[int, str, str]]:
-    """Every change in some parts of a syntax tree: the line, what was changed, and the whole source after it."""
-    for parent, field, i, node in [place for scope in scopes for place in places(scope)]:
-        original = getattr(parent, field)
-        for changed in alternatives(node):
-            several = isinstance(original, list)
-            setattr(parent, field, [*original[:i], changed, *original[i + 1 :]] if several else changed)
-            before, after = (ast.unparse(version).splitlines()[0] for version in (node, changed))
-            yield node.lineno, f"{before}  →  {after}", ast.unparse(tree)
-        setattr(parent, field, original)
-
-
 def path_of(root: Path, module: str) -> Path:
     """Where a module of the package lies in a copy of the tree."""
     return root / "transformer" / f"{module.replace('.', '/')}.py"
@@ -128,9 +64,11 @@ def path_of(root: Path, module: str) -> Path:
 def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
     """All mutants of a module, or of some of its functions."""
     tree = ast.parse(path_of(ROOT, module).read_text(encoding="utf-8"))
-    scopes = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in functions] if functions else [tree]
-    for line, change, source in changes(tree, scopes):
-        yield Mutant(module, f"{module}.py:{line}: {change}", source)
+    homes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    for scope in [node for home in homes for node in home.body if isinstance(node, ast.FunctionDef)]:
+        if not functions or scope.name in functions:
+            for _, line, change in changes(scope, parameters(scope)):
+                yield Mutant(module, f"{module}.py:{line}: {change}", ast.unparse(tree))
 
 
 def load_libraries() -> None:

@@ -2,8 +2,11 @@
 
 import ast
 import inspect
+import itertools
+import math
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import tyro
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
@@ -22,9 +26,10 @@ from nbformat import NotebookNode
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
 from transformer.tutor import check, hint, progress
-from transformer.tutor.exercises import grading, learner
+from transformer.tutor.exercises import grading, learner, running
 from transformer.tutor.exercises.exercise import Exercise, Mistake
 from transformer.tutor.exercises.learner import Session, UnknownExercise, exercises
+from transformer.tutor.exercises.variation import first_order
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -39,35 +44,70 @@ CENTRAL = {
     "my_split_heads",
 }
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
+SAME_AXIS = re.compile("axis (−?)[0-2] stands where axis (−?)[0-2] is expected")
+FREE = "two steps are done in the other order"
 EQUIVALENT = {
-    ("within_reach", "-1  →  1"): "the tables are square, so their last two axes are equally long",
-    ("within_reach", "1  →  2"): "the same",
-    ("cosine_neighbours", "-1  →  1"): "the table has two axes, so the last is number 1",
-    ("position_dot", "(k * frequency).cos().sum().item()  →  (k * frequency).cos().sum()"): "a tensor of one number",
-    ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
-        "a tensor of one number is taken for the number"
-    ),
-    ("my_greedy", "int(step(tokens).argmax())  →  step(tokens).argmax()"): "tensors of one number in the list",
-    ("my_beam_search", "step(tokens).tolist()  →  step(tokens)"): "tensors of one number in the place of numbers",
-    ("my_beam_search", "0.0  →  1.0"): "a constant that is added to every total",
-    (
-        "my_beam_search",
-        "-1  →  1",
-    ): "a finished one left in the beam pushes out only what is less likely",
-    ("my_beam_search", "1  →  2"): "the same",
-    ("top_p", "before >= p  →  before > p"): "they differ where a sum meets p to the last bit",
-    ("clipped_precision", "len(ref) - n  →  len(ref) + n"): "shorter n-grams of the reference match none",
-    ("clipped_precision", "1  →  2"): "the same",
-    ("my_bleu", "len(ref) - n  →  len(ref) + n"): "the same",
-    ("my_bleu", "1  →  2"): "the same",
-    ("my_bleu", "True  →  False"): "there are as many references as hypotheses",
-    ("score_at_links", "-1  →  1"): "of two axes the last is number 1",
-    ("offset_score", "-1  →  1"): "the same",
-    ("without_head", "-2  →  2"): "of four axes the last but one is number 2",
-    ("rollout", "1  →  2"): "the tables are square",
-    ("labelled_f1", "True  →  False"): "there are as many right trees as found ones",
+    "my_sinusoids": {FREE: "neither needs the other"},
+    "shift_matrix": {FREE: "they set different entries, or neither needs the other"},
+    "position_dot": {"one step is missing": "a tensor of one number is taken for the number"},
+    "my_attention_weights": {"k stands where q is expected": "both are as wide"},
+    "equivariance_gap": {
+        "one step is missing": "a tensor of one number is taken for the number",
+        "a difference has the other sign": "its absolute value is taken",
+    },
+    "cross_shapes": {"the division is not one of whole numbers": "there is no remainder"},
+    "my_layer_norm": {"x is subtracted from the mean, not the other way round": "it is squared"},
+    "my_noam": {"a power and a product have changed places": "the smaller one of two has no order"},
+    "token_loss": {"−1 stands where 0 is expected": "the axis has one place", FREE: "neither needs the other"},
+    "my_greedy": {"one step is missing": "tensors of one number in the list"},
+    "cached_attention": {FREE: "neither needs the other"},
+    "my_beam_search": {
+        "1 stands where 0 is expected": "a constant that is added to every total",
+        "−1 stands where 0 is expected": "the same",
+        "one step is missing": "tensors of one number in the place of numbers",
+        "place −1 stands where place 1 is expected": "of two places the last is number 1",
+        "place −2 stands where place −1 is expected": (
+            "a finished one left in the beam pushes out only what is less likely"
+        ),
+        "place 0 stands where place −1 is expected": "the same",
+        "place 1 stands where place −1 is expected": "the same",
+        "step stands where eos is expected": "the same",
+        "bos stands where eos is expected": "the same",
+        FREE: "neither needs the other",
+    },
+    "top_p": {
+        "equality does not count in a comparison, where it should": "they differ where a sum meets p to the last bit"
+    },
+    "clipped_precision": {
+        "n is added, not subtracted": "shorter n-grams of the reference match none",
+        "n is not subtracted": "the same",
+        "2 stands where 1 is expected": "the same",
+        FREE: "neither needs the other",
+    },
+    "my_bleu": {
+        "there is a sum in the place of a difference": "shorter n-grams of the reference match none",
+        "what was computed before is not subtracted": "the same",
+        "2 stands where 1 is expected": "the same",
+        "0 and a difference have changed places": "the smaller one of two has no order",
+        FREE: "neither needs the other",
+    },
+    "merge_step": {FREE: "neither needs the other"},
+    "average_weights": {FREE: "neither needs the other"},
+    "rollout": {"axis −2 stands where axis −1 is expected": "the tables are square"},
+    "my_window_mask": {
+        "a difference has the other sign": "its absolute value is taken",
+        "the division is not one of whole numbers": "a distance is whole",
+    },
+    "within_reach": {
+        "axis −2 stands where axis −1 is expected": "the tables are square",
+        "counting begins with 1": "only differences of places count",
+        "a difference has the other sign": "its absolute value is taken",
+    },
+    "labelled_f1": {"gold and found have changed places": "F1 is the same for both"},
 }
-"""the mutants that are right answers, and why"""
+"""the variants of answers that are right, and why"""
+VAGUE = ("The numbers are not the expected ones.", "Your result has shape", "Your result is the expected one ")
+"""how a verdict begins that does not say what is wrong"""
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +178,7 @@ def test_two_mistakes_at_once_are_both_named_or_are_one(exercise: Exercise):
         assert (
             found.status == "right"
             or found.text in texts | {p.text for p in exercise.pairs}
-            or all(run.error for run in (grading.run(pair.function, case) for case in exercise.cases()))
+            or all(run.error for run in (running.run(pair.function, case) for case in exercise.cases()))
         ), pair.text
 
 
@@ -157,13 +197,102 @@ def test_other_right_answers_pass(exercise: Exercise):
 
 @pytest.mark.slow
 @EVERY
-def test_mutants_of_the_answer_are_rejected(exercise: Exercise, monkeypatch: pytest.MonkeyPatch):
-    mutation = pytest.importorskip("mutation")  # it limits processes as Windows cannot
-    monkeypatch.setattr(grading, "TIME_LIMIT", 1.0)
-    tree = ast.parse(exercise.solution)
-    tried = [(change, defined(source, exercise)) for _, change, source in mutation.changes(tree, tree.body)]
-    survivors = {change for change, mutant in tried if grading.grade(exercise, mutant).status != "wrong"}
-    assert tried and survivors == {change for name, change in EQUIVALENT if name == exercise.name}
+def test_every_change_to_the_answer_is_told_what_it_is(exercise: Exercise, monkeypatch: pytest.MonkeyPatch):
+    """Each is rejected, unless it is right for a reason, and 95 % are told more than that the numbers are wrong."""
+    monkeypatch.setattr(running, "TIME_LIMIT", 0.5)  # for loops that never end
+    found = [(one.texts[0], grading.grade(exercise, one.function(exercise))) for one in first_order(exercise)]
+    right = {text for text, finding in found if finding.status == "right" and not is_same_axis(text)}
+    assert right == EQUIVALENT.get(exercise.name, {}).keys()
+    wrong = [finding.text for _, finding in found if finding.status == "wrong"]
+    assert wrong and sum(text.startswith(VAGUE) for text in wrong) <= 0.05 * len(wrong)
+
+
+def is_same_axis(text: str) -> bool:
+    """Whether a change only counts an axis from the other end: where it is right, both are one axis."""
+    signs = SAME_AXIS.fullmatch(text)
+    return signs is not None and signs[1] != signs[2]
+
+
+def book(name: str) -> Any:
+    return exercises()[name].reference
+
+
+def sinusoids_of_twice_the_exponent(n, d):
+    i = torch.arange(0, d, 2)
+    angle = torch.arange(n)[:, None] / 10000 ** (2 * i / d)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def bleu_upside_down(hyps, refs):
+    h, r = sum(map(len, hyps)), sum(map(len, refs))
+    return book("my_bleu")(hyps, refs) / math.exp(min(0, 1 - r / h)) * math.exp(min(0, 1 - h / r))
+
+
+def wrong_for_short_ones(q, k):
+    return right_weights(q, k) if q.size(-2) > 2 else (q @ k.mT).softmax(-1)
+
+
+UNFORESEEN = {
+    "my_sinusoids": (sinusoids_of_twice_the_exponent, "exponent is twice as large"),
+    "softmax_jacobian": (lambda p: torch.outer(p, p) - p.diag(), "is subtracted from"),
+    "softmax_jacobian, the identity": (lambda p: torch.eye(len(p)) - torch.outer(p, p), "the identity in the place of"),
+    "feed_forward": (
+        lambda x, W1, b1, W2, b2: ((x @ W1).relu() + b1) @ W2 + b2,
+        "the ReLU is applied before b1 is added",
+    ),
+    "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU in the place of the ReLU"),
+    "my_noam": (lambda step, d, warmup: min(step**-0.5, step * warmup**-1.5) / d, "the exponent is twice as large"),
+    "my_greedy": (lambda *a: [a[1], *book("my_greedy")(*a)], "the first one is not left out"),
+    "my_bleu": (bleu_upside_down, "a quotient is upside down"),
+}
+"""wrong answers that no list of known mistakes has, and what is said of them"""
+
+
+@pytest.mark.parametrize("name", UNFORESEEN)
+def test_mistake_that_nobody_foresaw_is_named(name: str):
+    answer, said = UNFORESEEN[name]
+    assert said in grading.grade(exercises()[name.partition(",")[0]], answer).text
+
+
+@pytest.mark.parametrize("name", ["top_p", "clipped_precision", "spans", "my_padding_mask"])
+def test_what_many_mistakes_come_to_is_said_without_choosing_one(name: str):
+    said = {
+        "top_p": (lambda logits, p: logits, "Your function returns logits as it was given."),
+        "clipped_precision": (lambda hyp, ref, n: 0.0, "Your result is 0 in every failing case."),
+        "spans": (lambda symbols: [], "Your result is empty in every failing case."),
+        "my_padding_mask": (lambda ids, pad: torch.zeros(len(ids), 1, 1, ids.size(1)) > 0, "Every entry of your"),
+    }
+    answer, text = said[name]
+    assert grading.grade(exercises()[name], answer).text.startswith(text)
+
+
+def test_mistake_is_named_only_where_it_agrees_on_every_case(verdict: Callable[[Any], str]):
+    """This answer forgets the scale, but for short inputs only: that it *is* not scaled would be false."""
+    out = verdict(wrong_for_short_ones)
+    assert "not scaled" not in out and "You get exactly" not in out
+    assert "The first that differs is number [" in out
+
+
+def test_property_that_the_right_result_has_is_named(verdict: Callable[[Any], str]):
+    out = verdict(lambda q, k: right_weights(q, k) ** 3)
+    assert "Of the expected result, not of yours, it is true that its rows sum to 1." in out
+
+
+def test_search_for_a_mistake_ends(monkeypatch: pytest.MonkeyPatch):
+    exercise, tried = exercises()["transformer_parameters"], []
+    pairs = itertools.cycle(first_order(exercise))
+    monkeypatch.setattr(grading, "second_order", lambda _: (tried.append(0) or next(pairs) for _ in itertools.count()))
+    monkeypatch.setattr(grading, "PATIENCE", 0.05)
+    assert grading.grade(exercise, lambda V, d, d_ff, L: V**3 + 17 * L).status == "wrong"
+    assert tried  # and it came back
+
+
+def test_two_changes_are_named_together():
+    def answer(step, d, warmup):
+        return d**0.5 * max(step**-0.5, step * warmup**-1.5)
+
+    text = grading.grade(exercises()["my_noam"], answer).text
+    assert "multiply by √d" in text or " and " in text
 
 
 @EVERY
@@ -314,7 +443,7 @@ def test_notebooks_run_unsolved_solved_and_full_of_mistakes():
 
 
 def test_loop_that_never_ends_is_stopped(verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(grading, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(running, "TIME_LIMIT", 0.2)
 
     def endless(q, k):
         while True:
@@ -328,7 +457,7 @@ def test_loop_that_never_ends_is_stopped(verdict: Callable[[Any], str], monkeypa
 
 
 def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(grading, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(running, "TIME_LIMIT", 0.2)
 
     def stubborn(q, k):
         for _ in range(2):
@@ -346,7 +475,7 @@ def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], m
 def test_waiting_is_not_computing_so_that_a_busy_machine_fails_nobody(
     verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(grading, "TIME_LIMIT", 0.5)
+    monkeypatch.setattr(running, "TIME_LIMIT", 0.5)
     pauses = iter([0.8])
 
     def waiting(q, k):
@@ -455,11 +584,17 @@ def test_what_nobody_foresaw_is_described(answer: Any, said: str, verdict: Calla
     assert said in verdict(answer)
 
 
+def is_positive(x):
+    """Tell which numbers are positive."""
+    return x > 0
+
+
 @pytest.mark.parametrize(
-    ("answer", "said"), [(lambda x: (x > 0).mT, "transpose of the expected"), (lambda x: ~(x > 0), "mask is inverted")]
+    ("answer", "said"),
+    [(lambda x: (x > 0).mT, "transpose of the expected"), (lambda x: ~(x > 0), "a comparison is the wrong way round")],
 )
 def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
-    exercise = Exercise("9.9", lambda x: x > 0, lambda draw: iter([(draw.normal(n, n),) for n in (3, 5)]), [])
+    exercise = Exercise("9.9", is_positive, lambda draw: iter([(draw.normal(n, n),) for n in (3, 5)]), [])
     assert said in grading.grade(exercise, answer).text
 
 
@@ -484,8 +619,8 @@ def test_result_that_is_no_plain_tensor_is_no_accident(answer: Any, said: str, v
 def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
     shapes = exercises()["cross_shapes"].reference
     assert "You return 3 values, expected 4." in verdict(lambda *sizes: shapes(*sizes)[:3], "5.4")
-    out = verdict(lambda B, T, S, d, h: (*shapes(B, T, S, d, h)[:3], (B, T, h)), "5.4")
-    assert "Value 4 of 4 is (2, 3, 4), expected (2, 3, 8)." in out
+    out = verdict(lambda B, T, S, d, h: (*shapes(B, T, S, d, h)[:3], (B, 7, h)), "5.4")
+    assert "Value 4 of 4 is (2, 7, 4), expected (2, 3, 8)." in out
     assert "You return an int, expected a tuple." in verdict(lambda B, T, S, d, h: 3, "5.4")
     assert "You return a str, expected a number." in verdict(lambda d, h, bias: "many", "5.5")
     assert "The result is not the expected one." in verdict(lambda d, h, bias: 10**30, "5.5")
@@ -505,7 +640,7 @@ def test_errors_are_told_in_short(verdict: Callable[[Any], str]):
 def test_single_numbers_are_compared_over_the_cases(verdict: Callable[[Any], str]):
     scale = exercises()["score_scale"].reference
     assert "the expected one times 3 in every failing case" in verdict(lambda d, a, b: 3 * scale(d, a, b), "3.5")
-    assert "The numbers are not the expected ones." in verdict(lambda d, a, b: 0.0, "3.5")
+    assert "The numbers are not the expected ones." in verdict(lambda d, a, b: d**3 + a + 7 * b, "3.5")
 
 
 def test_verdict_shows_the_smallest_case_and_both_results(verdict: Callable[[Any], str]):

@@ -155,6 +155,9 @@ my_bleu.mistakes(
         "You take the mean of the sentences' scores: BLEU adds the counts up over the corpus first.": _per_sentence,
         "The brevity penalty compares the lengths of the whole corpus, not of each sentence.": _brevity_per_sentence,
         "No clipping: an n-gram counts at most as often as in the reference.": lambda h, r: _bleu(h, r, unclipped=True),
+        "Only the brevity penalty is left: as you count, each n-gram of a hypothesis is found.": lambda hyps, refs: (
+            100 * math.exp(min(0, 1 - sum(map(len, refs)) / sum(map(len, hyps))))
+        ),
     }
 )
 my_bleu.also_right(_bleu)

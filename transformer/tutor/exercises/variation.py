@@ -201,6 +201,8 @@ KINDS: dict[type[ast.AST], str] = {
 """what an operator makes, in a sentence"""
 UNNAMED = ("what was computed before", "one part", *KINDS.values())
 """what is said of an expression that has no name"""
+INSTEAD = "stands where"
+"""between what is there and what should be: another number, or another name"""
 SPACE = {"F": F, "math": math, "torch": torch}
 """what the rules name"""
 AT_MOST = 4_000
@@ -325,7 +327,7 @@ def _numbers(node: ast.AST, role: str) -> Iterator[tuple[ast.expr, str]]:
             other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value
         )
     for other in others:
-        yield ast.Constant(other), f"{role}{_number(other)} stands where {role}{_number(value)} is expected"
+        yield ast.Constant(other), f"{role}{_number(other)} {INSTEAD} {role}{_number(value)} is expected"
 
 
 def _number(value: float) -> str:
@@ -346,6 +348,8 @@ def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[tuple[ast.expr, str]
         case ast.Call(args=[first]) if not isinstance(first, ast.Starred):
             yield first, f"{said(node, names).replace(UNNAMED[1], 'one step')} is missing"
     match node:
+        case ast.Call(func=ast.Attribute(attr="transpose")):  # takes its axes in either order
+            return
         case ast.Call(args=[first, second, *rest]) if not isinstance(first, ast.Starred):
             one, other = said(first, names), said(second, names)
             yield ast.Call(node.func, [second, first, *rest], node.keywords), f"{one} and {other} have changed places"
@@ -364,7 +368,8 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
 
     names: the parameters of the answer. role: "axis " or "place " for a number that chooses one.
     """
-    for rule in RULES:
+    is_negative = isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)  # which is one number
+    for rule in () if is_negative else RULES:
         before, after = _parsed(rule)
         found: dict[str, ast.expr] = {}
         if matched(before, node, found):
@@ -375,7 +380,7 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
         case ast.Name(id=name, ctx=ast.Load()) if name in names:
             for other in names:
                 if other != name:
-                    yield ast.Name(other, ast.Load()), f"{other} stands where {name} is expected"
+                    yield ast.Name(other, ast.Load()), f"{other} {INSTEAD} {name} is expected"
         case ast.AugAssign(op=ast.Add()):
             yield ast.AugAssign(node.target, ast.Sub(), node.value), "something is subtracted that has to be added"
             yield ast.Assign([node.target], node.value), "a total is overwritten, not added to"
@@ -391,25 +396,33 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
 
 
 def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
-    """Every node below one: its parent, the field and index that hold it, itself, and what a number is for there."""
+    """Every node below one that does something: its parent, the field and index that hold it, itself, and its role.
+
+    What says something to people, such as annotations and the texts of errors, does nothing.
+    """
     for field, value in ast.iter_fields(node):
+        if field in ("annotation", "args", "decorator_list", "returns") and not isinstance(node, ast.Call):
+            continue
         for i, child in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(child, ast.AST) and not isinstance(child, ast.arguments | ast.expr_context):
-                role = ""
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and not _is_module(node.func.value)
-                ):
-                    role = "axis "
-                elif isinstance(node, ast.keyword):
-                    role = "axis " if node.arg == "dim" else ""
-                elif isinstance(node, ast.Slice) or (isinstance(node, ast.Subscript) and field == "slice"):
-                    role = "place "
-                yield node, field, i if isinstance(value, list) else None, child, role
+            if isinstance(child, ast.AST) and not isinstance(child, ast.expr_context | ast.JoinedStr | ast.Raise):
+                yield node, field, i if isinstance(value, list) else None, child, _role(node, field)
                 is_negative = isinstance(child, ast.UnaryOp) and isinstance(child.operand, ast.Constant)
                 if not is_negative:  # a negative number is one number
                     yield from _places(child)
+
+
+def _role(parent: ast.AST, field: str) -> str:
+    """What a number chooses that stands there: an axis, a place, or nothing."""
+    match parent:
+        case ast.Call(func=ast.Attribute(value=owner)) if not _is_module(owner):
+            return "axis "
+        case ast.keyword(arg="dim"):
+            return "axis "
+        case ast.Slice():
+            return "place "
+        case ast.Subscript() if field == "slice":
+            return "place "
+    return ""
 
 
 def _orders(node: ast.AST) -> Iterator[tuple[list[ast.stmt], int]]:
@@ -438,24 +451,36 @@ def _in_need(first: ast.stmt, second: ast.stmt) -> bool:
     return bool(ends or names[0] & written[1] or names[1] & written[0])
 
 
+def changes(scope: ast.AST, names: Sequence[str], first: int = 0) -> Iterator[tuple[int, int, str]]:
+    """Make every change to a part of a syntax tree, one at a time, from place number `first` on.
+
+    Each lasts until the next one is asked for; gives the number of its place, its line and a clause of words.
+    """
+    number = -1
+    for number, (parent, field, i, node, role) in enumerate(_places(scope)):
+        original = getattr(parent, field)
+        for other, text in alternatives(node, names, role) if number >= first else ():
+            setattr(parent, field, other if i is None else [*original[:i], other, *original[i + 1 :]])
+            yield number, getattr(node, "lineno", 0), text
+        setattr(parent, field, original)
+    for block, i in _orders(scope):
+        block[i], block[i + 1] = block[i + 1], block[i]
+        yield number + 1, block[i].lineno, "two steps are done in the other order"
+        block[i], block[i + 1] = block[i + 1], block[i]
+
+
 def changed(tree: ast.Module, texts: tuple[str, ...] = (), first: int = 0) -> Iterator[Variant]:
     """Every variant of an answer with one change more, from its place number `first` on."""
     tree = copy.deepcopy(tree)
     function = tree.body[0]
-    names = [argument.arg for argument in function.args.args]
-    for number, (parent, field, i, node, role) in enumerate(_places(function)):
-        if number < first:
-            continue
-        original = getattr(parent, field)
-        for other, text in alternatives(node, names, role):
-            setattr(parent, field, other if i is None else [*original[:i], other, *original[i + 1 :]])
-            yield Variant((*texts, text), number, ast.fix_missing_locations(copy.deepcopy(tree)))
-        setattr(parent, field, original)
-    for block, i in _orders(function):
-        block[i], block[i + 1] = block[i + 1], block[i]
-        text = "two steps are done in the other order"
-        yield Variant((*texts, text), number + 1, ast.fix_missing_locations(copy.deepcopy(tree)))
-        block[i], block[i + 1] = block[i + 1], block[i]
+    for number, _, text in changes(function, parameters(function), first):
+        yield Variant((*texts, text), number, ast.fix_missing_locations(copy.deepcopy(tree)))
+
+
+def parameters(scope: ast.AST) -> list[str]:
+    """The names of what the functions in a part of a syntax tree take, each once."""
+    functions = [node for node in ast.walk(scope) if isinstance(node, ast.FunctionDef)]
+    return list(dict.fromkeys(one.arg for function in functions for one in function.args.args))
 
 
 @cache
@@ -473,8 +498,12 @@ def second_order(exercise: Exercise) -> Iterator[Variant]:
 
 
 def in_words(variants: Sequence[Variant]) -> str:
-    """What several variants that come to the same have in common, as a sentence; nothing for none or too many."""
+    """What several variants that come to the same have in common, as a sentence; nothing for none or too many.
+
+    Another number or name is said only where nothing plainer comes to the same.
+    """
     clauses = list(dict.fromkeys(" and ".join(variant.texts) for variant in variants))
+    clauses = [clause for clause in clauses if INSTEAD not in clause] or clauses
     if not 1 <= len(clauses) <= 3:
         return ""
     same = " Or if " + ", or if ".join(clauses[1:]) + ": here it comes to the same." if clauses[1:] else ""
