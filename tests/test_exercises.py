@@ -44,13 +44,13 @@ CENTRAL = {
     "my_split_heads",
 }
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
-SAME_AXIS = re.compile("axis (−?)[0-2] stands where axis (−?)[0-2] is expected")
+SAME_AXIS = re.compile("the axis is (−?)[0-2], expected (−?)[0-2]")
 FREE = "two steps are done in the other order"
 EQUIVALENT = {
     "my_sinusoids": {FREE: "neither needs the other"},
     "shift_matrix": {FREE: "they set different entries, or neither needs the other"},
     "position_dot": {"one step is missing": "a tensor of one number is taken for the number"},
-    "my_attention_weights": {"k stands where q is expected": "both are as wide"},
+    "my_attention_weights": {"there is k in the place of q": "both are as wide"},
     "equivariance_gap": {
         "one step is missing": "a tensor of one number is taken for the number",
         "a difference has the other sign": "its absolute value is taken",
@@ -58,21 +58,19 @@ EQUIVALENT = {
     "cross_shapes": {"the division is not one of whole numbers": "there is no remainder"},
     "my_layer_norm": {"x is subtracted from the mean, not the other way round": "it is squared"},
     "my_noam": {"a power and a product have changed places": "the smaller one of two has no order"},
-    "token_loss": {"−1 stands where 0 is expected": "the axis has one place", FREE: "neither needs the other"},
+    "token_loss": {"there is −1 in the place of 0": "the axis has one place", FREE: "neither needs the other"},
     "my_greedy": {"one step is missing": "tensors of one number in the list"},
     "cached_attention": {FREE: "neither needs the other"},
     "my_beam_search": {
-        "1 stands where 0 is expected": "a constant that is added to every total",
-        "−1 stands where 0 is expected": "the same",
+        "there is 1 in the place of 0": "a constant that is added to every total",
+        "there is −1 in the place of 0": "the same",
         "one step is missing": "tensors of one number in the place of numbers",
-        "place −1 stands where place 1 is expected": "of two places the last is number 1",
-        "place −2 stands where place −1 is expected": (
-            "a finished one left in the beam pushes out only what is less likely"
-        ),
-        "place 0 stands where place −1 is expected": "the same",
-        "place 1 stands where place −1 is expected": "the same",
-        "step stands where eos is expected": "the same",
-        "bos stands where eos is expected": "the same",
+        "place −1 is taken, expected 1": "of two places the last is number 1",
+        "place −2 is taken, expected −1": ("a finished one left in the beam pushes out only what is less likely"),
+        "place 0 is taken, expected −1": "the same",
+        "place 1 is taken, expected −1": "the same",
+        "there is step in the place of eos": "the same",
+        "there is bos in the place of eos": "the same",
         FREE: "neither needs the other",
     },
     "top_p": {
@@ -81,25 +79,25 @@ EQUIVALENT = {
     "clipped_precision": {
         "n is added, not subtracted": "shorter n-grams of the reference match none",
         "n is not subtracted": "the same",
-        "2 stands where 1 is expected": "the same",
+        "there is 2 in the place of 1": "the same",
         FREE: "neither needs the other",
     },
     "my_bleu": {
         "there is a sum in the place of a difference": "shorter n-grams of the reference match none",
         "what was computed before is not subtracted": "the same",
-        "2 stands where 1 is expected": "the same",
+        "there is 2 in the place of 1": "the same",
         "0 and a difference have changed places": "the smaller one of two has no order",
         FREE: "neither needs the other",
     },
     "merge_step": {FREE: "neither needs the other"},
     "average_weights": {FREE: "neither needs the other"},
-    "rollout": {"axis −2 stands where axis −1 is expected": "the tables are square"},
+    "rollout": {"the axis is −2, expected −1": "the tables are square"},
     "my_window_mask": {
         "a difference has the other sign": "its absolute value is taken",
         "the division is not one of whole numbers": "a distance is whole",
     },
     "within_reach": {
-        "axis −2 stands where axis −1 is expected": "the tables are square",
+        "the axis is −2, expected −1": "the tables are square",
         "counting begins with 1": "only differences of places count",
         "a difference has the other sign": "its absolute value is taken",
     },

@@ -114,7 +114,7 @@ def _relation(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
         return "Your mask is inverted: True means 'may be attended to'."
     for word, rule in (("times", torch.div), ("plus", torch.sub)):
         numbers = [_constant(a, b, rule) for a, b in known]
-        if None in numbers:
+        if None in numbers or (rule is torch.div and max(abs(number - 1) for number in numbers) < 1e-3):
             continue
         if len(numbers) > 1 and math.isclose(min(numbers), max(numbers), rel_tol=1e-3, abs_tol=1e-4):
             return f"Your result is the expected one {word} {numbers[0]:.4g} in every failing case."
