@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ def learner_line(function: Function, error: BaseException) -> str:
 def as_tensor(value: Any) -> Tensor | None:
     """A number, a list or an array as a tensor on the CPU; None for what is none of these."""
     try:
+        value = float(value) if isinstance(value, Fraction) else value
         return torch.as_tensor(value).detach().cpu().to_dense()
     except (TypeError, ValueError, RuntimeError):
         return None

@@ -9,7 +9,7 @@ import copy
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -175,8 +175,7 @@ NAMES = {
     "masked_fill": "the filling in under the mask", "tril": "the cut to a triangle", "clamp": "the limits",
     "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
     "gather": "the choice of entries", "topk": "the choice of the largest", "amin": "the smallest",
-    "cumprod": "the running product", "attention": "attention", "feed_forward": "the feed-forward network",
-    "sublayer": "the sub-layer", "double": "the change to numbers with a point",
+    "cumprod": "the running product", "double": "the change to numbers with a point",
 }  # fmt: skip
 """how functions are called in a sentence"""
 NOUNS = {
@@ -212,6 +211,8 @@ ROLES = {
     "": "there is {} in the place of {}",
 }
 """what a number may be for, and what is said of another one: what is there, and what should be"""
+AT_MOST = 30
+"""plain variants of which pairs are tried; of more, it would take too long to know that just one pair agrees"""
 SPACE = {"F": F, "math": math, "torch": torch}
 """what the rules name"""
 
@@ -228,12 +229,16 @@ class Variant:
     """the changed answer"""
     is_plain: bool
     """whether an operation is another one, or is missing; not, whether it has another number, name or place"""
+    where: str = ""
+    """which place it is, if the same can be said of several"""
 
-    def function(self, exercise: Exercise) -> Function:
-        """The changed answer, to be called."""
-        space = dict(exercise.reference.__globals__) | SPACE
-        exec(compile(self.tree, "<a variant of the book's answer>", "exec"), space)
-        return space[exercise.name]
+
+@cache
+def function(exercise: Exercise, variant: Variant) -> Function:
+    """The changed answer, to be called."""
+    space = dict(exercise.reference.__globals__) | SPACE
+    exec(compile(variant.tree, "<a variant of the book's answer>", "exec"), space)
+    return space[exercise.name]
 
 
 # Patterns
@@ -297,6 +302,8 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
             return f"the {which} size of {said(owner, names)}" if which else f"a size of {said(owner, names)}"
         case ast.Call(func=ast.Name(id="len"), args=[inner]):
             return f"the length of {said(inner, names)}"
+        case ast.Call(func=ast.Name(id=name)) if name in names:
+            return f"the {name}"
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in NAMES:
             return NAMES[name]
         case ast.Subscript(value=value):
@@ -498,17 +505,30 @@ def parameters(scope: ast.AST) -> list[str]:
 
 @cache
 def first_order(exercise: Exercise) -> tuple[Variant, ...]:
-    """The variants of the book's answer with one change, each once."""
+    """The variants of the book's answer with one change, each once; what is said of several places, with its number."""
     tree = ast.parse(exercise.solution)
     seen = {ast.dump(tree)}
-    return tuple(v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree)))
+    variants = [v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree))]
+    places: dict[tuple[str, ...], list[int]] = {}
+    for variant in variants:
+        if variant.place not in places.setdefault(variant.texts, []):
+            places[variant.texts].append(variant.place)
+    return tuple(replace(variant, where=_where(variant.place, places[variant.texts])) for variant in variants)
 
 
-def second_order(exercise: Exercise) -> Iterator[Variant]:
-    """The variants of the book's answer with two changes, both of them plain."""
-    for one in first_order(exercise):
-        if one.is_plain:
-            yield from (two for two in changed(one.tree, one) if two.is_plain)
+def _where(place: int, places: list[int]) -> str:
+    """Which of several places a change is at, of which the same is said."""
+    ordinals = ("first", "second", "third", "fourth")
+    return f" (at the {ordinals[places.index(place)]} of {len(places)} places)" if 1 < len(places) <= 4 else ""
+
+
+@cache
+def second_order(exercise: Exercise) -> tuple[Variant, ...]:
+    """The variants of the book's answer with two changes, both plain; none where the plain ones are over `AT_MOST`."""
+    plain = [one for one in first_order(exercise) if one.is_plain]
+    if len(plain) > AT_MOST:
+        return ()
+    return tuple(two for one in plain for two in changed(one.tree, one) if two.is_plain)
 
 
 def in_words(variants: Sequence[Variant]) -> str:
@@ -517,5 +537,8 @@ def in_words(variants: Sequence[Variant]) -> str:
     What is not plain is said only where nothing plain comes to the same.
     """
     agreed = [variant for variant in variants if variant.is_plain] or variants
-    clauses = list(dict.fromkeys(" and ".join(variant.texts) for variant in agreed))
+    places: dict[str, set[str]] = {}
+    for variant in agreed:
+        places.setdefault(" and ".join(variant.texts), set()).add(variant.where)
+    clauses = [text + where.pop() if len(where) == 1 else text for text, where in places.items()]
     return " – or, which here comes to the same, if ".join(clauses) if len(clauses) <= 2 else ""
