@@ -302,7 +302,7 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
             return f"the {which} size of {said(owner, names)}" if which else f"a size of {said(owner, names)}"
         case ast.Call(func=ast.Name(id="len"), args=[inner]):
             return f"the length of {said(inner, names)}"
-        case ast.Call(func=ast.Name(id=name)) if name in names:
+        case ast.Call(func=ast.Name(id=name)) if name in names and len(name) > 1:
             return f"the {name}"
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in NAMES:
             return NAMES[name]
