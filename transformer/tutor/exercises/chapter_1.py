@@ -54,11 +54,6 @@ one_hot_lookup.mistakes(
         ),
     }
 )
-one_hot_lookup.also_right(
-    lambda ids, table: table[ids],
-    lambda ids, table: F.embedding(ids, table),
-    lambda ids, table: torch.einsum("...v,vd->...d", F.one_hot(ids, len(table)).to(table), table),
-)
 
 
 @exercise(
@@ -85,10 +80,6 @@ embed.knobs(
     whole="The factor is d_model, expected its square root.",
     vocabulary="The factor comes from the number of words, expected the number of features d_model.",
     before="Each id takes the row before its own: ids count from 0.",
-)
-embed.also_right(
-    lambda ids, table: F.embedding(ids, table) * table.size(-1) ** 0.5,
-    lambda ids, table: F.embedding(ids, table.clone().mul_(table.shape[1] ** 0.5)),
 )
 
 
@@ -147,8 +138,4 @@ cosine_neighbours.mistakes(
             F.cosine_similarity(table, table[id], dim=-1).argsort(descending=True)[1 : k + 1].flip(0)
         ),
     }
-)
-cosine_neighbours.also_right(
-    lambda table, id, k: F.cosine_similarity(table, table[id], dim=-1).argsort(descending=True)[1 : k + 1],
-    lambda table, id, k: (F.normalize(table) @ F.normalize(table).mT)[id].sort(descending=True).indices[1 : k + 1],
 )

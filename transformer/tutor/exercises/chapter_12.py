@@ -60,9 +60,6 @@ multiplications.mistakes(
         ),
     }
 )
-multiplications.also_right(
-    lambda n, d, gates: (2 * n * d * (2 * d + n), n * gates * (d * d + d * d)),
-)
 
 
 def tables(draw: Draw) -> Iterator[Arguments]:
@@ -117,9 +114,6 @@ who_heard.mistakes(
         ),
     }
 )
-who_heard.also_right(
-    lambda layers: torch.linalg.multi_dot([*layers.double().flip(0)]) > 0 if len(layers) > 1 else layers[0],
-)
 
 
 def windows(draw: Draw) -> Iterator[Arguments]:
@@ -164,10 +158,6 @@ my_window_mask.mistakes(
         ),
     }
 )
-my_window_mask.also_right(
-    lambda n, r: torch.ones(n, n, dtype=torch.bool).tril(r // 2).triu(-(r // 2)),
-    lambda n, r: torch.tensor([[abs(t - s) <= r // 2 for s in range(n)] for t in range(n)]),
-)
 
 
 def reaches(draw: Draw) -> Iterator[Arguments]:
@@ -208,18 +198,4 @@ within_reach.knobs(
     above="Near words are favoured: the factor must not exceed 1.",
     below="Far weights become negative: the factor must not fall below 0.",
     columns="Columns sum to 1: divide along the keys, the last axis.",
-)
-within_reach.also_right(
-    lambda weights, reach, ramp: torch.nn.functional.normalize(
-        weights
-        * torch.tensor(
-            [
-                [min(max((ramp + reach - abs(t - s)) / ramp, 0.0), 1.0) for s in range(weights.size(-1))]
-                for t in range(weights.size(-1))
-            ],
-            dtype=weights.dtype,
-        ),
-        p=1,
-        dim=-1,
-    ),
 )

@@ -3,9 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import torch
-import torch.nn.functional as F
-
 from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
@@ -76,21 +73,6 @@ spans.mistakes(
 )
 
 
-def _spans_by_search(symbols):
-    found = []
-    for end, symbol in enumerate(symbols):
-        if symbol == -1:
-            depth, begin = 1, end
-            while depth:
-                begin -= 1
-                depth += (symbols[begin] == -1) - (symbols[begin] > 0)
-            found.append([symbols[begin], symbols[:begin].count(0), symbols[:end].count(0)])
-    return found
-
-
-spans.also_right(_spans_by_search)
-
-
 def bracketed_sentences(draw: Draw) -> Iterator[Arguments]:
     """Two sentences or more: brackets of the right trees, and of those that were found."""
     right = [[1, 0, 4], [2, 0, 2], [3, 2, 3]]
@@ -149,7 +131,6 @@ labelled_f1.mistakes(
         ),
     }
 )
-labelled_f1.also_right(lambda gold, found: _f1(_counts(gold, found)))
 
 
 def tasks(draw: Draw) -> Iterator[Arguments]:
@@ -204,17 +185,6 @@ prompt_example.mistakes(
 )
 
 
-def _prompt_example_in_steps(source, target, bos, mark, eos):
-    inputs = [bos, *source, mark, *target]
-    wanted = [-100 for _ in inputs]
-    for i, token in enumerate([*target, eos]):
-        wanted[1 + len(source) + i] = token
-    return inputs, wanted
-
-
-prompt_example.also_right(_prompt_example_in_steps)
-
-
 def pictures(draw: Draw) -> Iterator[Arguments]:
     """Images of several shapes, which can be cut into squares."""
     for height, width, p in ((4, 4, 2), (4, 6, 2), (6, 3, 3), (4, 8, 4)):
@@ -256,13 +226,6 @@ cut_patches.mistakes(
             image.reshape(p, image.size(0) // p, p, image.size(1) // p).permute(1, 3, 0, 2).reshape(-1, p * p)
         ),
     }
-)
-cut_patches.also_right(
-    lambda image, p: F.unfold(image[None, None], p, stride=p)[0].mT,
-    lambda image, p: torch.stack(
-        [image[i : i + p, j : j + p].flatten() for i in range(0, image.size(0), p) for j in range(0, image.size(1), p)]
-    ),
-    lambda image, p: image.unfold(0, p, p).unfold(1, p, p).flatten(0, 1).flatten(1),
 )
 
 
@@ -315,7 +278,4 @@ training_operations.mistakes(
             lambda *args: _operations(*args, matrices=3)
         ),
     }
-)
-training_operations.also_right(
-    lambda L, d, d_ff, V, n: 6 * (L * (4 * d**2 + 2 * d * d_ff) + V * d) + 12 * L * n * d,
 )

@@ -46,10 +46,6 @@ my_padding_mask.mistakes(
         ).masked_fill(ids == pad, -math.inf)[:, None, None, :],
     }
 )
-my_padding_mask.also_right(
-    lambda ids, pad: ids.ne(pad).view(ids.size(0), 1, 1, -1),
-    lambda ids, pad: ~(ids == pad).unsqueeze(1).unsqueeze(1),
-)
 
 
 def lengths(draw: Draw) -> Iterator[Arguments]:
@@ -95,10 +91,6 @@ my_causal_mask.mistakes(
             1, 1, n, n, dtype=torch.bool
         ),
     }
-)
-my_causal_mask.also_right(
-    lambda n: (torch.arange(n)[:, None] >= torch.arange(n))[None, None],
-    lambda n: torch.tensor([[[[key <= query for key in range(n)] for query in range(n)]]]),
 )
 
 
@@ -169,10 +161,6 @@ masked_softmax.mistakes(
         "The mask is not used: set hidden scores to −∞ before the softmax.": lambda scores, mask: scores.softmax(-1),
     }
 )
-masked_softmax.also_right(
-    lambda scores, mask: torch.where(mask, scores, -math.inf).softmax(-1).nan_to_num(0.0),
-    lambda scores, mask: torch.where(mask, scores, -1e9).softmax(-1) * mask,
-)
 
 
 @exercise(
@@ -211,8 +199,4 @@ decoder_mask.mistakes(
             :, None, None, :
         ].expand(-1, 1, ids.size(1), -1),
     }
-)
-decoder_mask.also_right(
-    lambda ids, pad: my_padding_mask.reference(ids, pad) * my_causal_mask.reference(ids.size(1)),
-    lambda ids, pad: torch.stack([(row != pad).expand(len(row), -1).tril()[None] for row in ids]),
 )

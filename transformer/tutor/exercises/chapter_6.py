@@ -66,12 +66,6 @@ my_layer_norm.mistakes(
         ),
     }
 )
-my_layer_norm.also_right(
-    lambda x, gain, bias, eps: F.layer_norm(x, x.shape[-1:], gain, bias, eps),
-    lambda x, gain, bias, eps: torch.addcmul(
-        bias, gain, (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
-    ),
-)
 
 
 def padded_batches(draw: Draw) -> Iterator[Arguments]:
@@ -120,12 +114,6 @@ masked_batch_norm.mistakes(
             (x - x[mask].mean()) / (x[mask].var(correction=0) + 1e-5).sqrt() * mask[..., None]
         ),
     }
-)
-masked_batch_norm.also_right(
-    lambda x, mask: torch.zeros_like(x).index_put((mask,), F.batch_norm(x[mask], None, None, training=True, eps=1e-5)),
-    lambda x, mask: ((x - x[mask].mean(0)) / (x[mask].var(0, correction=0) + 1e-5).sqrt()).masked_fill(
-        ~mask[..., None], 0
-    ),
 )
 
 
@@ -188,12 +176,3 @@ residual.mistakes(
         "It is pre-norm whatever `pre` says.": lambda x, sublayer, norm, pre: x + sublayer(norm(x)),
     }
 )
-
-
-def _residual_in_steps(x, sublayer, norm, pre):
-    if pre:
-        return sublayer(norm(x)).add(x)
-    return norm(sublayer(x).add(x))
-
-
-residual.also_right(_residual_in_steps)
