@@ -18,10 +18,16 @@ from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from right_answers import RIGHT, derived
 
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
+from transformer.attention import attention_weights, causal_mask, merge_heads, padding_mask, split_heads
+from transformer.embeddings import sinusoids
+from transformer.layers import layer_norm
+from transformer.training import noam
 from transformer.tutor import check, hint, progress
+from transformer.tutor.baselines import window_mask
 from transformer.tutor.exercises import grading, learner
 from transformer.tutor.exercises.exercise import Exercise, Mistake
 from transformer.tutor.exercises.learner import Session, UnknownExercise, exercises
@@ -148,11 +154,80 @@ def test_two_mistakes_at_once_are_both_named(verdict: Callable[[Any], str]):
 
 
 @EVERY
-def test_other_right_answers_pass(exercise: Exercise):
-    assert exercise.right
-    for answer in exercise.right:
+def test_right_answers_in_six_styles_pass(exercise: Exercise):
+    styles = RIGHT[exercise.name] | derived(exercise)
+    assert len(styles) >= 6
+    for style, answer in styles.items():
         for seed in range(3):
-            assert grading.grade(exercise, answer, seed) == grading.Finding("right")
+            assert grading.grade(exercise, answer, seed) == grading.Finding("right"), style
+
+
+def test_styles_are_of_exercises_and_each_is_a_function_of_its_own():
+    assert list(RIGHT) == list(exercises())
+    answers = [answer for styles in RIGHT.values() for answer in styles.values()]
+    assert len(set(answers)) == len(answers)
+
+
+PACKAGE = {
+    "my_sinusoids": sinusoids,
+    "my_attention_weights": attention_weights,
+    "my_padding_mask": padding_mask,
+    "my_causal_mask": causal_mask,
+    "my_split_heads": split_heads,
+    "my_merge_heads": merge_heads,
+    "my_layer_norm": layer_norm,
+    "my_noam": noam,
+    "my_window_mask": window_mask,
+}
+OWN_TASK = {
+    "my_greedy": "a function for the next token, where the package takes a model and a batch",
+    "my_beam_search": "the same, and without a penalty for length",
+    "my_bleu": "lists of words, where the package takes texts and cuts them up",
+}
+NARROWER = {
+    ("my_sinusoids", "dtype"): "in float32",
+    ("my_attention_weights", "mask"): "none of them masked",
+    ("my_causal_mask", "past"): "all given at once",
+    ("my_causal_mask", "device"): "all given at once",
+}
+"""arguments of the package that an exercise does without, and how its task says so"""
+
+
+def test_what_the_package_has_is_a_right_answer_and_takes_no_more_than_the_task():
+    assert {*PACKAGE, *OWN_TASK} == {name for name in exercises() if name.startswith("my_")}
+    for name, function in PACKAGE.items():
+        exercise = exercises()[name]
+        assert grading.grade(exercise, function) == grading.Finding("right"), name
+        ours, theirs = (list(inspect.signature(f).parameters.values()) for f in (exercise.reference, function))
+        assert [one.default for one in ours] == [one.default for one in theirs[: len(ours)]], name
+        for left_out in theirs[len(ours) :]:
+            assert NARROWER[name, left_out.name] in " ".join(exercise.reference.__doc__.split())
+
+
+@EVERY
+def test_whatever_has_a_default_is_left_out_once(exercise: Exercise):
+    parameters = inspect.signature(exercise.reference).parameters.values()
+    needed = [one for one in parameters if one.default is inspect.Parameter.empty]
+    assert {len(case) for case in exercise.cases()} == {len(needed), len(parameters)}
+
+
+def test_missing_default_is_named_by_the_signatures(verdict: Callable[[Any], str]):
+    out = verdict(lambda ids, pad: (ids != pad)[:, None, None], "4.1")
+    assert "Your function takes (ids, pad), expected (ids, pad=0)." in out
+
+
+def test_one_number_need_not_be_a_tensor(verdict: Callable[[Any], str]):
+    loss = exercises()["token_loss"].reference
+    for kind in (float, np.float64):
+        assert "✔" in verdict(lambda *args, kind=kind: kind(loss(*args)), "8.5")
+    assert "✘" in verdict(lambda *args: [float(loss(*args))], "8.5")
+
+
+def test_digits_lost_on_the_way_are_named(verdict: Callable[[Any], str]):
+    def by_list(x, dim):
+        return torch.tensor(x.softmax(dim).tolist()).to(x.dtype)
+
+    assert "right to the digits of float32, but the inputs are float64" in verdict(by_list, "3.1")
 
 
 @pytest.mark.slow

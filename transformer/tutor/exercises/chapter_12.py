@@ -130,16 +130,18 @@ def windows(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def my_window_mask(n, r):
-    """The mask (n, n) of restricted self-attention, True where a query may attend: the r positions around it, r odd."""
+    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it, r
+    odd."""
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs()
-    return distance <= r // 2
+    return (distance <= r // 2)[None, None]
 
 
-def _window(n, r, wide=False, back=False, inverted=False):
+def _window(n, r, wide=False, back=False, inverted=False, flat=False):
     distance = torch.arange(n)[:, None] - torch.arange(n)
     near = distance.abs() <= (r if wide else r // 2)
     near = near & (distance >= 0) if back else near
-    return ~near if inverted else near
+    near = ~near if inverted else near
+    return near if flat else near[None, None]
 
 
 my_window_mask.knobs(
@@ -147,14 +149,15 @@ my_window_mask.knobs(
     wide="You let r positions on *each* side in: r is the whole window.",
     back="Later words are hidden: this window looks to both sides.",
     inverted="The mask is inverted: True means that a query may attend.",
+    flat="The axes for batch and heads are missing: (1, 1, n, n).",
 )
 my_window_mask.mistakes(
     {
         "The outermost positions are missing: r // 2 away still counts.": lambda n, r: (
             (torch.arange(n)[:, None] - torch.arange(n)).abs() < r // 2
-        ),
+        )[None, None],
         "The window is r words back: it should lie around the word.": lambda n, r: (
-            torch.ones(n, n).tril().triu(1 - r).bool()
+            torch.ones(1, 1, n, n).tril().triu(1 - r).bool()
         ),
     }
 )

@@ -28,7 +28,8 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_sinusoids(n, d):
-    """The table (n, d) of paper §3.5: PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same), p from 0."""
+    """The table (n, d) of paper §3.5, in float32: PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same), p
+    from 0."""
     position = torch.arange(n)[:, None]  # (n, 1)
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d/2,)
     angle = position * frequency  # (n, d/2)

@@ -75,7 +75,8 @@ def queries_and_keys(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_attention_weights(q, k):
-    """softmax(QKᵀ/√d_k) for queries (…, T, K) and keys (…, S, K): (…, T, S), row t says where query t looks."""
+    """softmax(QKᵀ/√d_k) for queries (…, T, K) and keys (…, S, K), none of them masked: (…, T, S), row t says where
+    query t looks."""
     scores = q @ k.mT / math.sqrt(q.size(-1))
     return scores.softmax(-1)
 

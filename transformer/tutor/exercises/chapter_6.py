@@ -9,9 +9,11 @@ from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
 def vectors(draw: Draw) -> Iterator[Arguments]:
-    """Vectors of small and of large variance, gains, biases, and an ε that counts."""
+    """Vectors of small and of large variance, one alone, gains, biases, and an ε that counts, or the usual one."""
     for shape, spread, eps in (((3, 4), 1.0, 0.1), ((2, 3, 5), 0.3, 0.1), ((4, 4), 3.0, 1e-5)):
         yield spread * draw.normal(*shape) + 1, 1 + draw.normal(shape[-1]) / 4, draw.normal(shape[-1]), eps
+    yield draw.normal(3), 1 + draw.normal(3) / 4, draw.normal(3), 0.1
+    yield draw.normal(2, 6) / 100, 1 + draw.normal(6) / 4, draw.normal(6)  # so short that the usual ε counts
 
 
 @exercise(
@@ -27,14 +29,14 @@ def vectors(draw: Draw) -> Iterator[Arguments]:
         return ...
     """,
 )
-def my_layer_norm(x, gain, bias, eps):
+def my_layer_norm(x, gain, bias, eps=1e-5):
     """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,)."""
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
     return gain * (x - mean) / (variance + eps).sqrt() + bias
 
 
-def _layer_norm(x, gain, bias, eps, unbiased=False, outside=False, inverted=False):
+def _layer_norm(x, gain, bias, eps=1e-5, unbiased=False, outside=False, inverted=False):
     mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=1 if unbiased else 0)
     deviation = variance.sqrt() + eps if outside else (variance + eps).sqrt()
     normal = (x - mean) / deviation
@@ -50,18 +52,18 @@ my_layer_norm.knobs(
 my_layer_norm.mistakes(
     {
         "You normalise over the batch, which is BatchNorm: take mean and variance over the last axis.": (
-            lambda x, gain, bias, eps: gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
+            lambda x, gain, bias, eps=1e-5: gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
         ),
         "You normalise over all numbers at once: each vector has a mean and a variance of its own.": (
-            lambda x, gain, bias, eps: gain * (x - x.mean()) / (x.var(correction=0) + eps).sqrt() + bias
+            lambda x, gain, bias, eps=1e-5: gain * (x - x.mean()) / (x.var(correction=0) + eps).sqrt() + bias
         ),
-        "You divide by the variance, expected its root.": lambda x, gain, bias, eps: (
+        "You divide by the variance, expected its root.": lambda x, gain, bias, eps=1e-5: (
             gain * (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + eps) + bias
         ),
-        "The mean is not subtracted: take it away before you divide.": lambda x, gain, bias, eps: (
+        "The mean is not subtracted: take it away before you divide.": lambda x, gain, bias, eps=1e-5: (
             gain * x / (x.var(-1, keepdim=True, correction=0) + eps).sqrt() + bias
         ),
-        "Gain and bias are not used: they let the layer undo the normalisation.": lambda x, gain, bias, eps: (
+        "Gain and bias are not used: they let the layer undo the normalisation.": lambda x, gain, bias, eps=1e-5: (
             F.layer_norm(x, x.shape[-1:], eps=eps)
         ),
     }
