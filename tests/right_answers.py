@@ -130,6 +130,94 @@ def neighbours_in_numpy(table, id, k):
     return torch.from_numpy(np.delete(np.argsort(-cosines), np.argsort(-cosines).tolist().index(id))[:k].copy())
 
 
+def alike_by_loop(table, kinds):
+    hits = 0
+    for i, row in enumerate(table):
+        cosines = [float(row @ other / row.norm() / other.norm()) for other in table]
+        cosines[i] = -2.0
+        hits += int(kinds[i] == kinds[cosines.index(max(cosines))])
+    return hits / len(table)
+
+
+def alike_in_numpy(table, kinds):
+    unit = table.numpy() / np.linalg.norm(table.numpy(), axis=1, keepdims=True)
+    nearest = np.argsort(unit @ unit.T - 3 * np.eye(len(unit)), axis=1)[:, -1]
+    return np.mean(kinds.numpy() == kinds.numpy()[nearest])
+
+
+def cut_by_replacing(word, merges):
+    pieces = list(word)
+    for one, other in merges:
+        i = 0
+        while i + 1 < len(pieces):
+            if pieces[i] == one and pieces[i + 1] == other:
+                pieces[i : i + 2] = [one + other]
+            i += 1
+    return pieces
+
+
+def cut_by_recursion(word, merges):
+    def fused(pieces, pair):
+        if len(pieces) < 2:
+            return pieces
+        if tuple(pieces[:2]) == pair:
+            return ["".join(pair), *fused(pieces[2:], pair)]
+        return [pieces[0], *fused(pieces[1:], pair)]
+
+    return reduce(fused, merges, list(word))
+
+
+def cut_by_rank(word, merges):
+    """As tokenizers do it: again and again the pair that was learned first, of those that are there."""
+    pieces, ranks = list(word), {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
+    while there := [pair for pair in pairwise(pieces) if pair in ranks]:
+        best = min(there, key=ranks.get)
+        i = list(pairwise(pieces)).index(best)
+        pieces[i : i + 2] = ["".join(best)]
+    return pieces
+
+
+def cut_as_text(word, merges):
+    import re
+
+    text = " ".join(word)
+    for pair in merges:
+        text = re.sub(rf"(?<!\S){re.escape(' '.join(pair))}(?!\S)", "".join(pair), text)
+    return text.split()
+
+
+def cut_from_a_queue(word, merges):
+    pieces = deque(word)
+    for one, other in merges:
+        for _ in range(len(pieces)):  # each goes round once, or goes with the one before it
+            first = pieces.popleft()
+            pieces.append(first)
+        rest, pieces = pieces, deque()
+        while rest:
+            first = rest.popleft()
+            pieces.append(first + rest.popleft() if first == one and rest and rest[0] == other else first)
+    return list(pieces)
+
+
+def cut_by_the_library(word, merges):
+    from tokenizers import models
+
+    pieces = dict.fromkeys([*word, *itertools.chain(*merges), *map("".join, merges)])
+    known = {piece: i for i, piece in enumerate(pieces)}
+    return [token.value for token in models.BPE(vocab=known, merges=merges).tokenize(word)]
+
+
+def lookup_gradient_by_autograd(ids, upstream, V):
+    table = torch.zeros(V, upstream.size(-1), dtype=upstream.dtype, requires_grad=True)
+    return torch.autograd.grad(F.embedding(ids, table), table, upstream)[0]
+
+
+def lookup_gradient_in_numpy(ids, upstream, V):
+    gradient = np.zeros((V, upstream.size(1)), dtype=upstream.numpy().dtype)
+    np.add.at(gradient, ids.numpy(), upstream.numpy())
+    return torch.from_numpy(gradient)
+
+
 RIGHT: dict[str, dict[str, Function]] = {
     "one_hot_lookup": {
         "indexing": lambda ids, table: table[ids],
@@ -165,6 +253,50 @@ RIGHT: dict[str, dict[str, Function]] = {
         "einsum": lambda table, id, k: (torch.einsum("vd,d->v", table, table[id]) / table.square().sum(-1).sqrt()).topk(
             k + 1
         )[1][1:],
+    },
+    "share_alike": {
+        "loop": alike_by_loop,
+        "NumPy": alike_in_numpy,
+        "library": lambda table, kinds: (
+            (kinds[F.cosine_similarity(table[:, None], table, dim=-1).fill_diagonal_(-2).max(-1).indices] == kinds)
+            .float()
+            .mean()
+            .item()
+        ),
+        "neighbours of 1.3": lambda table, kinds: (
+            sum(int(kinds[BOOK.cosine_neighbours(table, i, 1)] == kinds[i]) for i in range(len(table))) / len(table)
+        ),
+        "einsum": lambda table, kinds: (
+            torch.einsum(
+                "v,v->",
+                *2
+                * [
+                    (
+                        kinds
+                        == kinds[
+                            torch.einsum("vd,wd->vw", F.normalize(table), F.normalize(table)).topk(2).indices[:, 1]
+                        ]
+                    ).double()
+                ],
+            )
+            / len(kinds)
+        ),
+    },
+    "cut_word": {
+        "in place": cut_by_replacing,
+        "recursion": cut_by_recursion,
+        "ranks": cut_by_rank,
+        "regular expressions": cut_as_text,
+        "queue": cut_from_a_queue,
+        "library": cut_by_the_library,
+    },
+    "lookup_gradient": {
+        "in place": lambda ids, upstream, V: torch.zeros(V, upstream.size(1)).to(upstream).index_add_(0, ids, upstream),
+        "one-hot": lambda ids, upstream, V: F.one_hot(ids, V).to(upstream).mT @ upstream,
+        "einsum": lambda ids, upstream, V: torch.einsum("tv,td->vd", torch.eye(V).to(upstream)[ids], upstream),
+        "autograd": lookup_gradient_by_autograd,
+        "row by row": lambda ids, upstream, V: torch.stack([upstream[ids == i].sum(0) for i in range(V)]),
+        "NumPy": lookup_gradient_in_numpy,
     },
 }
 
@@ -680,6 +812,90 @@ def residual_as_a_module(x, sublayer, norm, pre):
     return Residual()(x)
 
 
+def stack_by_recursion(x, sublayers, norm, pre):
+    if not sublayers:
+        return norm(x) if pre else x
+    return stack_by_recursion(BOOK.residual(x, sublayers[0], norm, pre), sublayers[1:], norm, pre)
+
+
+def stack_in_place(x, sublayers, norm, pre):
+    stream = x.clone()
+    for sublayer in sublayers:
+        if pre:
+            stream += sublayer(norm(stream))
+        else:
+            stream = norm(stream.add_(sublayer(stream.clone())))
+    return norm(stream) if pre else stream
+
+
+def stack_of_modules(x, sublayers, norm, pre):
+    class Residual(torch.nn.Module):
+        def __init__(self, sublayer):
+            super().__init__()
+            self.sublayer = sublayer
+
+        def forward(self, x):
+            return x + self.sublayer(norm(x)) if pre else norm(x + self.sublayer(x))
+
+    layers = torch.nn.Sequential(*map(Residual, sublayers))
+    return norm(layers(x)) if pre else layers(x)
+
+
+def stack_two_ways(x, sublayers, norm, pre):
+    if not pre:
+        return reduce(lambda y, sublayer: norm(torch.add(sublayer(y), y)), sublayers, x)
+    added = [x]  # the stream is the sum of all that was added
+    for sublayer in sublayers:
+        added.append(sublayer(norm(sum(added))))
+    return norm(torch.stack(added).sum(0))
+
+
+def difference_by_loop(x):
+    if x.dim() > 2:
+        return torch.stack([difference_by_loop(sentence) for sentence in x])
+    mean = sum(x) / len(x)
+    own = sum(((word - mean) ** 2).sum() for word in x)
+    return (own / sum((word**2).sum() for word in x)) ** 0.5
+
+
+def difference_in_place(x):
+    own = x.clone()
+    own -= own.mean(-2, keepdim=True)
+    return own.norm(dim=(-2, -1)) / torch.linalg.matrix_norm(x)
+
+
+def gradient_by_autograd(x, upstream, eps):
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(F.layer_norm(leaf, leaf.shape[-1:], eps=eps), leaf, upstream)[0]
+
+
+def gradient_by_jacobians(x, upstream, eps):
+    """(I − 11ᵀ/D − yyᵀ/D)/s, a matrix for each vector."""
+    rows, result = zip(x.flatten(0, -2), upstream.flatten(0, -2), strict=True) if x.dim() > 1 else [(x, upstream)], []
+    for row, back in rows:
+        D, s = len(row), (row.var(correction=0) + eps).sqrt()
+        y = (row - row.mean()) / s
+        result.append((torch.eye(D).to(x) - torch.ones(D, D).to(x) / D - y.outer(y) / D) / s @ back)
+    return torch.stack(result).view_as(x)
+
+
+def gradient_step_by_step(x, upstream, eps):
+    """By the chain rule, backwards through each line of the norm."""
+    D, centred = x.size(-1), x - x.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    by_variance = (upstream * centred).sum(-1, keepdim=True) * -0.5 * (variance + eps) ** -1.5
+    by_centred = upstream / (variance + eps).sqrt() + by_variance * 2 * centred / D
+    return by_centred - by_centred.mean(-1, keepdim=True)
+
+
+def gradient_in_place(x, upstream, eps):
+    y = F.layer_norm(x, x.shape[-1:], eps=eps)
+    gradient = upstream.clone()
+    gradient -= upstream.mean(-1, keepdim=True)
+    gradient -= y.mul((upstream * y).mean(-1, keepdim=True))
+    return gradient.div_((x.var(-1, keepdim=True, unbiased=False) + eps).sqrt_())
+
+
 RIGHT |= {
     "my_layer_norm": {
         "library": lambda x, gain, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], gain, bias, eps),
@@ -714,6 +930,36 @@ RIGHT |= {
         "word by word": lambda x, sublayer, norm, pre: torch.stack(
             [BOOK.residual(word, sublayer, norm, pre) for word in x]
         ),
+    },
+    "residual_stack": {
+        "recursion": stack_by_recursion,
+        "in place on a copy": stack_in_place,
+        "modules": stack_of_modules,
+        "functional": stack_two_ways,
+        "of residuals": lambda x, sublayers, norm, pre: (norm if pre else torch.clone)(
+            reduce(lambda y, sublayer: BOOK.residual(y, sublayer, norm, pre), sublayers, x)
+        ),
+    },
+    "word_difference": {
+        "loop": difference_by_loop,
+        "in place on a copy": difference_in_place,
+        "what is shared taken off": lambda x: (
+            (1 - x.mean(-2).square().mean(-1) / x.square().mean((-2, -1))).clamp(min=0).sqrt()
+        ),
+        "einsum": lambda x: (
+            torch.einsum("...td,...td->...", *2 * [x - x.mean(-2, keepdim=True)])
+            / torch.einsum("...td,...td->...", x, x)
+        ).sqrt(),
+        "library": lambda x: (x.var(-2, unbiased=False).mean(-1) / x.pow(2).flatten(-2).mean(-1)).sqrt(),
+    },
+    "norm_gradient": {
+        "autograd": gradient_by_autograd,
+        "Jacobians": gradient_by_jacobians,
+        "step by step": gradient_step_by_step,
+        "in place on a copy": gradient_in_place,
+        "functional": lambda x, upstream, eps: torch.func.vjp(lambda x: F.layer_norm(x, x.shape[-1:], eps=eps), x)[1](
+            upstream
+        )[0],
     },
 }
 

@@ -49,6 +49,13 @@ EQUIVALENT = {
     ("within_reach", "-1  →  1"): "the tables are square, so their last two axes are equally long",
     ("within_reach", "1  →  2"): "the same",
     ("cosine_neighbours", "-1  →  1"): "the table has two axes, so the last is number 1",
+    (
+        "share_alike",
+        "(kinds == kinds[nearest]).double().mean().item()  →  (kinds == kinds[nearest]).double().mean()",
+    ): "a tensor of one number",
+    ("share_alike", "-1  →  1"): "table and similarities have two axes, so the last is number 1",
+    ("share_alike", "1  →  2"): "the similarities are symmetric, so rows and columns have the same largest entries",
+    ("lookup_gradient", "-1  →  1"): "of two axes the last is number 1",
     ("position_dot", "(k * frequency).cos().sum().item()  →  (k * frequency).cos().sum()"): "a tensor of one number",
     ("equivariance_gap", "(f(x[perm]) - f(x)[perm]).abs().max().item()  →  (f(x[perm]) - f(x)[perm]).abs().max()"): (
         "a tensor of one number is taken for the number"
@@ -299,10 +306,12 @@ def written_by_hand() -> NotebookNode:
 
 def test_notebook_is_brought_into_step_where_it_stands():
     notebook = written_by_hand()
-    ids = [cell.id for cell in notebook.cells]
+    texts = [cell.id for cell in notebook.cells if cell.cell_type == "markdown"]
     absent = [f"3.{i}: it is not there" for i in (2, 4, 5, 6, 7)]
-    assert renew(notebook, 3) == sorted([*absent, "3.3: the solution", "3.3: the stub"])
-    assert [cell.id for cell in notebook.cells if cell.id in ids] == ids and notebook.cells[-1].id == "after"
+    unnamed = [f"3.{i}: the name of its cell" for i in (1, 3)]
+    assert renew(notebook, 3) == sorted([*absent, *unnamed, "3.3: the solution", "3.3: the stub"])
+    assert [cell.id for cell in notebook.cells if cell.id in texts] == texts and notebook.cells[-1].id == "after"
+    assert notebook.cells[1].id == notebook.cells[1].metadata["id"] == "exercise-3-3", "the pages lead there in Colab"
     assert [one.number for _, one in exercise_cells(notebook)] == ["3.3", "3.1", "3.2", "3.4", "3.5", "3.6", "3.7"]
     assert notebook.cells[1].source == exercises()["mix_values"].stub
     assert notebook.cells[2].source == f"Try first.\n\n{fold(exercises()['mix_values'])}\n\nThen go on."

@@ -217,6 +217,8 @@ def as_tensor(value: Any) -> Tensor | None:
 
 def close(actual: Any, expected: Any) -> bool:
     """Whether two values are the same up to rounding, whatever their dtype; NaN equals NaN."""
+    if isinstance(expected, str):
+        return isinstance(actual, str) and actual == expected
     if isinstance(expected, list) and isinstance(actual, Tensor):
         actual = actual.tolist()
     if isinstance(expected, tuple | list):
@@ -332,7 +334,7 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
 
 
 def _no_tensor(value: Any, expected: Any) -> str:
-    if isinstance(value, tuple | list) and isinstance(expected, tuple):
+    if isinstance(value, tuple | list) and isinstance(expected, tuple | list):
         if len(value) != len(expected):
             return f"You return {len(value)} values, expected {len(expected)}."
         wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
@@ -404,6 +406,8 @@ def shown(value: Any) -> str:
         return "\n".join(line for line in text.splitlines() if line.strip())
     if callable(value):
         return getattr(value, "__name__", repr(value))
+    if isinstance(value, list) and any(map(callable, value)):
+        return f"[{', '.join(map(shown, value))}]"
     text = f"{value:.6g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
