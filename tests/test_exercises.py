@@ -364,10 +364,10 @@ def notebook_of(chapter: int) -> NotebookNode:
     return notebook
 
 
-def imports_before(notebook: NotebookNode, i: int) -> str:
-    """What a notebook imports in the cells before number i, which is what the answers there may use."""
-    code = [cell for cell in notebook.cells[:i] if cell.cell_type == "code" and cell.get("id") != CELL_ID]
-    statements = [statement for cell in code for statement in ast.parse(cell.source).body]
+def imports(notebook: NotebookNode) -> str:
+    """What a notebook imports behind the set-up for Colab: enough for its exercises, as `book/running.md` promises."""
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code" and cell.get("id") != CELL_ID)
+    statements = ast.parse(first.source).body
     return "\n".join(ast.unparse(one) for one in statements if isinstance(one, ast.Import | ast.ImportFrom))
 
 
@@ -377,7 +377,7 @@ def fillings(chapter: int) -> list[tuple[str, str]]:
     places = exercise_cells(notebook)
     every = [one for _, one in places]
     return [
-        (imports_before(notebook, places[0][0]), ""),
+        (imports(notebook), ""),
         *[(notebook.cells[i].source, f"○ {one.number} {one.name}: ") for i, one in places],
         *[("@check\n" + one.solution, f"✔ {one.number} {one.name}: ") for one in every],
         *[(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],

@@ -216,12 +216,6 @@ def words_and_merges(draw: Draw) -> Iterator[Arguments]:
         "For each pair, in the order of merges, walk through the pieces from the left, and fill a new list.",
         "Where its last piece and the next one are the pair, make them one; else append the next. That is fuse, above.",
     ],
-    given="""
-        pieces = list(word)
-        for pair in merges:
-            pieces = ...  # the pair made one, wherever it stands
-        return pieces
-    """,
 )
 def cut_word(word, merges):
     """The pieces of a word by byte-pair encoding, a list of strings. At first they are its letters; then each pair of

@@ -63,13 +63,14 @@ multiplications.mistakes(
 
 
 def tables(draw: Draw) -> Iterator[Arguments]:
-    """Tables of several layers, the lowest first: random ones, a chain, and one that never connects."""
+    """Tables of several layers, the lowest first: random ones, a chain, one that never connects, and one layer."""
     yield (draw.normal(3, 5, 5) < -0.3,)
     back = torch.arange(6)[:, None] - torch.arange(6)
     yield (((back == 0) | (back == 1)).expand(4, 6, 6).clone(),)
     widening = torch.stack([(back == 0) | (back == step) for step in (1, 2, 4)])
     yield (widening,)
     yield (draw.normal(2, 4, 4) < 0,)
+    yield (draw.normal(1, 4, 4) < 0,)
 
 
 @exercise(
@@ -164,9 +165,9 @@ my_window_mask.mistakes(
 
 
 def reaches(draw: Draw) -> Iterator[Arguments]:
-    """Rows of weights, reaches and widths of the ramp."""
-    for n, reach, ramp in ((5, 1.0, 2.0), (6, 0.5, 4.0), (4, 2.5, 1.0)):
-        yield draw.weights(2, n, n), reach, ramp
+    """Rows of weights, reaches, and widths by which float32 divides exactly: distances may be whole numbers."""
+    for batch, n, reach, ramp in ((1, 5, 1.0, 2.0), (3, 6, 0.5, 4.0), (2, 4, 2.5, 1.0), (4, 4, 0.0, 4.0)):
+        yield draw.weights(batch, n, n), reach, ramp
 
 
 @exercise(
@@ -180,7 +181,7 @@ def reaches(draw: Draw) -> Iterator[Arguments]:
 def within_reach(weights, reach, ramp):
     """Attention weights (B, n, n) under a soft window: each times min(max((ramp + reach − distance) / ramp, 0), 1),
     then each row divided by its sum."""
-    places = torch.arange(weights.size(-1))
+    places = torch.arange(weights.size(-1), dtype=weights.dtype)
     distance = (places[:, None] - places).abs()
     near = ((ramp + reach - distance) / ramp).clamp(0, 1)
     kept = weights * near

@@ -57,19 +57,12 @@ def _spans(symbols, first=False, every=False, inclusive=False, opening=False):
     return found
 
 
-spans.mistakes(
-    {
-        "You close the phrase that was opened first, expected the one that was opened last.": (
-            lambda symbols: _spans(symbols, first=True)
-        ),
-        "Your places count all symbols, expected words only.": lambda symbols: _spans(symbols, every=True),
-        "Your end is the last word of the phrase, expected the place behind it.": (
-            lambda symbols: _spans(symbols, inclusive=True)
-        ),
-        "Your brackets stand in the order in which they open, expected the order in which they close.": (
-            lambda symbols: _spans(symbols, opening=True)
-        ),
-    }
+spans.knobs(
+    _spans,
+    first="You close the phrase that was opened first, expected the one that was opened last.",
+    every="Your places count all symbols, expected words only.",
+    inclusive="Your end is the last word of the phrase, expected the place behind it.",
+    opening="Your brackets stand in the order in which they open, expected the order in which they close.",
 )
 
 
@@ -112,6 +105,16 @@ def _f1(counts):
     return 2 * hits / (right + ours)
 
 
+def _wrong_f1(gold, found, unlabelled=False, sets=False):
+    bracket = (lambda one: tuple(one[1:])) if unlabelled else tuple
+    return _f1(_counts(gold, found, bracket, set if sets else Counter))
+
+
+labelled_f1.knobs(
+    _wrong_f1,
+    unlabelled="The kinds are not compared: a bracket with another label is no hit.",
+    sets="Your sets forget how often a bracket stands there; count it with a Counter.",
+)
 labelled_f1.mistakes(
     {
         "This is the mean of the sentences' F1, expected the F1 of their summed counts.": lambda gold, found: (
@@ -122,12 +125,6 @@ labelled_f1.mistakes(
         ),
         "This is recall, hits by brackets of the right trees; F1 counts what was found in vain, too.": (
             lambda gold, found: sum(c[0] for c in _counts(gold, found)) / sum(c[1] for c in _counts(gold, found))
-        ),
-        "The kinds are not compared: a bracket with another label is no hit.": lambda gold, found: _f1(
-            _counts(gold, found, key=lambda one: tuple(one[1:]))
-        ),
-        "Your sets forget how often a bracket stands there; count it with a Counter.": lambda gold, found: _f1(
-            _counts(gold, found, kind=set)
         ),
     }
 )
@@ -256,26 +253,18 @@ def training_operations(L, d, d_ff, V, n):
     return 3 * (L * layer + 2 * V * d)
 
 
-def _operations(L, d, d_ff, V, n, passes=3, each=2, scores=1, output=1, matrices=4):
-    layer = each * (matrices * d * d + 2 * d * d_ff) + 2 * each * n * d * scores
-    return passes * (L * layer + each * V * d * output)
+def _operations(L, d, d_ff, V, n, forward=False, once=False, single=False, bare=False, headless=False, three=False):
+    passes, each = 1 if forward else 2 if once else 3, 1 if single else 2
+    layer = each * ((3 if three else 4) * d * d + 2 * d * d_ff) + (0 if bare else 2 * each * n * d)
+    return passes * (L * layer + (0 if headless else each * V * d))
 
 
-training_operations.mistakes(
-    {
-        "This is the forward pass alone: the backward pass costs twice as much again.": (
-            lambda *args: _operations(*args, passes=1)
-        ),
-        "The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.": (
-            lambda *args: _operations(*args, passes=2)
-        ),
-        "A multiplication and an addition are two operations.": lambda *args: _operations(*args, each=1),
-        "Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.": (
-            lambda *args: _operations(*args, scores=0)
-        ),
-        "The output matrix is forgotten: V × d.": lambda *args: _operations(*args, output=0),
-        "Self-attention has four matrices, for queries, keys, values and the output.": (
-            lambda *args: _operations(*args, matrices=3)
-        ),
-    }
+training_operations.knobs(
+    _operations,
+    forward="This is the forward pass alone: the backward pass costs twice as much again.",
+    once="The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.",
+    single="A multiplication and an addition are two operations.",
+    bare="Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.",
+    headless="The output matrix is forgotten: V × d.",
+    three="Self-attention has four matrices, for queries, keys, values and the output.",
 )

@@ -199,11 +199,6 @@ def stacks(draw: Draw) -> Iterator[Arguments]:
         "Each sub-layer is wrapped as in 6.3, and the next one gets what comes out.",
         "Post-norm ends with a norm. In pre-norm no norm has touched the stream: who reads it last needs one more.",
     ],
-    given="""
-        for sublayer in sublayers:
-            x = ...
-        return ...
-    """,
 )
 def residual_stack(x, sublayers, norm, pre):
     """A stack of sub-layers, a list of functions, around each of which there is a residual connection: pre-norm where

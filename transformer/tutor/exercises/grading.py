@@ -328,7 +328,7 @@ def generic(exercise: Exercise, failures: list[Failure]) -> str:
     if value.dtype in HALF and torch.allclose(value.double(), target.double(), 1e-2, 1e-2):
         return f"The numbers are right to the few digits of {value.dtype}: keep the inputs' dtype, {target.dtype}."
     if value.dtype == torch.float64 and torch.allclose(value, target.double(), 1e-4, 1e-5):
-        made = "torch.tensor([…]) and torch.zeros(…) are float32 unless they are told otherwise"
+        made = "torch.tensor([…]), torch.zeros(…) and quotients of integers are float32 unless you say otherwise"
         return f"The numbers are right to the digits of float32, but the inputs are float64: {made}."
     return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
 
