@@ -18,8 +18,8 @@ from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from right_answers import RIGHT, derived
 
+from tests.right_answers import RIGHT, derived
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
 from transformer.attention import attention_weights, causal_mask, merge_heads, padding_mask, split_heads
