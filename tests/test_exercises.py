@@ -22,9 +22,15 @@ from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.right_answers import RIGHT, derived
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
+from transformer.attention import attention_weights, causal_mask, merge_heads, padding_mask, split_heads
+from transformer.embeddings import sinusoids
+from transformer.layers import layer_norm
+from transformer.training import noam
 from transformer.tutor import check, hint, progress
+from transformer.tutor.baselines import window_mask
 from transformer.tutor.exercises import grading, learner, running, variation
 from transformer.tutor.exercises.exercise import Exercise, Mistake
 from transformer.tutor.exercises.learner import Session, UnknownExercise, exercises
@@ -46,6 +52,16 @@ PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint
 SAME_AXIS = re.compile("the axis is (−?)[0-2], expected (−?)[0-2]")
 FREE = "two steps are done in the other order"
 EQUIVALENT = {
+    "share_alike": {
+        "one step is missing": "a tensor of one number is taken for the number",
+        "the axis is −2, expected −1": "similarities are symmetric",
+    },
+    "lookup_gradient": {"there is upstream in the place of ids": "they are equally many"},
+    "word_difference": {"x is subtracted from the mean, not the other way round": "it is squared"},
+    "norm_gradient": {
+        "x is subtracted from the mean, not the other way round": "it is squared",
+        FREE: "neither needs the other",
+    },
     "my_sinusoids": {FREE: "neither needs the other"},
     "shift_matrix": {FREE: "they set different entries, or neither needs the other"},
     "position_dot": {"one step is missing": "a tensor of one number is taken for the number"},
@@ -185,11 +201,85 @@ def test_two_mistakes_at_once_are_both_named(verdict: Callable[[Any], str]):
 
 
 @EVERY
-def test_other_right_answers_pass(exercise: Exercise):
-    assert exercise.right
-    for answer in exercise.right:
+def test_right_answers_in_six_styles_pass(exercise: Exercise):
+    styles = RIGHT[exercise.name] | derived(exercise)
+    assert len(styles) >= 6
+    for style, answer in styles.items():
         for seed in range(3):
-            assert grading.grade(exercise, answer, seed) == grading.Finding("right")
+            assert grading.grade(exercise, answer, seed) == grading.Finding("right"), style
+
+
+def test_styles_are_of_exercises_and_each_is_a_function_of_its_own():
+    assert list(RIGHT) == list(exercises())
+    answers = [answer for styles in RIGHT.values() for answer in styles.values()]
+    assert len(set(answers)) == len(answers)
+
+
+PACKAGE = {
+    "my_sinusoids": sinusoids,
+    "my_attention_weights": attention_weights,
+    "my_padding_mask": padding_mask,
+    "my_causal_mask": causal_mask,
+    "my_split_heads": split_heads,
+    "my_merge_heads": merge_heads,
+    "my_layer_norm": layer_norm,
+    "my_noam": noam,
+    "my_window_mask": window_mask,
+}
+OWN_TASK = {
+    "my_greedy": "a function for the next token, where the package takes a model and a batch",
+    "my_beam_search": "the same, and without a penalty for length",
+    "my_bleu": "lists of words, where the package takes texts and cuts them up",
+}
+NARROWER = {
+    ("my_sinusoids", "dtype"): "in float32",
+    ("my_attention_weights", "mask"): "none of them masked",
+    ("my_causal_mask", "past"): "all given at once",
+    ("my_causal_mask", "device"): "all given at once",
+}
+"""arguments of the package that an exercise does without, and how its task says so"""
+
+
+def test_what_the_package_has_is_a_right_answer_and_takes_no_more_than_the_task():
+    assert {*PACKAGE, *OWN_TASK} == {name for name in exercises() if name.startswith("my_")}
+    for name, own in PACKAGE.items():
+        exercise = exercises()[name]
+        assert grading.grade(exercise, own) == grading.Finding("right"), name
+        ours, theirs = (list(inspect.signature(f).parameters.values()) for f in (exercise.reference, own))
+        assert [one.default for one in ours] == [one.default for one in theirs[: len(ours)]], name
+        for left_out in theirs[len(ours) :]:
+            assert NARROWER[name, left_out.name] in " ".join(exercise.reference.__doc__.split())
+
+
+@EVERY
+def test_whatever_has_a_default_is_left_out_once(exercise: Exercise):
+    parameters = inspect.signature(exercise.reference).parameters.values()
+    needed = [one for one in parameters if one.default is inspect.Parameter.empty]
+    assert {len(case) for case in exercise.cases()} == {len(needed), len(parameters)}
+
+
+def test_missing_default_is_named_by_the_signatures(verdict: Callable[[Any], str]):
+    out = verdict(lambda ids, pad: (ids != pad)[:, None, None], "4.1")
+    assert "Your function takes (ids, pad), expected (ids, pad=0)." in out
+
+
+def test_one_number_need_not_be_a_tensor(verdict: Callable[[Any], str]):
+    loss = exercises()["token_loss"].reference
+    for kind in (float, np.float64):
+        assert "✔" in verdict(lambda *args, kind=kind: kind(loss(*args)), "8.5")
+    assert "✘" in verdict(lambda *args: [float(loss(*args))], "8.5")
+
+
+def test_answer_for_float32_only_is_right_with_a_remark(verdict: Callable[[Any], str]):
+    def in_single(x, dim):
+        return torch.tensor(x.softmax(dim).tolist())
+
+    def raises_in_double(w, v):
+        return w @ torch.eye(w.size(-1)) @ v
+
+    for answer, number in ((in_single, "3.1"), (raises_in_double, "3.3")):
+        out = verdict(answer, number)
+        assert out.startswith("✔") and "It works in float32 only" in out.replace("it works", "It works")
 
 
 @pytest.mark.slow
@@ -346,10 +436,12 @@ def written_by_hand() -> NotebookNode:
 
 def test_notebook_is_brought_into_step_where_it_stands():
     notebook = written_by_hand()
-    ids = [cell.id for cell in notebook.cells]
+    texts = [cell.id for cell in notebook.cells if cell.cell_type == "markdown"]
     absent = [f"3.{i}: it is not there" for i in (2, 4, 5, 6, 7)]
-    assert renew(notebook, 3) == sorted([*absent, "3.3: the solution", "3.3: the stub"])
-    assert [cell.id for cell in notebook.cells if cell.id in ids] == ids and notebook.cells[-1].id == "after"
+    unnamed = [f"3.{i}: the name of its cell" for i in (1, 3)]
+    assert renew(notebook, 3) == sorted([*absent, *unnamed, "3.3: the solution", "3.3: the stub"])
+    assert [cell.id for cell in notebook.cells if cell.id in texts] == texts and notebook.cells[-1].id == "after"
+    assert notebook.cells[1].id == notebook.cells[1].metadata["id"] == "exercise-3-3", "the pages lead there in Colab"
     assert [one.number for _, one in exercise_cells(notebook)] == ["3.3", "3.1", "3.2", "3.4", "3.5", "3.6", "3.7"]
     assert notebook.cells[1].source == exercises()["mix_values"].stub
     assert notebook.cells[2].source == f"Try first.\n\n{fold(exercises()['mix_values'])}\n\nThen go on."
@@ -402,10 +494,10 @@ def notebook_of(chapter: int) -> NotebookNode:
     return notebook
 
 
-def imports_before(notebook: NotebookNode, i: int) -> str:
-    """What a notebook imports in the cells before number i, which is what the answers there may use."""
-    code = [cell for cell in notebook.cells[:i] if cell.cell_type == "code" and cell.get("id") != CELL_ID]
-    statements = [statement for cell in code for statement in ast.parse(cell.source).body]
+def imports(notebook: NotebookNode) -> str:
+    """What a notebook imports behind the set-up for Colab: enough for its exercises, as `book/running.md` promises."""
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code" and cell.get("id") != CELL_ID)
+    statements = ast.parse(first.source).body
     return "\n".join(ast.unparse(one) for one in statements if isinstance(one, ast.Import | ast.ImportFrom))
 
 
@@ -415,7 +507,7 @@ def fillings(chapter: int) -> list[tuple[str, str]]:
     places = exercise_cells(notebook)
     every = [one for _, one in places]
     return [
-        (imports_before(notebook, places[0][0]), ""),
+        (imports(notebook), ""),
         *[(notebook.cells[i].source, f"○ {one.number} {one.name}: ") for i, one in places],
         *[("@check\n" + one.solution, f"✔ {one.number} {one.name}: ") for one in every],
         *[(wrong_cell(one, mistake), mistake.text) for one in every for mistake in one.single],

@@ -6,7 +6,8 @@
 
 An exercise is a cell that begins with `@check` and `def name`, the stub, and the folded solution in the markdown cell
 right after it. Both are renewed where they stand, so they may be moved, with any text between exercises and around the
-fold. One that is not there yet comes before the cell tagged `after-exercises`, or else at the end.
+fold. One that is not there yet comes before the cell tagged `after-exercises`, or else at the end. A stub's cell is
+called `exercise-3-2`: with this name the pages lead to it in Colab.
 """
 
 import re
@@ -53,6 +54,9 @@ def renew(notebook: NotebookNode, chapter: int) -> list[str]:
             changed.append(f"{one.number}: it is not there")
     for i, one in reversed(exercise_cells(notebook)):
         stub, after = notebook.cells[i], i + 1
+        if {stub.id, stub.metadata.get("id")} != {_id("exercise", one)}:
+            stub.id = stub.metadata["id"] = _id("exercise", one)  # Colab's own, older place is the metadata
+            changed.append(f"{one.number}: the name of its cell")
         if stub.source != one.stub:
             stub.source = one.stub
             changed.append(f"{one.number}: the stub")
@@ -70,8 +74,9 @@ def renew(notebook: NotebookNode, chapter: int) -> list[str]:
 def _append(notebook: NotebookNode, exercise: Exercise) -> None:
     marked = (i for i, cell in enumerate(notebook.cells) if END in cell.metadata.get("tags", []))
     i = next(marked, len(notebook.cells))
+    name = _id("exercise", exercise)
     cells = [
-        nbformat.v4.new_code_cell(exercise.stub, id=_id("exercise", exercise)),
+        nbformat.v4.new_code_cell(exercise.stub, id=name, metadata={"id": name}),
         nbformat.v4.new_markdown_cell(fold(exercise), id=_id("solution", exercise)),
     ]
     notebook.cells[i:i] = cells

@@ -28,6 +28,17 @@
     });
     tell();
     verdict.append(button);
+    offerColab(verdict, number);
+  }
+
+  /* One click to the exercise's own cell. Where nobody has published the book, no page leads to Colab, and this does not either. */
+  function offerColab(verdict, number) {
+    const notebook = document.querySelector('a[href^="https://colab.research.google.com/github/"]');
+    if (!notebook) return;
+    const link = Object.assign(document.createElement("a"), { className: "in-colab", target: "_blank", rel: "noopener" });
+    link.href = `${notebook.href.split("#")[0]}#scrollTo=exercise-${number.replace(".", "-")}`; // as tools/exercises.py names it
+    link.textContent = `Try ${number} in Colab`;
+    verdict.append(" ", link);
   }
 
   /* On the front page. */

@@ -203,6 +203,21 @@ def test_mark_of_a_solved_exercise_can_be_taken_back(tab: Page, small_address: s
     expect(tab.locator(".so-far")).not_to_contain_text("solved")
 
 
+def test_exercise_leads_to_its_cell_in_colab_where_the_book_is_published(tab: Page, small_address: str):
+    offered = tab.get_by_role("link", name="Try 3.1 in Colab", include_hidden=True)
+    expect(tab.get_by_role("button", name="I have solved 3.1", include_hidden=True)).to_have_count(1)
+    expect(offered).to_have_count(0)  # as in this book, which nobody has published
+    launch = "https://colab.research.google.com/github/Reader/fork/blob/main/book/03_laboratory.ipynb"
+    source = tab.request.get(small_address + LESSON).text().replace("<main", f'<a href="{launch}">Colab</a><main', 1)
+    tab.route(f"**/{LESSON}", lambda route: route.fulfill(body=source, content_type="text/html"))
+    tab.reload()
+    tab.get_by_role("button", name="Everything").click()
+    expect(offered).to_be_visible()
+    expect(offered).to_have_attribute("href", f"{launch}#scrollTo=exercise-3-1")
+    tab.emulate_media(media="print")
+    expect(offered).to_be_hidden()
+
+
 # The switch
 
 

@@ -54,11 +54,6 @@ one_hot_lookup.mistakes(
         ),
     }
 )
-one_hot_lookup.also_right(
-    lambda ids, table: table[ids],
-    lambda ids, table: F.embedding(ids, table),
-    lambda ids, table: torch.einsum("...v,vd->...d", F.one_hot(ids, len(table)).to(table), table),
-)
 
 
 @exercise(
@@ -85,10 +80,6 @@ embed.knobs(
     whole="The factor is d_model, expected its square root.",
     vocabulary="The factor comes from the number of words, expected the number of features d_model.",
     before="Each id takes the row before its own: ids count from 0.",
-)
-embed.also_right(
-    lambda ids, table: F.embedding(ids, table) * table.size(-1) ** 0.5,
-    lambda ids, table: F.embedding(ids, table.clone().mul_(table.shape[1] ** 0.5)),
 )
 
 
@@ -148,7 +139,197 @@ cosine_neighbours.mistakes(
         ),
     }
 )
-cosine_neighbours.also_right(
-    lambda table, id, k: F.cosine_similarity(table, table[id], dim=-1).argsort(descending=True)[1 : k + 1],
-    lambda table, id, k: (F.normalize(table) @ F.normalize(table).mT)[id].sort(descending=True).indices[1 : k + 1],
+
+
+def classes(draw: Draw) -> Iterator[Arguments]:
+    """Tables whose vectors have very different lengths, and a number for the kind of each word."""
+    for n, d in ((6, 2), (12, 3), (20, 4), (30, 3)):
+        yield draw.normal(n, d) * draw.normal(n, 1).exp() + 0.5, draw.ids(3, n)
+
+
+@exercise(
+    "1.4",
+    classes,
+    hints=[
+        "Make all rows one long: unit @ unit.mT then holds the cosine of every word with every word, (V, V).",
+        "A word is most like itself: put −∞ on the diagonal, then take the argmax of each row.",
+        "kinds[nearest] are the kinds of the nearest words; how often do they equal kinds?",
+    ],
+)
+def share_alike(table, kinds):
+    """The share of the words whose nearest other word in table (V, D), by the cosine, is of their own kind: a number
+    from 0 to 1. kinds (V,) has a number for each word, such as the gender of its translation."""
+    unit = table / table.norm(dim=-1, keepdim=True)
+    similarity = unit @ unit.mT  # (V, V)
+    similarity.fill_diagonal_(-math.inf)  # a word is no neighbour of itself
+    nearest = similarity.argmax(-1)  # (V,)
+    return (kinds == kinds[nearest]).double().mean().item()
+
+
+def _alike(table, kinds, itself=False, dot=False, farthest=False, count=False, pairs=False):
+    unit = table if dot else F.normalize(table, dim=-1)
+    similarity = unit @ unit.mT * (-1 if farthest else 1)
+    if not itself:
+        similarity = similarity.fill_diagonal_(-math.inf)
+    nearest = similarity.argmax(-1)
+    equal = kinds == kinds[nearest]
+    if pairs:  # two words that are each other's nearest
+        equal = equal & (nearest[nearest] == torch.arange(len(kinds)))
+    return equal.sum().item() if count else equal.double().mean().item()
+
+
+share_alike.knobs(
+    _alike,
+    itself="The nearest word is always the word itself: leave the diagonal out.",
+    dot="You compare dot products, not cosines: long vectors are everybody's neighbours. Divide by the lengths.",
+    farthest="You take the word that is most unlike: the largest cosine, not the smallest.",
+    count="You return how many words it is, expected their share: divide by the number of words.",
+    pairs="You ask that two words are each other's nearest: it is enough that one has the other.",
+)
+share_alike.mistakes(
+    {
+        "You measure the distance between points: the cosine is about directions.": lambda table, kinds: (
+            (kinds == kinds[torch.cdist(table, table).fill_diagonal_(math.inf).argmin(-1)]).double().mean().item()
+        ),
+        "This is the share of pairs of one kind, near or not: it says what chance would give.": lambda table, kinds: (
+            ((kinds[:, None] == kinds).sum() - len(kinds)).item() / (len(kinds) * (len(kinds) - 1))
+        ),
+    }
+)
+
+
+def words_and_merges(draw: Draw) -> Iterator[Arguments]:
+    """Words, and pairs that were learned, in order: some that overlap, some that do not occur, and once none."""
+    yield "cab", [("c", "a"), ("a", "b")]
+    yield "abc", [("b", "c"), ("a", "b")]
+    yield "new", []
+    yield "banana", [("a", "n"), ("an", "a"), ("b", "an")]
+    yield "aaaaa", [("a", "a"), ("aa", "a")]
+    yield "suitcases", [("s", "e"), ("x", "y"), ("a", "se"), ("c", "ase"), ("ase", "s"), ("case", "s")]
+    yield "staircase", [("s", "t"), ("a", "s"), ("as", "e"), ("c", "a"), ("c", "ase"), ("t", "a"), ("st", "a")]
+
+
+@exercise(
+    "1.5",
+    words_and_merges,
+    hints=[
+        "For each pair, in the order of merges, walk through the pieces from the left, and fill a new list.",
+        "Where its last piece and the next one are the pair, make them one; else append the next. That is fuse, above.",
+    ],
+)
+def cut_word(word, merges):
+    """The pieces of a word by byte-pair encoding, a list of strings. At first they are its letters; then each pair of
+    merges, in the order in which they were learned, becomes one piece wherever it stands, from the left."""
+    pieces = list(word)
+    for pair in merges:
+        fused = []
+        for piece in pieces:
+            if fused and (fused[-1], piece) == pair:
+                fused[-1] += piece
+            else:
+                fused.append(piece)
+        pieces = fused
+    return pieces
+
+
+def _cut_word(word, merges, backwards=False, once=False, stops=False, keeps=False):
+    pieces = list(word)
+    for pair in reversed(merges) if backwards else merges:
+        out, i, found = [], 0, 0
+        while i < len(pieces):
+            is_pair = tuple(pieces[i : i + 2]) == pair and not (once and found)
+            found += is_pair
+            out.append("".join(pair) if is_pair else pieces[i])
+            i += 2 if is_pair and not keeps else 1
+        if stops and not found:
+            break
+        pieces = out
+    return pieces
+
+
+def _longest(word, merges):
+    known = {"".join(pair) for pair in merges}
+    pieces = []
+    while word:
+        size = max([n for n in range(2, len(word) + 1) if word[:n] in known], default=1)
+        pieces, word = [*pieces, word[:size]], word[size:]
+    return pieces
+
+
+def _leftmost(word, merges):
+    pieces = list(word)
+    while places := [i for i in range(len(pieces) - 1) if tuple(pieces[i : i + 2]) in merges]:
+        i = places[0]
+        pieces[i : i + 2] = ["".join(pieces[i : i + 2])]
+    return pieces
+
+
+cut_word.knobs(
+    _cut_word,
+    backwards="You apply the merges from the last to the first: they go in the order in which they were learned.",
+    once="You merge a pair only once in a word, expected wherever it stands.",
+    stops="You stop at the first pair that the word does not have: go on with the next.",
+    keeps="The second piece of the pair is still there: step over both.",
+)
+cut_word.mistakes(
+    {
+        "You take the longest known piece from the left: pieces are made by the merges, in their order.": _longest,
+        "You merge whatever pair stands leftmost: the one that was learned first goes first, in the whole word.": (
+            _leftmost
+        ),
+    }
+)
+
+
+def looked_up(draw: Draw) -> Iterator[Arguments]:
+    """Ids, some of them more than once and some never, and the gradient at each place."""
+    for ids, V in (([1, 1], 3), ([2, 0, 2, 2], 4), ([3, 1, 3, 0, 1], 5), ([0, 4, 2], 5)):
+        yield torch.tensor(ids), draw.normal(len(ids), 3 + len(ids) % 2), V
+
+
+@exercise(
+    "1.6",
+    looked_up,
+    hints=[
+        "Row i of the table went wherever id i stands; by the rule for sums, what comes back from there is added.",
+        "Begin with zeros (V, D) and walk through the words; or index_add_(0, ids, upstream) on these zeros.",
+    ],
+)
+def lookup_gradient(ids, upstream, V):
+    """The gradient (V, D) of a table with V rows, of which the rows ids (T,) were looked up, where upstream (T, D) is
+    the gradient of the loss by what came out."""
+    gradient = torch.zeros(V, upstream.size(-1), dtype=upstream.dtype)
+    for t in range(len(ids)):
+        gradient[ids[t]] += upstream[t]
+    return gradient
+
+
+def _lookup_gradient(ids, upstream, V, last=False, mean=False, before=False, scaled=False):
+    one_hot = F.one_hot((ids - 1) % V if before else ids, V).to(upstream.dtype)  # (T, V)
+    if last:  # of several places only the last
+        one_hot = one_hot * (one_hot.flip(0).cumsum(0).flip(0) == 1)
+    gradient = one_hot.mT @ upstream
+    gradient = gradient / one_hot.sum(0).clamp(min=1)[:, None] if mean else gradient
+    return gradient * math.sqrt(upstream.size(-1)) if scaled else gradient
+
+
+lookup_gradient.knobs(
+    _lookup_gradient,
+    last="A word that stands twice keeps its last gradient only: add up what comes from each place.",
+    mean="You take the mean over the places of a word: what comes back from each is added.",
+    before="Each gradient goes to the row before its own: ids count from 0.",
+    scaled="You multiply by √d_model: here the rows were looked up and not scaled.",
+)
+lookup_gradient.mistakes(
+    {
+        "You give the gradient of each word, (T, D): the table has V rows, most of which get nothing.": (
+            lambda ids, upstream, V: upstream.clone()
+        ),
+        "You look rows of the gradient up: here words go back into the table.": lambda ids, upstream, V: F.pad(
+            upstream, (0, 0, 0, V)
+        )[ids],
+        "Every row gets the whole gradient: a row that nobody looked up learns nothing from reading.": (
+            lambda ids, upstream, V: upstream.sum(0).expand(V, -1).clone()
+        ),
+    }
 )

@@ -62,20 +62,6 @@ clipped_precision.knobs(
 )
 
 
-def _precision_by_loop(hyp, ref, n):
-    left = [ref[i : i + n] for i in range(len(ref) - n + 1)]
-    grams = [hyp[i : i + n] for i in range(len(hyp) - n + 1)]
-    found = 0
-    for gram in grams:
-        if gram in left:
-            left.remove(gram)
-            found += 1
-    return found / len(grams)
-
-
-clipped_precision.also_right(_precision_by_loop)
-
-
 def corpora(draw: Draw) -> Iterator[Arguments]:
     """Corpora that are too short, too long, and of sentences of unequal quality."""
     for hyp_lengths, ref_lengths in (((6, 9), (8, 12)), ((9, 6), (8, 5)), ((12, 5, 7), (10, 9, 7))):
@@ -160,7 +146,6 @@ my_bleu.mistakes(
         ),
     }
 )
-my_bleu.also_right(_bleu)
 
 
 def vocabularies(draw: Draw) -> Iterator[Arguments]:
@@ -232,22 +217,6 @@ merge_step.mistakes(
 )
 
 
-def _merge_in_place(words, new):
-    words = [list(word) for word in words]
-    pairs = Counter(pair for word in words for pair in pairwise(word))
-    best = pairs.most_common(1)[0][0]
-    for word in words:
-        i = 0
-        while i < len(word) - 1:
-            if (word[i], word[i + 1]) == best:
-                word[i : i + 2] = [new]
-            i += 1
-    return words
-
-
-merge_step.also_right(_merge_in_place)
-
-
 def checkpoints(draw: Draw) -> Iterator[Arguments]:
     """Checkpoints of a network of two matrices, and words."""
     for n, d in ((2, 2), (3, 3), (4, 2)):
@@ -304,4 +273,3 @@ average_weights.mistakes(
         ),
     }
 )
-average_weights.also_right(lambda checkpoints, x: _network(_mean(checkpoints, "A"), _mean(checkpoints, "B"), x))

@@ -61,9 +61,6 @@ score_at_links.mistakes(
         ),
     }
 )
-score_at_links.also_right(
-    lambda weights, links: torch.stack([sum(head[q, k] for q, k in links) / len(links) for head in weights]),
-)
 
 
 def offsets(draw: Draw) -> Iterator[Arguments]:
@@ -111,11 +108,6 @@ offset_score.mistakes(
             weights.roll(-offset, -1).diagonal(0, -2, -1).mean(-1)
         )
     }
-)
-offset_score.also_right(
-    lambda weights, offset: torch.stack(
-        [weights[:, i, i + offset] for i in range(weights.size(-1)) if 0 <= i + offset < weights.size(-1)]
-    ).mean(0),
 )
 
 
@@ -170,11 +162,6 @@ without_head.mistakes(
         "Nothing is left out.": lambda found, W_O, h, head: found @ W_O,
     }
 )
-without_head.also_right(
-    lambda found, W_O, h, head: sum(
-        part @ rows for i, (part, rows) in enumerate(zip(found.chunk(h, -1), W_O.chunk(h, 0), strict=True)) if i != head
-    ),
-)
 
 
 def stacks(draw: Draw) -> Iterator[Arguments]:
@@ -222,10 +209,4 @@ rollout.knobs(
     adds="You take the mean of the layers, expected their product: what passes through one passes through the next.",
     turned="Your table is transposed: rows are output words, columns are input words.",
     one="You take the first head alone, expected the mean of all heads.",
-)
-rollout.also_right(
-    lambda weights: torch.linalg.multi_dot(
-        [torch.eye(weights.size(-1), dtype=weights.dtype)] * 2
-        + [0.5 * layer.mean(0) + 0.5 * torch.eye(layer.size(-1), dtype=layer.dtype) for layer in weights.flip(0)]
-    ),
 )

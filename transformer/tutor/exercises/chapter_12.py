@@ -60,19 +60,17 @@ multiplications.mistakes(
         ),
     }
 )
-multiplications.also_right(
-    lambda n, d, gates: (2 * n * d * (2 * d + n), n * gates * (d * d + d * d)),
-)
 
 
 def tables(draw: Draw) -> Iterator[Arguments]:
-    """Tables of several layers, the lowest first: random ones, a chain, and one that never connects."""
+    """Tables of several layers, the lowest first: random ones, a chain, one that never connects, and one layer."""
     yield (draw.normal(3, 5, 5) < -0.3,)
     back = torch.arange(6)[:, None] - torch.arange(6)
     yield (((back == 0) | (back == 1)).expand(4, 6, 6).clone(),)
     widening = torch.stack([(back == 0) | (back == step) for step in (1, 2, 4)])
     yield (widening,)
     yield (draw.normal(2, 4, 4) < 0,)
+    yield (draw.normal(1, 4, 4) < 0,)
 
 
 @exercise(
@@ -117,9 +115,6 @@ who_heard.mistakes(
         ),
     }
 )
-who_heard.also_right(
-    lambda layers: torch.linalg.multi_dot([*layers.double().flip(0)]) > 0 if len(layers) > 1 else layers[0],
-)
 
 
 def windows(draw: Draw) -> Iterator[Arguments]:
@@ -136,16 +131,18 @@ def windows(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def my_window_mask(n, r):
-    """The mask (n, n) of restricted self-attention, True where a query may attend: the r positions around it, r odd."""
+    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it, r
+    odd."""
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs()
-    return distance <= r // 2
+    return (distance <= r // 2)[None, None]
 
 
-def _window(n, r, wide=False, back=False, inverted=False):
+def _window(n, r, wide=False, back=False, inverted=False, flat=False):
     distance = torch.arange(n)[:, None] - torch.arange(n)
     near = distance.abs() <= (r if wide else r // 2)
     near = near & (distance >= 0) if back else near
-    return ~near if inverted else near
+    near = ~near if inverted else near
+    return near if flat else near[None, None]
 
 
 my_window_mask.knobs(
@@ -153,27 +150,24 @@ my_window_mask.knobs(
     wide="You let r positions on *each* side in: r is the whole window.",
     back="Later words are hidden: this window looks to both sides.",
     inverted="The mask is inverted: True means that a query may attend.",
+    flat="The axes for batch and heads are missing: (1, 1, n, n).",
 )
 my_window_mask.mistakes(
     {
         "The outermost positions are missing: r // 2 away still counts.": lambda n, r: (
             (torch.arange(n)[:, None] - torch.arange(n)).abs() < r // 2
-        ),
+        )[None, None],
         "The window is r words back: it should lie around the word.": lambda n, r: (
-            torch.ones(n, n).tril().triu(1 - r).bool()
+            torch.ones(1, 1, n, n).tril().triu(1 - r).bool()
         ),
     }
-)
-my_window_mask.also_right(
-    lambda n, r: torch.ones(n, n, dtype=torch.bool).tril(r // 2).triu(-(r // 2)),
-    lambda n, r: torch.tensor([[abs(t - s) <= r // 2 for s in range(n)] for t in range(n)]),
 )
 
 
 def reaches(draw: Draw) -> Iterator[Arguments]:
-    """Rows of weights, reaches and widths of the ramp."""
-    for n, reach, ramp in ((5, 1.0, 2.0), (6, 0.5, 4.0), (4, 2.5, 1.0)):
-        yield draw.weights(2, n, n), reach, ramp
+    """Rows of weights, reaches, and widths by which float32 divides exactly: distances may be whole numbers."""
+    for batch, n, reach, ramp in ((1, 5, 1.0, 2.0), (3, 6, 0.5, 4.0), (2, 4, 2.5, 1.0), (4, 4, 0.0, 4.0)):
+        yield draw.weights(batch, n, n), reach, ramp
 
 
 @exercise(
@@ -187,7 +181,7 @@ def reaches(draw: Draw) -> Iterator[Arguments]:
 def within_reach(weights, reach, ramp):
     """Attention weights (B, n, n) under a soft window: each times min(max((ramp + reach − distance) / ramp, 0), 1),
     then each row divided by its sum."""
-    places = torch.arange(weights.size(-1))
+    places = torch.arange(weights.size(-1), dtype=weights.dtype)
     distance = (places[:, None] - places).abs()
     near = ((ramp + reach - distance) / ramp).clamp(0, 1)
     kept = weights * near
@@ -208,18 +202,4 @@ within_reach.knobs(
     above="Near words are favoured: the factor must not exceed 1.",
     below="Far weights become negative: the factor must not fall below 0.",
     columns="Columns sum to 1: divide along the keys, the last axis.",
-)
-within_reach.also_right(
-    lambda weights, reach, ramp: torch.nn.functional.normalize(
-        weights
-        * torch.tensor(
-            [
-                [min(max((ramp + reach - abs(t - s)) / ramp, 0.0), 1.0) for s in range(weights.size(-1))]
-                for t in range(weights.size(-1))
-            ],
-            dtype=weights.dtype,
-        ),
-        p=1,
-        dim=-1,
-    ),
 )

@@ -3,9 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import torch
-import torch.nn.functional as F
-
 from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
@@ -60,35 +57,13 @@ def _spans(symbols, first=False, every=False, inclusive=False, opening=False):
     return found
 
 
-spans.mistakes(
-    {
-        "You close the phrase that was opened first, expected the one that was opened last.": (
-            lambda symbols: _spans(symbols, first=True)
-        ),
-        "Your places count all symbols, expected words only.": lambda symbols: _spans(symbols, every=True),
-        "Your end is the last word of the phrase, expected the place behind it.": (
-            lambda symbols: _spans(symbols, inclusive=True)
-        ),
-        "Your brackets stand in the order in which they open, expected the order in which they close.": (
-            lambda symbols: _spans(symbols, opening=True)
-        ),
-    }
+spans.knobs(
+    _spans,
+    first="You close the phrase that was opened first, expected the one that was opened last.",
+    every="Your places count all symbols, expected words only.",
+    inclusive="Your end is the last word of the phrase, expected the place behind it.",
+    opening="Your brackets stand in the order in which they open, expected the order in which they close.",
 )
-
-
-def _spans_by_search(symbols):
-    found = []
-    for end, symbol in enumerate(symbols):
-        if symbol == -1:
-            depth, begin = 1, end
-            while depth:
-                begin -= 1
-                depth += (symbols[begin] == -1) - (symbols[begin] > 0)
-            found.append([symbols[begin], symbols[:begin].count(0), symbols[:end].count(0)])
-    return found
-
-
-spans.also_right(_spans_by_search)
 
 
 def bracketed_sentences(draw: Draw) -> Iterator[Arguments]:
@@ -131,6 +106,16 @@ def _f1(counts):
     return 2 * hits / (right + ours)
 
 
+def _wrong_f1(gold, found, unlabelled=False, sets=False):
+    bracket = (lambda one: tuple(one[1:])) if unlabelled else tuple
+    return _f1(_counts(gold, found, bracket, set if sets else Counter))
+
+
+labelled_f1.knobs(
+    _wrong_f1,
+    unlabelled="The kinds are not compared: a bracket with another label is no hit.",
+    sets="Your sets forget how often a bracket stands there; count it with a Counter.",
+)
 labelled_f1.mistakes(
     {
         "This is the mean of the sentences' F1, expected the F1 of their summed counts.": lambda gold, found: (
@@ -142,15 +127,8 @@ labelled_f1.mistakes(
         "This is recall, hits by brackets of the right trees; F1 counts what was found in vain, too.": (
             lambda gold, found: sum(c[0] for c in _counts(gold, found)) / sum(c[1] for c in _counts(gold, found))
         ),
-        "The kinds are not compared: a bracket with another label is no hit.": lambda gold, found: _f1(
-            _counts(gold, found, key=lambda one: tuple(one[1:]))
-        ),
-        "Your sets forget how often a bracket stands there; count it with a Counter.": lambda gold, found: _f1(
-            _counts(gold, found, kind=set)
-        ),
     }
 )
-labelled_f1.also_right(lambda gold, found: _f1(_counts(gold, found)))
 
 
 def tasks(draw: Draw) -> Iterator[Arguments]:
@@ -205,17 +183,6 @@ prompt_example.mistakes(
 )
 
 
-def _prompt_example_in_steps(source, target, bos, mark, eos):
-    inputs = [bos, *source, mark, *target]
-    wanted = [-100 for _ in inputs]
-    for i, token in enumerate([*target, eos]):
-        wanted[1 + len(source) + i] = token
-    return inputs, wanted
-
-
-prompt_example.also_right(_prompt_example_in_steps)
-
-
 def pictures(draw: Draw) -> Iterator[Arguments]:
     """Images of several shapes, which can be cut into squares."""
     for height, width, p in ((4, 4, 2), (4, 6, 2), (6, 3, 3), (4, 8, 4)):
@@ -258,13 +225,6 @@ cut_patches.mistakes(
         ),
     }
 )
-cut_patches.also_right(
-    lambda image, p: F.unfold(image[None, None], p, stride=p)[0].mT,
-    lambda image, p: torch.stack(
-        [image[i : i + p, j : j + p].flatten() for i in range(0, image.size(0), p) for j in range(0, image.size(1), p)]
-    ),
-    lambda image, p: image.unfold(0, p, p).unfold(1, p, p).flatten(0, 1).flatten(1),
-)
 
 
 def stacks(draw: Draw) -> Iterator[Arguments]:
@@ -294,29 +254,18 @@ def training_operations(L, d, d_ff, V, n):
     return 3 * (L * layer + 2 * V * d)
 
 
-def _operations(L, d, d_ff, V, n, passes=3, each=2, scores=1, output=1, matrices=4):
-    layer = each * (matrices * d * d + 2 * d * d_ff) + 2 * each * n * d * scores
-    return passes * (L * layer + each * V * d * output)
+def _operations(L, d, d_ff, V, n, forward=False, once=False, single=False, bare=False, headless=False, three=False):
+    passes, each = 1 if forward else 2 if once else 3, 1 if single else 2
+    layer = each * ((3 if three else 4) * d * d + 2 * d * d_ff) + (0 if bare else 2 * each * n * d)
+    return passes * (L * layer + (0 if headless else each * V * d))
 
 
-training_operations.mistakes(
-    {
-        "This is the forward pass alone: the backward pass costs twice as much again.": (
-            lambda *args: _operations(*args, passes=1)
-        ),
-        "The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.": (
-            lambda *args: _operations(*args, passes=2)
-        ),
-        "A multiplication and an addition are two operations.": lambda *args: _operations(*args, each=1),
-        "Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.": (
-            lambda *args: _operations(*args, scores=0)
-        ),
-        "The output matrix is forgotten: V × d.": lambda *args: _operations(*args, output=0),
-        "Self-attention has four matrices, for queries, keys, values and the output.": (
-            lambda *args: _operations(*args, matrices=3)
-        ),
-    }
-)
-training_operations.also_right(
-    lambda L, d, d_ff, V, n: 6 * (L * (4 * d**2 + 2 * d * d_ff) + V * d) + 12 * L * n * d,
+training_operations.knobs(
+    _operations,
+    forward="This is the forward pass alone: the backward pass costs twice as much again.",
+    once="The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.",
+    single="A multiplication and an addition are two operations.",
+    bare="Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.",
+    headless="The output matrix is forgotten: V × d.",
+    three="Self-attention has four matrices, for queries, keys, values and the output.",
 )

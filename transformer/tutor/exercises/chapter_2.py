@@ -28,7 +28,8 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_sinusoids(n, d):
-    """The table (n, d) of paper §3.5: PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same), p from 0."""
+    """The table (n, d) of paper §3.5, in float32: PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same), p
+    from 0."""
     position = torch.arange(n)[:, None]  # (n, 1)
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d/2,)
     angle = position * frequency  # (n, d/2)
@@ -61,16 +62,6 @@ my_sinusoids.knobs(
 my_sinusoids.mistakes(
     {"A cosine has another frequency than the sine beside it: both use 2i, the even one.": _own_frequencies}
 )
-
-
-def _with_slices(n, d):
-    angle = torch.arange(n, dtype=torch.float64)[:, None] / 10000 ** (torch.arange(0, d, 2) / d)
-    table = torch.empty(n, d)
-    table[:, 0::2], table[:, 1::2] = angle.sin(), angle.cos()
-    return table
-
-
-my_sinusoids.also_right(_with_slices)
 
 
 def shifts(draw: Draw) -> Iterator[Arguments]:
@@ -126,14 +117,6 @@ shift_matrix.knobs(
 shift_matrix.mistakes({"Your matrix is for a table with all sines first: here each cosine follows its sine.": _halves})
 
 
-def _by_blocks(k, d):
-    blocks = [k / 10000 ** torch.tensor(2 * i / d) for i in range(d // 2)]
-    return torch.block_diag(*[torch.tensor([[a.cos(), a.sin()], [-a.sin(), a.cos()]]) for a in blocks])
-
-
-shift_matrix.also_right(_by_blocks)
-
-
 @exercise(
     "2.3",
     shifts,
@@ -157,10 +140,6 @@ position_dot.knobs(
     sine="A sum of sines is 0 at k = 0, where the dot product of a vector with itself must be largest: take cosines.",
     mean="You take the mean over the frequencies: a dot product is a sum.",
     slow="The exponent is i/d, expected 2i/d.",
-)
-position_dot.also_right(
-    lambda k, d: float(my_sinusoids.reference(abs(k) + 1, d)[0] @ my_sinusoids.reference(abs(k) + 1, d)[abs(k)]),
-    lambda k, d: sum(torch.cos(torch.tensor(k / 10000 ** (2 * i / d))) for i in range(d // 2)),
 )
 
 
@@ -193,9 +172,4 @@ add_positions.mistakes(
         "You take the end of the table, expected its beginning.": lambda x, pe: x + pe[-x.size(1) :],
         "You multiply by the positions: the paper adds them.": lambda x, pe: x * pe[: x.size(1)],
     }
-)
-add_positions.also_right(
-    lambda x, pe: x + pe[None, : x.shape[1], :],
-    lambda x, pe: x.clone().add_(pe.narrow(0, 0, x.size(1))),
-    lambda x, pe: torch.stack([x[:, t] + pe[t] for t in range(x.size(1))], 1),
 )

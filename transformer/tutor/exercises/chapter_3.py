@@ -52,11 +52,6 @@ softmax.mistakes(
         "This is the logarithm of the softmax: leave the logarithm out.": lambda x, dim: x.log_softmax(dim),
     }
 )
-softmax.also_right(
-    lambda x, dim: F.softmax(x, dim),
-    lambda x, dim: (x - x.logsumexp(dim, keepdim=True)).exp(),
-    lambda x, dim: x.clone().sub_(x.amax(dim, keepdim=True)).softmax(dim),
-)
 
 
 def queries_and_keys(draw: Draw) -> Iterator[Arguments]:
@@ -80,7 +75,8 @@ def queries_and_keys(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_attention_weights(q, k):
-    """softmax(QKᵀ/√d_k) for queries (…, T, K) and keys (…, S, K): (…, T, S), row t says where query t looks."""
+    """softmax(QKᵀ/√d_k) for queries (…, T, K) and keys (…, S, K), none of them masked: (…, T, S), row t says where
+    query t looks."""
     scores = q @ k.mT / math.sqrt(q.size(-1))
     return scores.softmax(-1)
 
@@ -111,11 +107,6 @@ my_attention_weights.mistakes(
         ),
     }
 )
-my_attention_weights.also_right(
-    lambda q, k: torch.einsum("...tk,...sk->...ts", q, k).div(q.size(-1) ** 0.5).softmax(-1),
-    lambda q, k: F.scaled_dot_product_attention(q, k, torch.eye(k.size(-2)).to(q).expand(*k.shape[:-1], -1)),
-    lambda q, k: F.softmax((q / q.size(-1) ** 0.25) @ (k / k.size(-1) ** 0.25).transpose(-2, -1), -1),
-)
 
 
 def weights_and_values(draw: Draw) -> Iterator[Arguments]:
@@ -144,10 +135,6 @@ mix_values.mistakes(
         "Every value has the same weight here: use w.": lambda w, v: torch.ones_like(w) / w.size(-1) @ v,
         "w has been through a softmax already: do not apply another.": lambda w, v: w.softmax(-1) @ v,
     }
-)
-mix_values.also_right(
-    lambda w, v: torch.einsum("...ts,...sv->...tv", w, v),
-    lambda w, v: (w[..., None] * v[..., None, :, :]).sum(-2),
 )
 
 
@@ -179,10 +166,6 @@ softmax_jacobian.mistakes(
         "The diagonal lacks its p_i: it is p_i (1 − p_i).": lambda p: -torch.outer(p, p),
     }
 )
-softmax_jacobian.also_right(
-    lambda p: torch.autograd.functional.jacobian(lambda x: x.softmax(0), p.log()),
-    lambda p: p[:, None] * (torch.eye(len(p)).to(p) - p),
-)
 
 
 def spreads(draw: Draw) -> Iterator[Arguments]:
@@ -208,7 +191,6 @@ score_scale.mistakes(
         "You return the factor, expected the divisor.": lambda d, std_q, std_k: 1 / (math.sqrt(d) * std_q * std_k),
     }
 )
-score_scale.also_right(lambda d, std_q, std_k: (d * std_q**2 * std_k**2) ** 0.5)
 
 
 def temperatures(draw: Draw) -> Iterator[Arguments]:
@@ -233,10 +215,6 @@ with_temperature.mistakes(
         "The softmax is on the first axis, expected the last.": lambda x, T: (x / T).softmax(0),
         "The temperature is not used: divide the logits by it.": lambda x, T: x.softmax(-1),
     }
-)
-with_temperature.also_right(
-    lambda logits, T: F.softmax(logits / T, dim=-1),
-    lambda logits, T: logits.softmax(-1) ** (1 / T) / (logits.softmax(-1) ** (1 / T)).sum(-1, keepdim=True),
 )
 
 
@@ -288,4 +266,3 @@ equivariance_gap.mistakes(
         ),
     }
 )
-equivariance_gap.also_right(lambda f, x, perm: (f(x)[perm] - f(x[perm])).abs().amax())

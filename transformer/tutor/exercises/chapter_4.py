@@ -15,17 +15,24 @@ def padded(draw: Draw) -> Iterator[Arguments]:
     yield torch.tensor([[3, 9, 4, 0], [8, 2, 0, 0], [7, 5, 6, 2], [4, 0, 0, 0]]), 0
 
 
+def padded_as_usual(draw: Draw) -> Iterator[Arguments]:
+    """The same, one of them with the usual padding, which need not be named, and one with ids of another dtype."""
+    yield (torch.tensor([[7, 0]]),)
+    yield from padded(draw)
+    yield torch.tensor([[2, 6, 4, 4, 4], [3, 8, 4, 5, 7]], dtype=torch.int32), 4
+
+
 @exercise(
     "4.1",
-    padded,
+    padded_as_usual,
     hints=["A word may be attended to where ids != pad.", "mask[:, None, None, :] adds axes for heads and queries."],
 )
-def my_padding_mask(ids, pad):
+def my_padding_mask(ids, pad=0):
     """The mask of ids (B, S) that hides padding from every head and query: (B, 1, 1, S), True at real words."""
     return (ids != pad)[:, None, None, :]
 
 
-def _padding(ids, pad, inverted=False, queries=False, zero=False):
+def _padding(ids, pad=0, inverted=False, queries=False, zero=False):
     real = ids != (0 if zero else pad)
     real = ~real if inverted else real
     return real[:, None, :, None] if queries else real[:, None, None, :]
@@ -39,16 +46,16 @@ my_padding_mask.knobs(
 )
 my_padding_mask.mistakes(
     {
-        "The axes for heads and queries are missing: (B, S) would be laid against (T, S).": lambda ids, pad: ids != pad,
-        "One axis is missing: (B, 1, S) lays the sentences against the heads.": lambda ids, pad: (ids != pad)[:, None],
-        "This is the mask to add to the scores, expected booleans.": lambda ids, pad: torch.zeros(
+        "The axes for heads and queries are missing: (B, S) would be laid against (T, S).": lambda ids, pad=0: (
+            ids != pad
+        ),
+        "One axis is missing: (B, 1, S) lays the sentences against the heads.": lambda ids, pad=0: (ids != pad)[
+            :, None
+        ],
+        "This is the mask to add to the scores, expected booleans.": lambda ids, pad=0: torch.zeros(
             ids.shape
         ).masked_fill(ids == pad, -math.inf)[:, None, None, :],
     }
-)
-my_padding_mask.also_right(
-    lambda ids, pad: ids.ne(pad).view(ids.size(0), 1, 1, -1),
-    lambda ids, pad: ~(ids == pad).unsqueeze(1).unsqueeze(1),
 )
 
 
@@ -66,7 +73,8 @@ def lengths(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def my_causal_mask(n):
-    """The mask (1, 1, n, n) that hides the future: True where the key is no later than the query."""
+    """The mask (1, 1, n, n) that hides the future of n words, all given at once: True where the key is no later than
+    the query."""
     return torch.ones(n, n, dtype=torch.bool).tril()[None, None]
 
 
@@ -95,10 +103,6 @@ my_causal_mask.mistakes(
             1, 1, n, n, dtype=torch.bool
         ),
     }
-)
-my_causal_mask.also_right(
-    lambda n: (torch.arange(n)[:, None] >= torch.arange(n))[None, None],
-    lambda n: torch.tensor([[[[key <= query for key in range(n)] for query in range(n)]]]),
 )
 
 
@@ -169,10 +173,6 @@ masked_softmax.mistakes(
         "The mask is not used: set hidden scores to −∞ before the softmax.": lambda scores, mask: scores.softmax(-1),
     }
 )
-masked_softmax.also_right(
-    lambda scores, mask: torch.where(mask, scores, -math.inf).softmax(-1).nan_to_num(0.0),
-    lambda scores, mask: torch.where(mask, scores, -1e9).softmax(-1) * mask,
-)
 
 
 @exercise(
@@ -211,8 +211,4 @@ decoder_mask.mistakes(
             :, None, None, :
         ].expand(-1, 1, ids.size(1), -1),
     }
-)
-decoder_mask.also_right(
-    lambda ids, pad: my_padding_mask.reference(ids, pad) * my_causal_mask.reference(ids.size(1)),
-    lambda ids, pad: torch.stack([(row != pad).expand(len(row), -1).tril()[None] for row in ids]),
 )

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 
-import torch
 import torch.nn.functional as F
 
 from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
@@ -55,10 +54,6 @@ my_split_heads.mistakes(
         ),
     }
 )
-my_split_heads.also_right(
-    lambda x, h: x.view(x.size(0), x.size(1), h, x.size(2) // h).permute(0, 2, 1, 3),
-    lambda x, h: torch.stack(x.chunk(h, -1), 1),
-)
 
 
 def heads(draw: Draw) -> Iterator[Arguments]:
@@ -89,10 +84,6 @@ my_merge_heads.mistakes(
         "The heads are laid one after the other in time: (B, h·T, K).": lambda x: x.flatten(1, 2),
         "The heads are transposed, but not yet joined: (B, T, h, K).": lambda x: x.transpose(1, 2),
     }
-)
-my_merge_heads.also_right(
-    lambda x: x.permute(0, 2, 1, 3).reshape(x.size(0), x.size(2), -1),
-    lambda x: torch.cat(list(x.unbind(1)), -1),
 )
 
 
@@ -158,29 +149,12 @@ def _merged_wrongly(x, memory, W, h):
     return F.scaled_dot_product_attention(q, k, v).reshape(x.shape) @ W["O"]
 
 
-def _with_torch(x, memory, W, h):
-    q, k, v = (
-        (s @ W[n]).view(*s.shape[:2], h, -1).transpose(1, 2) for s, n in ((x, "Q"), (memory, "K"), (memory, "V"))
-    )
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape) @ W["O"]
-
-
-def _head_by_head(x, memory, W, h):
-    size, outputs = x.size(-1) // h, []
-    for i in range(h):
-        part = slice(i * size, (i + 1) * size)
-        q, k, v = x @ W["Q"][:, part], memory @ W["K"][:, part], memory @ W["V"][:, part]
-        outputs.append((q @ k.mT / size**0.5).softmax(-1) @ v)
-    return torch.cat(outputs, -1) @ W["O"]
-
-
 multi_head.mistakes(
     {
         "The values come from x, expected memory: keys and values belong together.": _values_from_x,
         "The heads are merged without transposing first: that mixes *time*.": _merged_wrongly,
     }
 )
-multi_head.also_right(_with_torch, _head_by_head)
 
 
 def sizes(draw: Draw) -> Iterator[Arguments]:
@@ -218,7 +192,6 @@ cross_shapes.knobs(
     behind="The heads of q and k stand behind the words: transpose, so that they come second.",
     no_heads="The scores lack the axis of the heads: each head has its own.",
 )
-cross_shapes.also_right(lambda B, T, S, d, h: [[B, h, T, d // h], [B, h, S, d // h], [B, h, T, S], [B, T, d]])
 
 
 def widths(draw: Draw) -> Iterator[Arguments]:
@@ -251,7 +224,4 @@ attention_parameters.knobs(
     output="The output matrix W_O is forgotten: there are four matrices, not three.",
     forgotten="The biases are forgotten: d for each matrix where bias is True.",
     divided="You divide by the number of heads: that is one head alone, and there are h of them.",
-)
-attention_parameters.also_right(
-    lambda d, h, bias: sum(p.numel() for p in torch.nn.MultiheadAttention(d, h, bias=bias).parameters()),
 )

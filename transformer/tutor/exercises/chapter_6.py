@@ -9,9 +9,11 @@ from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
 def vectors(draw: Draw) -> Iterator[Arguments]:
-    """Vectors of small and of large variance, gains, biases, and an ε that counts."""
+    """Vectors of small and of large variance, one alone, gains, biases, and an ε that counts, or the usual one."""
     for shape, spread, eps in (((3, 4), 1.0, 0.1), ((2, 3, 5), 0.3, 0.1), ((4, 4), 3.0, 1e-5)):
         yield spread * draw.normal(*shape) + 1, 1 + draw.normal(shape[-1]) / 4, draw.normal(shape[-1]), eps
+    yield draw.normal(3), 1 + draw.normal(3) / 4, draw.normal(3), 0.1
+    yield draw.normal(2, 6) / 100, 1 + draw.normal(6) / 4, draw.normal(6)  # so short that the usual ε counts
 
 
 @exercise(
@@ -27,14 +29,14 @@ def vectors(draw: Draw) -> Iterator[Arguments]:
         return ...
     """,
 )
-def my_layer_norm(x, gain, bias, eps):
+def my_layer_norm(x, gain, bias, eps=1e-5):
     """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,)."""
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
     return gain * (x - mean) / (variance + eps).sqrt() + bias
 
 
-def _layer_norm(x, gain, bias, eps, unbiased=False, outside=False, inverted=False):
+def _layer_norm(x, gain, bias, eps=1e-5, unbiased=False, outside=False, inverted=False):
     mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=1 if unbiased else 0)
     deviation = variance.sqrt() + eps if outside else (variance + eps).sqrt()
     normal = (x - mean) / deviation
@@ -50,27 +52,21 @@ my_layer_norm.knobs(
 my_layer_norm.mistakes(
     {
         "You normalise over the batch, which is BatchNorm: take mean and variance over the last axis.": (
-            lambda x, gain, bias, eps: gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
+            lambda x, gain, bias, eps=1e-5: gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
         ),
         "You normalise over all numbers at once: each vector has a mean and a variance of its own.": (
-            lambda x, gain, bias, eps: gain * (x - x.mean()) / (x.var(correction=0) + eps).sqrt() + bias
+            lambda x, gain, bias, eps=1e-5: gain * (x - x.mean()) / (x.var(correction=0) + eps).sqrt() + bias
         ),
-        "You divide by the variance, expected its root.": lambda x, gain, bias, eps: (
+        "You divide by the variance, expected its root.": lambda x, gain, bias, eps=1e-5: (
             gain * (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + eps) + bias
         ),
-        "The mean is not subtracted: take it away before you divide.": lambda x, gain, bias, eps: (
+        "The mean is not subtracted: take it away before you divide.": lambda x, gain, bias, eps=1e-5: (
             gain * x / (x.var(-1, keepdim=True, correction=0) + eps).sqrt() + bias
         ),
-        "Gain and bias are not used: they let the layer undo the normalisation.": lambda x, gain, bias, eps: (
+        "Gain and bias are not used: they let the layer undo the normalisation.": lambda x, gain, bias, eps=1e-5: (
             F.layer_norm(x, x.shape[-1:], eps=eps)
         ),
     }
-)
-my_layer_norm.also_right(
-    lambda x, gain, bias, eps: F.layer_norm(x, x.shape[-1:], gain, bias, eps),
-    lambda x, gain, bias, eps: torch.addcmul(
-        bias, gain, (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
-    ),
 )
 
 
@@ -120,12 +116,6 @@ masked_batch_norm.mistakes(
             (x - x[mask].mean()) / (x[mask].var(correction=0) + 1e-5).sqrt() * mask[..., None]
         ),
     }
-)
-masked_batch_norm.also_right(
-    lambda x, mask: torch.zeros_like(x).index_put((mask,), F.batch_norm(x[mask], None, None, training=True, eps=1e-5)),
-    lambda x, mask: ((x - x[mask].mean(0)) / (x[mask].var(0, correction=0) + 1e-5).sqrt()).masked_fill(
-        ~mask[..., None], 0
-    ),
 )
 
 
@@ -190,10 +180,170 @@ residual.mistakes(
 )
 
 
-def _residual_in_steps(x, sublayer, norm, pre):
-    if pre:
-        return sublayer(norm(x)).add(x)
-    return norm(sublayer(x).add(x))
+def _learned(x):
+    """A norm with a gain: taken twice, it does more than once."""
+    return 1.5 * _centred(x)
 
 
-residual.also_right(_residual_in_steps)
+def stacks(draw: Draw) -> Iterator[Arguments]:
+    """Vectors, sub-layers in their order, norms, and on which side of the sub-layers the norm stands."""
+    for shape, sublayers, norm in (
+        ((2, 3), [_square, _double], _scaled),
+        ((2, 3, 4), [_centred, _square, _double], _scaled),
+        ((3, 3), [_double, _square], _learned),
+        ((1, 4), [_square], _learned),
+    ):
+        for pre in (True, False):
+            yield draw.normal(*shape), sublayers, norm, pre
+
+
+@exercise(
+    "6.4",
+    stacks,
+    hints=[
+        "Each sub-layer is wrapped as in 6.3, and the next one gets what comes out.",
+        "Post-norm ends with a norm. In pre-norm no norm has touched the stream: who reads it last needs one more.",
+    ],
+)
+def residual_stack(x, sublayers, norm, pre):
+    """A stack of sub-layers, a list of functions, around each of which there is a residual connection: pre-norm where
+    `pre` is True, with the one norm more at its end, else post-norm, as in the paper. The shape of x."""
+    for sublayer in sublayers:
+        x = x + sublayer(norm(x)) if pre else norm(x + sublayer(x))
+    return norm(x) if pre else x
+
+
+def _stack(x, sublayers, norm, pre, bare=False, start=False, path=False, exchanged=False, late=False):
+    begin, pre = x, pre != exchanged
+    for sublayer in sublayers:
+        if pre:
+            x = norm(x) if path else x
+            x = (begin if start else x) + sublayer(x if path else norm(x))
+        else:
+            x = (begin if start else x) + sublayer(x)
+            x = x if late else norm(x)
+    return norm(x) if (pre and not bare) or (late and not pre) else x
+
+
+def _replaced(x, sublayers, norm, pre):
+    for sublayer in sublayers:
+        x = sublayer(norm(x)) if pre else norm(sublayer(x))
+    return norm(x) if pre else x
+
+
+residual_stack.knobs(
+    _stack,
+    bare="The last norm of the pre-norm stack is missing: nothing has divided the stream, and it has grown.",
+    start="Each residual starts from the stack's input, expected from what the sub-layer before left.",
+    path="In pre-norm you normalise the stream itself: only what the sub-layer reads meets the norm.",
+    exchanged="Pre-norm and post-norm have changed places.",
+    late="In post-norm there is one norm at the end, expected one after each sum.",
+)
+residual_stack.mistakes(
+    {
+        "The residuals are missing: what a sub-layer gives is added to x, and does not replace it.": (_replaced),
+    }
+)
+
+
+def words_of_sentences(draw: Draw) -> Iterator[Arguments]:
+    """Words of sentences, more and less alike, with and without a batch; as many words as features, too."""
+    for shape, apart in (((2, 3), 1.0), ((3, 3), 0.3), ((2, 4, 6), 0.1), ((2, 2, 5, 4), 2.0)):
+        yield (apart * draw.normal(*shape) + draw.normal(*shape[:-2], 1, shape[-1]),)
+
+
+@exercise(
+    "6.5",
+    words_of_sentences,
+    hints=[
+        "What all words share is their mean, over the axis of the words; what is left of each word is its own.",
+        "rms is the root of the mean of the squares, here over words and features: .square().mean((-2, -1)).sqrt().",
+    ],
+)
+def word_difference(x):
+    """How far the words of x (…, T, D) differ, (…), as the lesson measures it: the rms of what is left when the mean
+    of all words is taken from each, divided by the rms of x. 0 if all words are one vector, 1 if they share nothing."""
+    own = x - x.mean(-2, keepdim=True)
+    return own.square().mean((-2, -1)).sqrt() / x.square().mean((-2, -1)).sqrt()
+
+
+def _difference(x, features=False, squared=False, undivided=False, words=False, shared=False):
+    mean = x.mean(-1 if features else -2, keepdim=True)
+    own, axes = mean.expand_as(x) if shared else x - mean, (-1,) if words else (-2, -1)
+    found = own.square().mean(axes) / (1 if undivided else x.square().mean(axes))
+    found = found if squared else found.sqrt()
+    return found.mean(-1) if words else found
+
+
+word_difference.knobs(
+    _difference,
+    features="You take the mean of each word's features away, as LayerNorm does: what words share is their own mean.",
+    squared="The root is missing: this is the ratio of the squares.",
+    undivided="You do not divide by the rms of x: then larger vectors differ more.",
+    words="You divide word by word and take the mean: one rms over all words and features above, and one below.",
+    shared="This is the part that all words share, expected what is left.",
+)
+word_difference.mistakes(
+    {
+        "You take one mean of all numbers away: each feature has a mean of its own over the words.": lambda x: (
+            (x - x.mean((-2, -1), keepdim=True)).square().mean((-2, -1)).sqrt() / x.square().mean((-2, -1)).sqrt()
+        ),
+    }
+)
+
+
+def backward(draw: Draw) -> Iterator[Arguments]:
+    """Vectors, gradients by what comes out, and an ε that counts, and one that does not."""
+    for shape, eps in (((3,), 0.1), ((2, 4), 1e-5), ((3, 3), 0.5), ((2, 3, 5), 1e-5)):
+        yield 2 * draw.normal(*shape) + 1, draw.normal(*shape) + 0.5, eps
+
+
+@exercise(
+    "6.6",
+    backward,
+    hints=[
+        "With s for the root: y depends on x through the sum, through the mean, and through s.",
+        "The mean's part takes the mean of upstream away; that of s takes y times the mean of upstream · y away.",
+        "What is left is divided by s.",
+    ],
+    given="""
+        s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
+        y = (x - x.mean(-1, keepdim=True)) / s
+        return ...
+    """,
+)
+def norm_gradient(x, upstream, eps):
+    """The gradient by x (…, D) of a layer normalisation with gain 1 and bias 0, where upstream (…, D) is that by its
+    result y: (…, D). What the norm forgets gets no gradient: the mean and, but for ε, the length."""
+    s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
+    y = (x - x.mean(-1, keepdim=True)) / s
+    along_one = upstream.mean(-1, keepdim=True)
+    along_y = y * (upstream * y).mean(-1, keepdim=True)
+    return (upstream - along_one - along_y) / s
+
+
+def _norm_gradient(x, upstream, eps, fixed=False, uncentred=False, unbent=False, undivided=False, sums=False):
+    s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
+    y = (x - x.mean(-1, keepdim=True)) / s
+    times = x.size(-1) if sums else 1
+    along_one = 0 if uncentred or fixed else times * upstream.mean(-1, keepdim=True)
+    along_y = 0 if unbent or fixed else times * y * (upstream * y).mean(-1, keepdim=True)
+    return (upstream - along_one - along_y) / (1 if undivided else s)
+
+
+norm_gradient.knobs(
+    _norm_gradient,
+    fixed="You treat mean and deviation as fixed numbers: both depend on x, and each takes its part away.",
+    uncentred="The mean's part is missing: to add one number to all of x changes nothing, so the gradient sums to 0.",
+    unbent="The deviation's part is missing: to make x − mean longer changes nothing, so nothing is left along y.",
+    undivided="You do not divide by s: the longer x, the less a step changes its direction.",
+    sums="You take sums, expected means over the features.",
+)
+norm_gradient.mistakes(
+    {
+        "This is the result, not its gradient.": lambda x, upstream, eps: F.layer_norm(x, x.shape[-1:], eps=eps),
+        "You normalise the gradient: it is what the norm's own derivative leaves of it.": lambda x, upstream, eps: (
+            F.layer_norm(upstream, x.shape[-1:], eps=eps)
+        ),
+    }
+)

@@ -57,10 +57,6 @@ feed_forward.mistakes(
         ),
     }
 )
-feed_forward.also_right(
-    lambda x, W1, b1, W2, b2: F.linear(F.relu(F.linear(x, W1.mT, b1)), W2.mT, b2),
-    lambda x, W1, b1, W2, b2: torch.einsum("...f,fd->...d", (x @ W1 + b1).clamp(min=0), W2) + b2,
-)
 
 
 def _attention(queries, memory, mask):
@@ -144,14 +140,6 @@ encoder_layer.mistakes(
 )
 
 
-def _encoder_in_steps(x, mask, attention, feed_forward, norm):
-    attended = norm(attention(x, x, mask) + x)
-    return norm(feed_forward(attended) + attended)
-
-
-encoder_layer.also_right(_encoder_in_steps)
-
-
 def decoder_inputs(draw: Draw) -> Iterator[Arguments]:
     """Targets, memories as long and not, causal and padding masks, and the parts of a layer."""
     for batch, time, source, d in ((1, 2, 2, 3), (2, 3, 4, 4), (2, 3, 3, 4)):
@@ -223,15 +211,6 @@ decoder_layer.mistakes(
 )  # fmt: skip
 
 
-def _decoder_in_steps(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
-    own = norm(attention(x, x, self_mask) + x)
-    read = norm(attention(own, memory, memory_mask) + own)
-    return norm(feed_forward(read) + read)
-
-
-decoder_layer.also_right(_decoder_in_steps)
-
-
 def sizes(draw: Draw) -> Iterator[Arguments]:
     """Sizes of a tiny model, of the base model and of the big one."""
     yield from ((100, 8, 16, 1), (37_000, 512, 2048, 6), (37_000, 1024, 4096, 6), (50, 4, 12, 3))
@@ -284,9 +263,6 @@ transformer_parameters.mistakes(
         "The embedding is forgotten: V × d.": lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, matrices=0),
     }
 )
-transformer_parameters.also_right(
-    lambda V, d, d_ff, L: V * d + L * (12 * d * d + 4 * d * d_ff + 2 * d_ff + 24 * d),
-)
 
 
 def hidden_vectors(draw: Draw) -> Iterator[Arguments]:
@@ -322,8 +298,4 @@ tied_logits.mistakes(
             h @ table
         ),
     }
-)
-tied_logits.also_right(
-    lambda h, table: F.linear(h, table),
-    lambda h, table: torch.einsum("...d,vd->...v", h, table),
 )

@@ -43,9 +43,6 @@ shift.mistakes(
         "The output is two tokens ahead, expected one.": lambda y: (y[:, :-2], y[:, 2:]),
     }
 )
-shift.also_right(
-    lambda y: (y.narrow(1, 0, y.size(1) - 1), y.narrow(1, 1, y.size(1) - 1)), lambda y: [y[..., :-1], y[..., 1:]]
-)
 
 
 def padded_targets(draw: Draw) -> Iterator[Arguments]:
@@ -107,16 +104,6 @@ smooth.mistakes(
         ),
     }
 )
-smooth.also_right(
-    lambda y, V, epsilon, pad: torch.where(
-        (y != pad)[:, None], (1 - epsilon) * F.one_hot(y, V).float() + epsilon / V, torch.tensor(0.0)
-    ),
-    lambda y, V, epsilon, pad: (
-        torch.full((len(y), V), epsilon / V)
-        .scatter_(1, y[:, None], 1 - epsilon + epsilon / V)
-        .masked_fill((y == pad)[:, None], 0)
-    ),
-)
 
 
 def vocabularies(draw: Draw) -> Iterator[Arguments]:
@@ -155,15 +142,6 @@ loss_floor.mistakes(
         ),
     }
 )
-
-
-def _entropy(V, epsilon):
-    p = torch.full((V,), epsilon / V, dtype=torch.float64)
-    p[0] += 1 - epsilon
-    return -(p * p.log()).sum()
-
-
-loss_floor.also_right(_entropy)
 
 
 def moments(draw: Draw) -> Iterator[Arguments]:
@@ -205,9 +183,6 @@ my_noam.mistakes(
             d**-0.5 * min(warmup**-0.5, step * warmup**-1.5)
         ),
     }
-)
-my_noam.also_right(
-    lambda step, d, warmup: (d * warmup) ** -0.5 * (step / warmup if step < warmup else (warmup / step) ** 0.5)
 )
 
 
@@ -263,8 +238,4 @@ token_loss.mistakes(
             -(logits.softmax(-1).gather(-1, y[..., None])[..., 0] * (y != pad)).sum() / (y != pad).sum()
         ),
     }
-)
-token_loss.also_right(
-    lambda logits, y, pad: F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=pad),
-    lambda logits, y, pad: _losses(logits, y)[y != pad].mean(),
 )

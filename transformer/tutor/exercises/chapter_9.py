@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,19 +96,6 @@ my_greedy.knobs(
 )
 
 
-def _greedy_with_tensors(step, bos, eos, max_len):
-    tokens = torch.tensor([bos])
-    for _ in range(max_len):
-        token = step(tokens).argmax(keepdim=True)
-        if token.item() == eos:
-            break
-        tokens = torch.cat([tokens, token])
-    return tokens[1:].tolist()
-
-
-my_greedy.also_right(_greedy_with_tensors)
-
-
 def caches(draw: Draw) -> Iterator[Arguments]:
     """A new word, keys and values of the words before it, and matrices that are not square."""
     for n, d, d_k, d_v in ((1, 3, 2, 3), (2, 4, 5, 3), (4, 6, 4, 4)):
@@ -152,17 +137,6 @@ cached_attention.knobs(
     by_d="You divide by the root of the word's size, expected that of the key's.",
     front="You put the new word in front: the caches run in the order of the words.",
     forgets="You return the old caches: the next word will not find this one.",
-)
-cached_attention.also_right(
-    lambda x, keys, values, W: (
-        torch.nn.functional.scaled_dot_product_attention(
-            (x @ W["Q"])[None, None],
-            torch.cat([keys, (x @ W["K"])[None]])[None],
-            torch.cat([values, (x @ W["V"])[None]])[None],
-        )[0, 0],
-        torch.vstack([keys, x @ W["K"]]),
-        torch.vstack([values, x @ W["V"]]),
-    )
 )
 
 
@@ -240,25 +214,6 @@ my_beam_search.knobs(
 )
 
 
-def _beam_with_heap(step, bos, eos, k, max_len):
-    order = count()  # settles ties without comparing tokens
-    beam, finished = [(0.0, next(order), [bos])], []
-    for _ in range(max_len):
-        found: list[Any] = []
-        for total, _, tokens in beam:
-            found += [(total + float(v), next(order), [*tokens, t]) for t, v in enumerate(step(tokens))]
-        found.sort(key=lambda one: -one[0])
-        beam = [one for one in found[:k] if one[2][-1] != eos]
-        finished += [one for one in found[:k] if one[2][-1] == eos]
-        if not beam:
-            break
-    tokens = max(finished or beam, key=lambda one: one[0])[2]
-    return tokens[1:-1] if tokens[-1] == eos else tokens[1:]
-
-
-my_beam_search.also_right(_beam_with_heap)
-
-
 def totals(draw: Draw) -> Iterator[Arguments]:
     """Log-probabilities of several hypotheses, their lengths, and strengths of the penalty."""
     for n, alpha in ((2, 0.6), (3, 1.0), (4, 0.3)):
@@ -290,10 +245,6 @@ length_normalised.knobs(
     outside="The 6 stands outside the power: ((5 + n) / 6)^α.",
 )
 length_normalised.mistakes({"You subtract the penalty, expected a quotient.": lambda s, n, a: s - ((5 + n) / 6) ** a})
-length_normalised.also_right(
-    lambda logp, n, alpha: torch.stack([s / ((5 + m) / 6) ** alpha for s, m in zip(logp, n, strict=True)]),
-    lambda logp, n, alpha: logp * (6 / (5 + n)) ** alpha,
-)
 
 
 def distributions(draw: Draw) -> Iterator[Arguments]:
@@ -349,18 +300,3 @@ top_p.mistakes(
         "You return probabilities, expected logits.": lambda logits, p: top_p.reference(logits, p).softmax(-1),
     }
 )
-
-
-def _top_p_by_loop(logits, p):
-    held, keep = 0.0, []
-    for token in logits.argsort(descending=True).tolist():
-        if held >= p:
-            break
-        keep.append(token)
-        held += float(logits.softmax(-1)[token])
-    filtered = torch.full_like(logits, -math.inf)
-    filtered[keep] = logits[keep]
-    return filtered
-
-
-top_p.also_right(_top_p_by_loop)

@@ -56,7 +56,8 @@ def everywhere(exercise: Exercise, failures: list[Failure]) -> str:
     """
     if len(failures) < 2:
         return ""
-    for i, name in enumerate(inspect.signature(exercise.reference).parameters):
+    shortest = min(len(case) for case, *_ in failures)  # some leave out what has a default
+    for i, name in enumerate(list(inspect.signature(exercise.reference).parameters)[:shortest]):
         if all(not callable(case[i]) and close(actual.value, case[i]) for case, actual, _ in failures):
             return f"Your function returns {name} as it was given."
     values = [as_tensor(actual.value) for _, actual, _ in failures]
@@ -174,6 +175,8 @@ def shown(value: Any) -> str:
         return "\n".join(line for line in text.splitlines() if line.strip())
     if callable(value):
         return getattr(value, "__name__", repr(value))
+    if isinstance(value, list) and any(map(callable, value)):
+        return f"[{', '.join(map(shown, value))}]"
     text = f"{value:.6g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
@@ -193,7 +196,7 @@ def _line(name: str, text: str) -> str:
 
 def details(exercise: Exercise, case: Arguments, actual: Run, expected: Any) -> tuple[str, ...]:
     """The case, large inputs by their shapes only; what was expected, what was given and what was printed."""
-    named = zip(inspect.signature(exercise.reference).parameters, case, strict=True)
+    named = zip(inspect.signature(exercise.reference).parameters, case, strict=False)
     lines = ["Smallest failing case:", *(_line(name, _input(value)) for name, value in named)]
     lines.append(_line("expected", shown(expected)))
     if not actual.error:

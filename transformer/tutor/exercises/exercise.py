@@ -6,7 +6,6 @@
 
     my_attention_weights.mistakes({"what to say": lambda q, k: …})
     my_attention_weights.knobs(wrong, axis="what to say", unscaled="what to say")
-    my_attention_weights.also_right(lambda q, k: …)
 
 An exercise that writes again what the package has is called `my_…`, so that the learner's function never takes the
 place of the package's. The answers have no annotations, so that a stub made from one runs in a notebook that has
@@ -94,8 +93,6 @@ class Exercise:
     """the known mistakes"""
     pairs: list[Mistake] = field(default_factory=list)
     """two mistakes made at once"""
-    right: list[Function] = field(default_factory=list)
-    """other right answers, which must pass"""
 
     @property
     def name(self) -> str:
@@ -124,10 +121,6 @@ class Exercise:
         for (one, first), (other, second) in combinations(texts.items(), 2):
             both = partial(function, **{one: True, other: True})
             self.pairs.append(Mistake(f"Two things at once. First: {first} Second: {second}", both))
-
-    def also_right(self, *functions: Function) -> None:
-        """Declare other right answers, which grading must accept."""
-        self.right += functions
 
     @property
     def stub(self) -> str:
