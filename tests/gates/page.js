@@ -186,10 +186,11 @@ window.gates = (() => {
       return isWord && /\S$/.test(element.textContent) ? [`${element.textContent.trim().slice(-20)}${content.slice(1, -1)}`] : [];
     });
 
-  const SAID = "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a";
+  const SAID =
+    "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a, #search-results li";
   const TYPESET = "code, .katex, script, svg, .headerlink";
 
-  /* What headings, claims and predictions say, without what is typeset in them. */
+  /* What headings, claims, predictions and results of the search say, without what is typeset in them. */
   const said = () =>
     all(SAID).map((element) => {
       const copy = element.cloneNode(true);

@@ -26,9 +26,32 @@ LEADS_TO = {
     "teacher forcing": "#one-sentence-many-examples",
     "exposure bias": "#one-sentence-many-examples",
     "BERT": "#one-side-or-both",
+    "learning rate schedule": "#why-the-rate-rises-first",
+    "noam": "#why-the-rate-rises-first",
+    "warm up": "#why-the-rate-rises-first",
+    "query key value": "#one-word-asks-every-word-answers",
+    "masked attention": "#a-triangle-minus-infinity-softmax",
+    "causal mask": "#a-triangle-minus-infinity-softmax",
+    "cross attention": "#the-target-asks-the-source-answers",
+    "layer norm": "#add-then-norm",
+    "residual connection": "#why-words-become-one",
+    "BPE": "#cutting-it-up",
+    "tokenization": "#cutting-it-up",
+    "BLEU": "#bleu-count-what-agrees",
+    "softmax temperature": "#drawing-and-agreeing",
+    "sinusoidal": "#a-row-of-clocks",
 }
 FIRST = 3  # hits
-LEADS_FIRST_TO = {"attention": "/03_attention.html", "what is attention": "/03_attention.html"}
+LEADS_FIRST_TO = {
+    "attention": "/03_attention.html",
+    "what is attention": "/03_attention.html",
+    "positional encoding": "/02_positional_encoding.html",
+    "multi-head attention": "/05_multi_head.html",
+    "encoder": "/07_encoder_decoder.html",
+    "label smoothing": "/08_training.html",
+    "beam search": "/09_inference.html",
+}
+NOT_BEFORE_LESSONS = re.compile(r"#(exercises|check-yourself)$|/(notation|api_\w+)\.html")
 
 
 def first_screen(visit: Visit) -> Iterator[str]:
@@ -52,7 +75,7 @@ def labels(visit: Visit) -> Iterator[str]:
 
 
 def notation(visit: Visit) -> Iterator[str]:
-    """Headings, claims and predictions hold no TeX, and no letter with an underscore for its index."""
+    """Headings, claims, predictions and what the search found hold no TeX, and no letter_underscore for its index."""
     for text in visit.ask("said"):
         if RAW.search(text):
             yield f"raw notation: {text[:80]}"
@@ -87,7 +110,7 @@ def ground(visit: Visit) -> Iterator[str]:
 
 
 def search(visit: Visit) -> Iterator[str]:
-    """The search leads to the sections that people look for."""
+    """The search leads to the sections that people look for, lessons first, and shows formulas and code as such."""
     page = visit.tab.url
     asked = [(words, place, FIRST) for words, place in LEADS_TO.items()]
     asked += [(words, place, 1) for words, place in LEADS_FIRST_TO.items()]
@@ -95,5 +118,11 @@ def search(visit: Visit) -> Iterator[str]:
         visit.go_to(f"{page}?q={quote(words)}")
         if not visit.comes_true("document.querySelector('#search-results li a')"):
             yield f"no result for {words!r}"
-        elif not any(place in address for address in visit.ask("hits", first)):
+            continue
+        hits = visit.ask("hits", first)
+        number = next((number for number, address in enumerate(hits) if place in address), None)
+        if number is None:
             yield f"{words!r} does not lead to {place}"
+        for address in filter(NOT_BEFORE_LESSONS.search, hits[:number]):
+            yield f"{words!r} leads to {address} before a lesson"
+        yield from notation(visit)

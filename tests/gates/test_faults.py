@@ -151,6 +151,15 @@ FAULTS = {
         SEARCH, reading.search, "'BERT' does not lead to #one-side", "<details>",
         '<ul id="search-results"><li><a href="#top">Top</a></li></ul><details>',
     ),
+    "search that leads to exercises first": Fault(
+        SEARCH, reading.search, "'noam' leads to", "<details>",
+        '<ul id="search-results"><li><a href="#exercises">Exercises</a></li>'
+        '<li><a href="#why-the-rate-rises-first">Why</a></li></ul><details>',
+    ),
+    "raw notation in what is found": Fault(
+        SEARCH, reading.search, "raw notation: Top d_model=512", "<details>",
+        '<ul id="search-results"><li><a href="#top">Top</a> d_model=512</li></ul><details>',
+    ),
 }  # fmt: skip
 LINKS = {  # an address that leads nowhere, and what the gate says
     "missing.html": "no such file",

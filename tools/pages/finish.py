@@ -145,9 +145,9 @@ def label_cells(table: Tag) -> None:
 
 
 def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:
-    """Let a heading break at no hyphen, as in scaled dot-product attention, and a dotted name after its dots."""
+    """Let a heading break at no hyphen, as in scaled dot-product attention, a dotted name after its dots, no number."""
     for text in [text for text in heading.find_all(string=True) if not text.find_parent(class_="katex")]:
-        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.\w+)+)", text)
+        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.[^\W\d]\w*)+)", text)
         if len(parts) == 1:
             continue
         for number, part in enumerate(parts):
