@@ -272,6 +272,14 @@ def test_code_apparatus_and_laboratory_are_behind_one_line_each():
     assert len(page.select(".reading-switch button")) == 3
 
 
+def test_lines_break_within_no_percentage_and_no_ratio():
+    text = "Of 88 % and e² : 1, 16 × 16 with d = 512, and so: 3 of them; <code>d = 512</code>"
+    page = BeautifulSoup(f"<article><p>{text}</p></article>", "html.parser")
+    finish.hold_together(page.article)
+    held = "Of 88\xa0% and e²\xa0:\xa01, 16\xa0×\xa016 with d\xa0=\xa0512, and so: 3 of them; <code>d = 512</code>"
+    assert str(page.p) == f"<p>{held}</p>"
+
+
 # Search
 
 ROOT_OF_D = (
