@@ -27,7 +27,7 @@ Theme = Literal["light", "dark"]
 
 
 class Stalled(Exception):
-    """What the browser should have fetched does not come: nothing can be said of the page, which must be opened anew."""
+    """What the browser should fetch does not come: nothing can be said of the page, which must be opened anew."""
 
 
 @dataclass
