@@ -85,8 +85,10 @@
 
   /* An index, an exponent and code, as `tools/pages/search.py` marks them in texts, become what they are, from the inside out. */
   const MARKUP = { "⎘": ["<sub>", "</sub>"], "⎗": ["<sup>", "</sup>"], "⎙": ['<code class="literal">', "</code>"] };
+  const INDEX = /(?<![\p{L}\p{N}_])(\p{L})_([\p{L}\p{N}]+)(?![\p{L}\p{N}_])/gu; // √d_model in words, never in code
   function typeset(text) {
-    let html = escaped(text), before;
+    const parts = escaped(text).split(/(⎙[^⎖]*⎖)/).map((part, number) => (number % 2 ? part : part.replace(INDEX, "$1⎘$2⎖")));
+    let html = parts.join(""), before;
     do {
       before = html;
       html = html.replace(/([⎘⎗⎙])([^⎘⎗⎙⎖]*)⎖/g, (_, sign, inside) => MARKUP[sign].join(inside));

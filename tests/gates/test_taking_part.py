@@ -291,6 +291,7 @@ def test_without_javascript_everything_is_shown(browser: Browser, small_address:
     [
         (f"√d{SUB}k{END} and 10{SUP}2i/d{SUB}model{END}{END}", "√d<sub>k</sub> and 10<sup>2i/d<sub>model</sub></sup>"),
         (f"{CODE}d_model=512{END} of my_scores", '<code class="literal">d_model=512</code> of my_scores'),
+        (f"by √d_model, and {CODE}d_k{END}", 'by √d<sub>model</sub>, and <code class="literal">d_k</code>'),
         (f"{CODE}x_1 + x_2{END} is a sum", '<code class="literal">x_1 + x_2</code> is a sum'),
         (f"{CODE}a < b{END}", '<code class="literal">a &lt; b</code>'),
     ],
