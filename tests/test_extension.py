@@ -272,6 +272,14 @@ def test_code_apparatus_and_laboratory_are_behind_one_line_each():
     assert len(page.select(".reading-switch button")) == 3
 
 
+def test_lines_break_within_no_percentage_and_no_ratio():
+    text = "Of 88 % and e² : 1, 16 × 16 with d = 512, and so: 3 of them; <code>d = 512</code>"
+    page = BeautifulSoup(f"<article><p>{text}</p></article>", "html.parser")
+    finish.hold_together(page.article)
+    held = "Of 88\xa0% and e²\xa0:\xa01, 16\xa0×\xa016 with d\xa0=\xa0512, and so: 3 of them; <code>d = 512</code>"
+    assert str(page.p) == f"<p>{held}</p>"
+
+
 # Search
 
 ROOT_OF_D = (
@@ -311,6 +319,20 @@ def test_words_stressed_in_part_stay_one_and_words_of_a_long_text_are_all_found(
     everywhere = [{"text": "until"} for _ in range(search.COMMON)]
     search.write_index(tmp_path, [*found, *everywhere])
     assert '"more": "saturates"' in (tmp_path / "_static" / "sections.js").read_text(encoding="utf-8")
+
+
+def test_code_is_marked_in_the_texts_of_the_search_and_so_is_what_stands_behind_a_lesson():
+    page = BeautifulSoup(
+        '<article><section id="t"><h1>3. T</h1><p>Of <code><span>d_model</span>=512</code>, <a href="#u">so.</a></p>'
+        '<dl><dt class="sig">f(d<code>_k</code>)</dt></dl><section id="n"><h2>transformer.<wbr/>loss</h2></section>'
+        '<section id="laboratory"><h2>Laboratory</h2><section id="how"><h3>How</h3></section></section>'
+        '<section id="exercises"><h2>Exercises</h2></section></section></article>',
+        "html.parser",
+    )
+    found = list(search.sections(page, Path("book/t.html")))
+    assert found[0]["text"] == f"Of {search.CODE}d_model=512{search.END}, so. {search.CODE}f(d_k){search.END}"
+    assert found[1]["title"] == "transformer.loss"
+    assert [entry.get("behind") for entry in found] == [None, None, "laboratory", "laboratory", "exercises"]
 
 
 # Lines of the package, and the figures of the page about the model

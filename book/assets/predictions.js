@@ -44,7 +44,7 @@
     const { low, high, log, unit, step, answer } = question;
     const value = (at) => (log ? low * (high / low) ** (at / 100) : Number(at));
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
-    const said = (x) => `${round(x)}${unit ? ` ${unit}` : ""}`;
+    const said = (x) => `${round(x)}${unit ? `\u00a0${unit}` : ""}`;
     const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
     // the type last: before it knows its range, a slider would begin at 50
     const input = make("input", { ...range, type: "range", "aria-label": asked });

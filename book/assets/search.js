@@ -16,25 +16,47 @@
     "flash attention": ["flashattention", "fused"],
     rope: ["rotation", "relative"],
     rotary: ["rotation", "relative"],
-    tokenizer: ["byte-pair", "tokens"],
-    tokenization: ["byte-pair", "tokens"],
-    bpe: ["byte-pair"],
+    tokenizer: ["byte-pair", "cutting it up"],
+    tokenization: ["byte-pair", "cutting it up"],
+    bpe: ["byte-pair", "cutting it up"],
+    sinusoidal: ["row of clocks", "sinusoids"],
+    "sqrt dk": ["why the scores are divided"],
+    "residual connection": ["add, then norm", "why words become one"],
+    "attention weights": ["one word asks, every word answers"],
     "skip connection": ["residual"],
     "layer norm": ["layernorm", "normalisation"],
     "layer normalization": ["layernorm", "normalisation"],
     normalization: ["normalisation", "layernorm"],
     "pre ln": ["pre-norm"],
     "post ln": ["post-norm"],
-    warmup: ["warm-up", "learning rate"],
-    "lr schedule": ["learning rate", "warm-up"],
+    warmup: ["warm-up", "the rate rises first"],
+    "warm up": ["the rate rises first"],
+    "learning rate": ["warm-up", "the rate rises first"],
+    "lr schedule": ["warm-up", "the rate rises first"],
+    noam: ["warm-up", "the rate rises first"],
     "self attention": ["self-attention", "attention"],
     mlp: ["feed-forward"],
     ffn: ["feed-forward"],
-    "look ahead mask": ["causal mask"],
+    "look ahead mask": ["causal mask", "a triangle, minus infinity"],
+    "causal mask": ["a triangle, minus infinity"],
+    "masked attention": ["causal mask", "a triangle, minus infinity"],
+    "cross attention": ["the target asks, the source answers"],
     perplexity: ["perplexity", "loss"],
+    temperature: ["drawing, and agreeing"],
     "top k": ["sampling", "temperature"],
     "top p": ["sampling", "nucleus"],
   };
+  /* Lessons come first: other pages answer in short, or name everything and explain little of it. */
+  const WEIGHTS = [
+    [/^book\/\d\d_/, 1],
+    [/^book\/questions/, 0.9],
+    [/^book\/myths/, 0.7],
+    [/^book\/inside/, 0.6],
+    [/^book\/api_/, 0.3],
+    [/^/, 0.5],
+  ];
+  const BEHIND = { laboratory: 0.7, "to-keep": 0.7, exercises: 0.4, "check-yourself": 0.4 };
+  const weight = ({ at, behind }) => WEIGHTS.find(([place]) => place.test(at))[1] * (BEHIND[behind] ?? 1);
   const SHOWN = 30;
   const MARK = "⎡", MARKED = "⎤"; // around a word to be marked, until the text is typeset
   const COMMON = new Set("a an and are as at be by do does for how i in is it of on or that the to what why with you".split(" "));
@@ -43,7 +65,7 @@
      a compound its parts, so that KV_cache, kv-cache and KV cache are the same. */
   const plain = (text) =>
     text
-      .replace(/[⎘⎗]([^⎖]*)⎖/g, "$1")
+      .replace(/[⎘⎗⎙⎖]/g, "")
       .toLowerCase()
       .replace(/√\s*\(?/g, "sqrt ")
       .replace(/(?<![\p{L}\p{N}])(\p{L})_(?=[\p{L}\p{N}])/gu, "$1") // d_k
@@ -60,11 +82,29 @@
     word.length > 4 ? word.replace(/iz(?=e|ing|ation)/, "is").replace(/our(?=s?$|ed|ing|al)/, "or").replace(ENDING, "") : word;
 
   const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-  const typeset = (text) =>
-    escaped(text)
-      .replace(/(?<![\p{L}\p{N}_])(\p{L})_([\p{L}\p{N}]+)(?![\p{L}\p{N}_])/gu, "$1<sub>$2</sub>") // d_k in code
-      .replace(/⎘([^⎖]*)⎖/g, "<sub>$1</sub>")
-      .replace(/⎗([^⎖]*)⎖/g, "<sup>$1</sup>");
+
+  /* An index, an exponent and code, as `tools/pages/search.py` marks them in texts, become what they are, from the inside out. */
+  const MARKUP = { "⎘": ["<sub>", "</sub>"], "⎗": ["<sup>", "</sup>"], "⎙": ['<code class="literal">', "</code>"] };
+  const INDEX = /(?<![\p{L}\p{N}_])(\p{L})_([\p{L}\p{N}]+)(?![\p{L}\p{N}_])/gu; // √d_model in words, never in code
+  function typeset(text) {
+    const parts = escaped(text).split(/(⎙[^⎖]*⎖)/).map((part, number) => (number % 2 ? part : part.replace(INDEX, "$1⎘$2⎖")));
+    let html = parts.join(""), before;
+    do {
+      before = html;
+      html = html.replace(/([⎘⎗⎙])([^⎘⎗⎙⎖]*)⎖/g, (_, sign, inside) => MARKUP[sign].join(inside));
+    } while (html !== before);
+    return html;
+  }
+
+  /* The signs of those that have begun and not ended where a text is cut. */
+  function begun(text) {
+    const signs = [];
+    for (const [sign] of text.matchAll(/[⎘⎗⎙⎖]/g)) {
+      if (sign === "⎖") signs.pop();
+      else signs.push(sign);
+    }
+    return signs;
+  }
 
   function index(sections) {
     const seen = new Map(); // in how many sections a word stands
@@ -87,7 +127,8 @@
     const phrase = words(query).join(" ");
     const also = Object.entries(ALSO).flatMap(([name, others]) => (spoken.includes(` ${name} `) ? others : []));
     const about = ({ title, page, titleWords }) => title === page && asked.every((word) => titleWords.has(word));
-    const chapter = asked.length ? entries.find(about) : undefined; // the first of those whose title says it
+    const chapters = asked.length ? entries.filter(about) : [];
+    const chapter = chapters.find(({ title }) => ` ${words(title).join(" ")} `.includes(` ${phrase} `)) ?? chapters[0];
     const mean = entries.reduce((sum, entry) => sum + entry.length, 0) / entries.length;
     const scored = entries.map((entry) => {
       let score = 0, found = 0;
@@ -101,14 +142,16 @@
       if (asked.length) score *= (found / asked.length) ** 2;
       if (phrase.includes(" ") && entry.plain.includes(phrase)) score += plain(entry.title).includes(phrase) ? 12 : 6;
       for (const other of also) {
-        if (entry.plain.includes(plain(other))) score += plain(entry.title).includes(plain(other)) ? 9 : 4;
+        if (entry.plain.includes(plain(other))) score += plain(entry.title).includes(plain(other)) ? 12 : 4;
       }
       if (entry === chapter) score += 15;
-      if (entry.at.startsWith("book/api_")) score *= 0.7; // a signature explains little
-      return { entry, score };
+      return { entry, score, order: score * weight(entry) };
     });
-    const best = scored.filter(({ score }) => score > 0.5).sort((one, other) => other.score - one.score);
-    return { hits: best.slice(0, SHOWN).map(({ entry }) => entry), marked: new Set([...asked, ...also.flatMap(asWords)]) };
+    const best = scored.filter(({ score }) => score > 0.5).sort((one, other) => other.order - one.order);
+    return best.slice(0, SHOWN).map(({ entry }) => {
+      const said = also.filter((other) => plain(entry.text).includes(plain(other))); // a title that stands for a name is not marked
+      return { ...entry, marked: new Set([...asked, ...said.flatMap(asWords)]) };
+    });
   }
 
   /* The part of a section's text around the first word that was asked for, with all of them marked. */
@@ -117,20 +160,22 @@
     const hit = [...text.matchAll(WORD)].find(([word]) => isMarked(word))?.index ?? 0;
     const from = Math.max(0, hit - 70);
     const start = from ? text.indexOf(" ", from) + 1 : 0;
-    let part = text.slice(start, start + 220);
-    if (start + 220 < text.length) part = `${part.slice(0, part.lastIndexOf(" "))} …`;
-    part = part.replace(/[⎘⎗][^⎖]*$/, ""); // cut within an index
+    const goesOn = start + 220 < text.length;
+    const end = goesOn ? text.lastIndexOf(" ", start + 220) : text.length;
+    let part = begun(text.slice(0, start)).join("") + text.slice(start, end);
+    part += "⎖".repeat(begun(part).length);
     part = part.replace(WORD, (word) => (isMarked(word) ? `${MARK}${word}${MARKED}` : word));
-    return typeset(`${start ? "… " : ""}${part}`).replaceAll(MARK, "<mark>").replaceAll(MARKED, "</mark>");
+    part = typeset(part).replaceAll(MARK, "<mark>").replaceAll(MARKED, "</mark>");
+    return `${start ? "… " : ""}${part}${goesOn ? " …" : ""}`;
   }
 
   function show(query) {
     const place = document.getElementById("search-results");
-    const { hits, marked } = search(show.index, query);
+    const hits = search(show.index, query);
     const root = document.documentElement.dataset.content_root ?? "./";
     const found = hits.map((hit) => {
       const within = hit.title === hit.page ? "" : ` <span class="search-page">${typeset(hit.page)}</span>`;
-      return `<li><a href="${root}${hit.at}">${typeset(hit.title)}</a>${within}<p class="context">${snippet(hit.text, marked)}</p></li>`;
+      return `<li><a href="${root}${hit.at}">${typeset(hit.title)}</a>${within}<p class="context">${snippet(hit.text, hit.marked)}</p></li>`;
     });
     const said = { 0: "Nothing was found. Try fewer words, or another name for it.", 1: "One section:" };
     place.innerHTML = `<p role="status">${said[hits.length] ?? `${hits.length} sections, the best first:`}</p><ul class="search">${found.join("")}</ul>`;

@@ -1,20 +1,12 @@
-/* What visits do on an open page, and what the gates ask of it. `visits.py` puts it into the page as `gates`. */
-window.gates = (() => {
+/* What visits do on an open page, and what the gates ask of it. `visits.py` calls it in the page, which then has `gates`, and
+   says for how many frames to wait for what comes on a page that is well. */
+(patience) => {
   const CHARTS = ".chart";
   const DRAWN = ".chart-live svg, .chart-live canvas";
   const DRAWN_OR_PICTURE = "svg, canvas, img";
 
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const FRAMES = 3600; // for what comes on a page that is well: a minute, and more on a busy machine
-  const PATIENCE = 300; // seconds for what a browser at work does at once, however busy the machine
-
-  /* What a promise brings, or an error if it has not come in time. A browser may stop drawing; `visits.py` knows the word. */
-  const inTime = (promise, seconds = PATIENCE) =>
-    Promise.race([
-      promise,
-      new Promise((_, reject) => setTimeout(() => reject(new Error("the browser has stalled")), 1000 * seconds)),
-    ]);
-  const frame = () => inTime(new Promise(requestAnimationFrame));
+  const frame = () => new Promise(requestAnimationFrame);
   const opening = (elements) => elements.slice(0, 5).map((element) => element.outerHTML.slice(0, 120));
 
   /* What a reader does */
@@ -24,12 +16,12 @@ window.gates = (() => {
   /* Until the page stands still: its fonts are there, and what unfolds or changes colour has done so. Frames are asked for
      while the fonts come: without any, a browser that draws nothing new may never say that they are there. */
   async function still() {
-    const fontsAreThere = await eventually(() => document.fonts.status === "loaded", FRAMES);
-    if (!fontsAreThere) throw new Error("the browser has stalled: fonts are still to come");
+    const fontsAreThere = await eventually(() => document.fonts.status === "loaded");
+    if (!fontsAreThere) throw new Error("the browser has stalled: fonts are still to come"); // `visits.py` knows the words
     for (let moving = [0]; moving.length; ) {
       await frame();
       moving = document.getAnimations().filter(ends);
-      await inTime(Promise.allSettled(moving.map((animation) => animation.finished)));
+      await Promise.allSettled(moving.map((animation) => animation.finished));
     }
   }
 
@@ -37,9 +29,9 @@ window.gates = (() => {
      was set earlier, and for less, fires earlier. */
   const later = () => new Promise((done) => setTimeout(done, 500));
 
-  /* Whether a condition is met within a number of frames. */
-  async function eventually(condition, frames) {
-    for (; frames > 0 && !condition(); frames--) await frame();
+  /* Whether a condition is met before the patience is at its end. */
+  async function eventually(condition) {
+    for (let frames = patience; frames > 0 && !condition(); frames--) await frame();
     return Boolean(condition());
   }
 
@@ -121,6 +113,15 @@ window.gates = (() => {
       }),
     );
 
+  /* Without a script nothing can fade: what scrolls and has no shadow, over which the ground moves at the end. */
+  const cutWithoutShadow = () =>
+    opening(
+      all("article *").filter((box) => {
+        if (box.scrollWidth <= box.clientWidth + 16 || box.clientWidth < 40 || !box.checkVisibility()) return false;
+        return hasOverflow(box, "auto", "scroll") && !getComputedStyle(box).backgroundAttachment.includes("local");
+      }),
+    );
+
   /* What goes on beyond its box and does not show it: by scrolling, and by fading out where it goes on. */
   const cutWithoutCue = () =>
     opening(
@@ -132,12 +133,13 @@ window.gates = (() => {
       }),
     );
 
-  /* Pictures and formulas that scroll only to show their last few pixels: how wide they are, and how wide their box is. */
+  /* Figures that scroll, and formulas and charts that do so only to show their last few pixels: how wide they are, and how
+     wide their box is. */
   const NEARLY = 1.1;
   const nearlyWhole = () =>
     all("article :is(div.math, .picture, .chart)")
       .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
-      .filter((box) => box.scrollWidth < NEARLY * box.clientWidth)
+      .filter((box) => box.matches(".picture") || box.scrollWidth < NEARLY * box.clientWidth)
       .map((box) => [box.textContent.trim().slice(0, 40) || box.className, box.scrollWidth, box.clientWidth]);
 
   /* What fades out and goes on no further. */
@@ -186,10 +188,11 @@ window.gates = (() => {
       return isWord && /\S$/.test(element.textContent) ? [`${element.textContent.trim().slice(-20)}${content.slice(1, -1)}`] : [];
     });
 
-  const SAID = "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a";
+  const SAID =
+    "h1, h2, h3, h4, title, .claim > summary, .claim-evidence, .prediction, .bd-sidebar a, .page-toc a, #search-results li";
   const TYPESET = "code, .katex, script, svg, .headerlink";
 
-  /* What headings, claims and predictions say, without what is typeset in them. */
+  /* What headings, claims, predictions and results of the search say, without what is typeset in them. */
   const said = () =>
     all(SAID).map((element) => {
       const copy = element.cloneNode(true);
@@ -219,7 +222,8 @@ window.gates = (() => {
 
   /* The page as it opens */
 
-  const isRewritten = () => Boolean(document.getElementById("laboratory"));
+  /* The number of the chapter that the page is; null if it is none. */
+  const chapter = () => document.querySelector("article h1")?.textContent.match(/^\d+(?=\. )/)?.[0] ?? null;
   const screens = () => document.documentElement.scrollHeight / innerHeight;
 
   const SHOWN = "article :is(.picture, .chart, figure, table, .live, .cell_output)";
@@ -265,10 +269,10 @@ window.gates = (() => {
   /* Where the sliders of all charts stand. */
   const sliders = () => all(`${CHARTS} input[type=range]`).map((slider) => slider.value);
 
-  return {
-    ...{ inTime, still, later, eventually, read, inkIsLight, images, hints, markAlike },
-    ...{ tooWide, cutOff, cutWithoutCue, fadedForNothing, nearlyWhole, smallerThan, overlaps, said, white },
-    ...{ runTogether, isRewritten, screens, showsSomething, hits },
+  window.gates = {
+    ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
+    ...{ tooWide, cutOff, cutWithoutCue, cutWithoutShadow, fadedForNothing, nearlyWhole, smallerThan, overlaps, said, white },
+    ...{ runTogether, chapter, screens, showsSomething, hits },
     ...{ undrawn, unseen, chartDescriptions, buttons, drawing, sliders },
   };
-})();
+};

@@ -146,10 +146,23 @@ FAULTS = {
         WITHOUT_JAVASCRIPT, gates.seen, "chart 0", "</style>",
         "@media (scripting: none) { .chart * { display: none } }</style>",
     ),
+    "code that goes on without JavaScript": Fault(
+        WITHOUT_JAVASCRIPT, reading.shadows, "without a shadow: <pre", "<details>",
+        f'<article><pre style="overflow: auto">{"x" * 90}</pre></article><details>',
+    ),
     "silent search": Fault(SEARCH, reading.search, "no result for 'BERT'"),
     "search that leads elsewhere": Fault(
         SEARCH, reading.search, "'BERT' does not lead to #one-side", "<details>",
         '<ul id="search-results"><li><a href="#top">Top</a></li></ul><details>',
+    ),
+    "search that leads to exercises first": Fault(
+        SEARCH, reading.search, "'noam' leads to", "<details>",
+        '<ul id="search-results"><li><a href="#exercises">Exercises</a></li>'
+        '<li><a href="#why-the-rate-rises-first">Why</a></li></ul><details>',
+    ),
+    "raw notation in what is found": Fault(
+        SEARCH, reading.search, "raw notation: Top d_model=512", "<details>",
+        '<ul id="search-results"><li><a href="#top">Top</a> d_model=512</li></ul><details>',
     ),
 }  # fmt: skip
 LINKS = {  # an address that leads nowhere, and what the gate says
@@ -205,7 +218,7 @@ def test_fault_is_found(browser: Browser, folder: Path, address: str, monkeypatc
 
 
 STALLS = {  # what a browser then no longer does, and what is raised at the second time
-    "draw": ("gates.inTime(new Promise(() => {}), 0.01)", visits.Stalled),
+    "fetch fonts": ("Promise.reject(new Error('the browser has stalled: fonts are still to come'))", visits.Stalled),
     "answer": ("new Promise(() => {})", NoAnswer),
 }
 
@@ -229,7 +242,7 @@ def test_stalled_browser_gets_a_second_visit(
     if times == 1:
         assert visit(browser, address, "sound.html", LIGHT).found == []
     else:
-        with pytest.raises(error, match="read" if stall == "draw" else "Timeout"):
+        with pytest.raises(error, match="read" if error is visits.Stalled else "Timeout"):
             visit(browser, address, "sound.html", LIGHT)
 
 

@@ -35,7 +35,10 @@ FAULTS: dict[str, tuple[Gate, str, str, str]] = {
     "a cue that is not seen": (reading.cues, "cut off", "mask-image: linear-gradient(red, red)", ""),
     "a cue for nothing": (reading.cues, "is whole: <div", '"picture"', '"picture goes-on"'),
     "cut for good": (reading.cues, "cut off", "{ overflow: auto }", "{ overflow: hidden }"),
-    "cut for little": (reading.cues, "300 px in 280", '"picture"', '"picture" style="overflow: auto; width: 280px"'),
+    "cut for little": (
+        reading.cues, "320 px in 300", "<p>", '<div class="math box" style="width: 300px"><p style="width: 320px">',
+    ),
+    "cut figure": (reading.cues, "300 px in 200", '"picture"', '"picture" style="overflow: auto; width: 200px"'),
     "words in one": (reading.words, "says.evidence", '" evidence"', '"evidence"'),
     "small text": (reading.letters, "letters of 8.0 px: Some", "<p>", '<p style="font-size: 8px">'),
     "shrunk drawing": (reading.letters, "letters of 6.0 px: one", 'width="300"', 'width="150"'),
@@ -84,8 +87,15 @@ def test_length_is_judged_by_the_screen(tab: Visit):
     tab.tab.set_viewport_size(PHONE)
 
 
-def test_chapter_that_is_not_rewritten_may_be_as_it_was(tab: Visit):
-    page = SOUND.replace("laboratory", "anything").replace('class="picture"', "").replace("<p>", "<p>" * 2000)
+def test_chapter_0_may_be_as_long_as_the_whole_book_in_one_sitting_and_no_longer(tab: Visit):
+    page = SOUND.replace("<h1>3.", "<h1>0.")
+    lengths = {height: page.replace("<p>", f'<p style="height: {height}px">', 1) for height in (16000, 20000)}
+    assert found(tab, lengths[16000], reading.length) == []
+    assert "screens of a phone, at most 24" in found(tab, lengths[20000], reading.length)[0]
+
+
+def test_page_that_is_no_chapter_may_be_long_and_open_with_words(tab: Visit):
+    page = SOUND.replace("<h1>3. ", "<h1>").replace('class="picture"', "").replace("<p>", "<p>" * 2000)
     assert found(tab, page, reading.first_screen, reading.length) == []
 
 

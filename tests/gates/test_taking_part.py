@@ -1,5 +1,6 @@
-"""What readers do on a page: they predict, and they choose how much of it to see."""
+"""What readers do on a page: they predict, they choose how much of it to see, and they search."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.gates.reading import RAW
 from tests.gates.visits import PHONE, draw_with_a_finger, opened
+from tools.pages.search import CODE, END, SUB, SUP
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
 
@@ -294,3 +296,36 @@ def test_without_javascript_everything_is_shown(browser: Browser, small_address:
     tab.locator("#predict-rows summary").click()
     expect(tab.locator("#predict-rows .prediction-answer p")).to_contain_text("Only 20%")
     context.close()
+
+
+# Searching
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"√d{SUB}k{END} and 10{SUP}2i/d{SUB}model{END}{END}", "√d<sub>k</sub> and 10<sup>2i/d<sub>model</sub></sup>"),
+        (f"{CODE}d_model=512{END} of my_scores", '<code class="literal">d_model=512</code> of my_scores'),
+        (f"by √d_model, and {CODE}d_k{END}", 'by √d<sub>model</sub>, and <code class="literal">d_k</code>'),
+        (f"{CODE}x_1 + x_2{END} is a sum", '<code class="literal">x_1 + x_2</code> is a sum'),
+        (f"{CODE}a < b{END}", '<code class="literal">a &lt; b</code>'),
+    ],
+)
+def test_snippet_shows_code_as_code_and_formulas_as_formulas(tab: Page, small_address: str, text: str, shown: str):
+    assert snippet(tab, small_address, f"Planted: {text}") == f"<mark>Planted</mark>: {shown}"
+
+
+def test_snippet_that_is_cut_within_code_begins_and_ends_with_code(tab: Page, small_address: str):
+    code = " + ".join(f"x_{number}" for number in range(60))
+    found = snippet(tab, small_address, f"{CODE}{code} + planted + {code}{END}")
+    assert re.fullmatch(r'… <code class="literal">\+ x_\d.* <mark>planted</mark> \+ x_0 .*</code> …', found)
+    assert found.count("code") == 2
+
+
+def snippet(tab: Page, site: str, text: str) -> str:
+    """What the search shows of a section that has this text, as HTML."""
+    entry = {"page": "3. A chapter", "title": "Planted", "at": f"{LESSON}#planted", "text": text}
+    tab.route("**/sections.js*", lambda route: route.fulfill(body=f"window.BOOK_SECTIONS = {json.dumps([entry])};"))
+    tab.goto(f"{site}search.html?q=planted")
+    expect(tab.get_by_role("status")).to_have_text("One section:")
+    return tab.locator("#search-results .context").inner_html()

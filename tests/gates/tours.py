@@ -58,7 +58,9 @@ DARK = Tour(
         (visits.leave, (gates.console, gates.other_hosts)),
     ),
 )
-WITHOUT_JAVASCRIPT = Tour("light", DESKTOP, ((visits.arrive, (gates.seen, gates.alive)),), javascript=False)
+WITHOUT_JAVASCRIPT = Tour(
+    "light", PHONE, ((visits.arrive, (gates.seen, gates.alive, reading.shadows)),), javascript=False
+)
 SEARCH = Tour("light", DESKTOP, ((visits.arrive, (reading.search,)), (visits.leave, (gates.console,))))
 TOURS = (LIGHT, DARK, WITHOUT_JAVASCRIPT, SEARCH)
 

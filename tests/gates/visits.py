@@ -20,14 +20,14 @@ SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 375, "height": 812}
 PATIENCE = 3600  # frames to wait for what comes on a page that is well: a minute, and more on a busy machine
-ANSWER = 300_000  # milliseconds, in which a browser at work has done what it does at once: as PATIENCE of page.js
+ANSWER = 300_000  # milliseconds, in which a browser at work has done what it does at once, however busy the machine
 TEXT = re.compile(r"\.(html|css|js|mjs|json|svg)$")
 
 Theme = Literal["light", "dark"]
 
 
 class Stalled(Exception):
-    """The browser has stopped drawing: nothing can be said of the page, which must be opened anew."""
+    """What the browser should fetch does not come: nothing can be said of the page, which must be opened anew."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Visit:
     def go_to(self, address: str) -> None:
         """Open a page in the tab."""
         self.tab.goto(address, wait_until="load")
-        self.tab.evaluate(SCRIPT)
+        self.tab.evaluate(SCRIPT, PATIENCE)
 
     def ask(self, question: str, *about: Any) -> Any:
         """What a function of `page.js` answers."""
@@ -55,8 +55,7 @@ class Visit:
 
     def comes_true(self, condition: str, argument: Any = None) -> bool:
         """Wait until a condition, in JavaScript, is met; False if it never is."""
-        script = f"([argument, frames]) => gates.eventually(() => {condition}, frames)"
-        return self.evaluate(script, [argument, PATIENCE])
+        return self.evaluate(f"argument => gates.eventually(() => {condition})", argument)
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         """What a function of JavaScript gives; a browser that has stalled meanwhile is named.

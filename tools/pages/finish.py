@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import vl_convert
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from sphinx.application import Sphinx
 
 from . import lighter, preview, search
@@ -18,6 +18,8 @@ from .notebooks import VEGA_LITE, chart_files
 
 UNCOLOURED = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 """names, punctuation and blanks of code, which have its colour in both themes: a quarter of a chapter's markup"""
+TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=[\d%²³]) [:×±≈] (?=\d)|(?<=\b\w) = (?=\d)")
+"""blanks at which no line breaks: those of 88 %, e² : 1, 16 × 16 and d = 512"""
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
@@ -87,6 +89,8 @@ def mend(page: BeautifulSoup) -> None:
         repeated.decompose()
     for words in page.select("article :is(h1, h2, h3)"):
         keep_words_whole(page, words)
+    for article in page.select("article"):
+        hold_together(article)
     for table in page.select("article table:has(.claim-link)"):
         label_cells(table)
     for logo in page.select(".dropdown-menu img"):
@@ -144,10 +148,18 @@ def label_cells(table: Tag) -> None:
             cell["data-head"] = head
 
 
+def hold_together(article: Tag) -> None:
+    """Let no line break within a percentage, a ratio or a letter's value; code and drawings stay as they are."""
+    for text in article.find_all(string=TOGETHER):
+        drawn = text.find_parent(["code", "pre", "svg", "math"]) or text.find_parent(class_="live")
+        if type(text) is NavigableString and not drawn:
+            text.replace_with(TOGETHER.sub(lambda blanks: blanks[0].replace(" ", "\xa0"), text))
+
+
 def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:
-    """Let a heading break at no hyphen, as in scaled dot-product attention, and a dotted name after its dots."""
+    """Let a heading break at no hyphen, as in scaled dot-product attention, a dotted name after its dots, no number."""
     for text in [text for text in heading.find_all(string=True) if not text.find_parent(class_="katex")]:
-        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.\w+)+)", text)
+        parts = re.split(r"(\w+(?:-\w+)+|\w+(?:\.[^\W\d]\w*)+)", text)
         if len(parts) == 1:
             continue
         for number, part in enumerate(parts):

@@ -12,18 +12,20 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 
-SUB, SUP, END = "\u2398", "\u2397", "\u2396"
-"""around an index and an exponent in the text of a section; they stand nowhere else"""
+SUB, SUP, CODE, END = "\u2398", "\u2397", "\u2399", "\u2396"
+"""around an index, an exponent and code in the text of a section; they stand nowhere else"""
 SILENT = (
     "script, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, .layer > summary, "
     ".apparatus, .code, .cell_output pre"
 )
 """what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
-LONGEST = 650  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
+LONGEST = 600  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
 LONGEST_OF_SIGNATURES = 200  # the package's pages are mostly names, which are found by their words as well
 COMMON = 20  # sections: a word that stands in more of them is not kept for the rest of a text
-INLINE = re.compile("a|abbr|b|cite|code|em|i|kbd|mark|q|s|small|span|strong|su[bp]|var")
+INLINE = re.compile("a|abbr|b|cite|code|em|i|kbd|mark|q|s|small|span|strong|su[bp]|var|wbr")
 """elements within a line: no space stands around them unless it is written"""
+BEHIND = "#laboratory, #exercises, #check-yourself, #to-keep"
+"""what stands behind a lesson, and is found after it"""
 
 
 def write_index(out: Path, found: Sequence[dict[str, str]]) -> None:
@@ -39,8 +41,8 @@ def write_index(out: Path, found: Sequence[dict[str, str]]) -> None:
 def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
     """The sections of a page: page's title, own title, address from the root, text without that of sections inside.
 
-    Of a long text the beginning is `text`, and each word that stands only in the rest is in `more`. The page is taken
-    apart.
+    Of a long text the beginning is `text`, and each word that stands only in the rest is in `more`. What stands behind
+    a lesson says in `behind` what it is part of. The page is taken apart.
     """
     chapter = page.select_one("article h1")
     if chapter is None:
@@ -51,6 +53,9 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
         formula.replace_with(plain_formula(formula))
     for index in page.select("article :is(sub, sup)"):
         index.replace_with(f"{SUB if index.name == 'sub' else SUP}{index.get_text()}{END}")
+    for code in page.select("article :is(code, pre, dt.sig):not(:is(code, pre, dt.sig) *)"):
+        code.insert(0, CODE)
+        code.append(END)
     for block in page.article.find_all(lambda element: not INLINE.fullmatch(element.name)):
         block.insert_before(" ")  # two paragraphs are two words, while a word that is stressed in part stays one
         block.insert_after(" ")
@@ -62,7 +67,9 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
             continue
         text = " ".join(part for part in map(clean, own_parts(section, heading)) if part)
         entry = {"page": title, "title": clean(heading), "at": f"{place.as_posix()}#{section['id']}"}
-        yield {**entry, "text": text[:longest], **more_words(text, longest)}
+        layer = section.css.closest(BEHIND)
+        behind = {"behind": str(layer["id"])} if layer else {}
+        yield {**entry, **behind, "text": text[:longest], **more_words(text, longest)}
 
 
 def more_words(text: str, longest: int) -> dict[str, str]:
