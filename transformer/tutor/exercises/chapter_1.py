@@ -36,25 +36,29 @@ def one_hot_lookup(ids, table):
     return rows @ table
 
 
-def _look_up(ids, table, single=False, scaled=False, early=False, short=False, columns=False, counts=False):
+def _look_up(
+    ids,
+    table,
+    single=False,
+    scaled=False,
+    early=False,
+    short=False,
+    columns=False,
+    counts=False,
+    ids_as_ones=False,
+    sentences=False,
+    every=False,
+):
     V = table.size(0)
     rows = F.one_hot(ids) if short else F.one_hot(ids, V + 1)[..., 1:] if early else F.one_hot(ids, V)
+    if sentences and ids.dim() > 1:
+        rows = rows.amax(1)  # rows[t, id] = 1, where id is a whole sentence
+    if every:
+        rows[..., ids] = 1
+    rows = rows * ids[..., None] if ids_as_ones and not sentences else rows
     rows = rows.mT if columns else rows.sum(-2) if counts else rows
     vectors = rows.to(torch.float32 if single else table.dtype) @ table
     return vectors * math.sqrt(table.size(1)) if scaled else vectors
-
-
-def _one_row_per_sentence(ids, table):
-    rows = torch.zeros(len(ids), len(table), dtype=table.dtype)
-    for t, id in enumerate(ids):
-        rows[t, id] = 1
-    return rows @ table
-
-
-def _all_in_one_row(ids, table):
-    rows = torch.zeros(*ids.shape, len(table), dtype=table.dtype)
-    rows[..., ids] = 1
-    return rows @ table
 
 
 one_hot_lookup.knobs(
@@ -65,6 +69,9 @@ one_hot_lookup.knobs(
     short="Your rows are only as long as the largest id: give one_hot the size of the vocabulary.",
     columns="The one-hot vectors stand in the columns: one row per word, one column per entry of the vocabulary.",
     counts="You have added up the words of a sentence: each word keeps its own vector.",
+    ids_as_ones="The id itself stands where a one-hot row has a 1.",
+    sentences="Your loop takes each sentence of a batch for one word: flatten ids first, and restore the shape last.",
+    every="Each of your rows has a 1 for every word there is in ids: one row, one word, one 1.",
 )
 one_hot_lookup.mistakes(
     {
@@ -80,13 +87,6 @@ one_hot_lookup.mistakes(
         "table[ids] has looked the words up already: here the rows are to be one-hot, zeros with a single 1.": (
             lambda ids, table: table[ids] @ table
         ),
-        "The id itself stands where a one-hot row has a 1.": (
-            lambda ids, table: (F.one_hot(ids, table.size(0)) * ids[..., None]).to(table.dtype) @ table
-        ),
-        "Your loop takes each sentence of a batch for one word: flatten ids first, and give the result their shape.": (
-            _one_row_per_sentence
-        ),
-        "Each of your rows has a 1 for every word there is in ids: one row, one word, one 1.": _all_in_one_row,
         "Each id takes the row before its own: ids count from 0.": lambda ids, table: table[ids - 1],
         "Your result is transposed: the last axis must be the features.": (
             lambda ids, table: (F.one_hot(ids, table.size(0)).to(table.dtype) @ table).mT
@@ -174,10 +174,14 @@ def cosine_neighbours(table, id, k):
     return similarity.topk(k).indices
 
 
-def _neighbours(table, id, k, dot=False, distance=False, size=False, zero=False, itself=False, farthest=False):
+def _neighbours(
+    table, id, k, dot=False, distance=False, size=False, farthest=False, itself=False, first=False, zero=False
+):
     unit = table if dot else F.normalize(table, dim=-1)
     similarity = -(table - table[id]).norm(dim=-1) if distance else unit @ unit[id]
     similarity = similarity.abs() if size else -similarity if farthest else similarity
+    if first:
+        return similarity.argsort(descending=True)[1 : k + 1]
     if not itself:
         similarity[id] = 0.0 if zero else -math.inf
     return similarity.topk(k).indices
@@ -197,15 +201,13 @@ cosine_neighbours.knobs(
     dot="You compare dot products, not cosines: long vectors win. Divide by the lengths.",
     distance="You measure the distance between points: the cosine is about directions.",
     size="The absolute value makes a word that points the opposite way a near one: keep the sign.",
-    zero="A cosine goes down to −1, so with 0 the word itself comes before others: use −∞.",
-    itself="The word itself is among its neighbours: leave it out.",
     farthest="These are the words that are most unlike: take the largest cosines, not the smallest.",
+    itself="The word itself is among its neighbours: leave it out.",
+    first="The first place need not be the word itself: another may point the same way. Leave out place id.",
+    zero="A cosine goes down to −1, so with 0 the word itself comes before others: use −∞.",
 )
 cosine_neighbours.mistakes(
     {
-        "The first place need not be the word itself: another may point the same way. Leave out place id.": (
-            lambda table, id, k: _cosines(table, id).argsort(descending=True)[1 : k + 1]
-        ),
         "argsort begins with the smallest: these are the words that are most unlike. Sort with descending=True.": (
             lambda table, id, k: _cosines(table, id).argsort()[1 : k + 1]
         ),
@@ -214,6 +216,9 @@ cosine_neighbours.mistakes(
         ),
         "One word too many: the word itself was left out before, so the first k are the neighbours.": (
             lambda table, id, k: _neighbours(table, id, k + 1)
+        ),
+        "topk gives two things, values and indices: the ids are its .indices.": (
+            lambda table, id, k: _cosines(table, id).index_fill(0, torch.tensor(id), -math.inf).topk(k)
         ),
         "You cut the word's row out: all later words have moved up by one, and their places are no longer their ids.": (
             _without_its_row

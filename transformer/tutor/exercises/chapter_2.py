@@ -148,7 +148,7 @@ def _shift(
     grows=False,
     still=False,
 ):
-    exponent = torch.arange(0, d, 2) * (0.5 if slow else 2 if double else 1) / d
+    exponent = torch.arange(0, d, 2, dtype=torch.float64) * (0.5 if slow else 2 if double else 1) / d
     angle = (1 if still else k) * 10000.0 ** (exponent if grows else -exponent)
     angle = torch.full_like(angle, float(angle[0])) if one else angle
     cos, sin = angle.cos(), angle.sin()
@@ -265,7 +265,7 @@ def _position_dot(k, d, twice=False, sine=False, mean=False, slow=False, double=
 
 
 def _frequencies(d):
-    return 10000.0 ** (-torch.arange(0, d, 2) / d)
+    return 10000.0 ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
 
 
 position_dot.knobs(
@@ -281,7 +281,7 @@ position_dot.knobs(
 position_dot.mistakes(
     {
         "The first frequency is missing: i counts from 0.": lambda k, d: (k * _frequencies(d)[1:]).cos().sum().item(),
-        "Only the cosines of the distance are left: sines of k do not belong into the sum.": (
+        "Only the cosines of the distance are left: sines do not belong in the sum.": (
             lambda k, d: ((k * _frequencies(d)).cos() + (k * _frequencies(d)).sin()).sum().item()
         ),
         "You take the cosine of the sum: take each cosine first, then add them up.": (
@@ -292,7 +292,7 @@ position_dot.mistakes(
         "You return one cosine for each frequency: add them up to one number.": (
             lambda k, d: (k * _frequencies(d)).cos()
         ),
-        "k belongs into the cosine: cos(kω), not k · cos ω.": lambda k, d: k * _frequencies(d).cos().sum().item(),
+        "k belongs inside the cosine: cos(kω), not k · cos ω.": lambda k, d: k * _frequencies(d).cos().sum().item(),
         "A factor too many: 1/√d is for the scores of attention, here the plain dot product is asked for.": (
             lambda k, d: (k * _frequencies(d)).cos().sum().item() / math.sqrt(d)
         ),

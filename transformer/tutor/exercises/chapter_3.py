@@ -72,8 +72,8 @@ softmax.mistakes(
         "You divide by the maximum, which changes the result: subtract it.": (
             lambda x, dim: (x / x.amax(dim, keepdim=True)).softmax(dim)
         ),
-        "A clamp makes all large entries alike: subtract the maximum, which keeps their differences.": (
-            lambda x, dim: x.clamp(max=80).softmax(dim)
+        "A clamp makes all large entries alike: subtract the maximum, which keeps the differences.": (
+            lambda x, dim: x.clamp(max=80).exp() / x.clamp(max=80).exp().sum(dim, keepdim=True)
         ),
         "This is the sigmoid, each number by itself: a softmax shares out 1 among the entries.": (
             lambda x, dim: x.sigmoid()
@@ -209,6 +209,9 @@ mix_values.mistakes(
         "Every value has the same weight here: use w.": lambda w, v: torch.ones_like(w) / w.size(-1) @ v,
         "w has been through a softmax already: do not apply another.": lambda w, v: w.softmax(-1) @ v,
         "The factors are exchanged: the weights stand on the left, w @ v.": lambda w, v: v @ w,
+        "Your einsum mixes with the transposed weights: rows are queries, '...ts,...sv->...tv'.": (
+            lambda w, v: torch.einsum("...st,...sv->...tv", w, v)
+        ),
         "* multiplies entry by entry: a product of matrices is @.": lambda w, v: w * v,
         "Do not transpose the values: w (…, T, S) @ v (…, S, d_v) sums over S already.": lambda w, v: w @ v.mT,
         "bmm takes exactly one axis of batches: @ takes any number of them.": lambda w, v: torch.bmm(w, v),
@@ -308,7 +311,7 @@ score_scale.mistakes(
         "√d is right only where both deviations are 1: multiply it by them.": lambda d, q, k: math.sqrt(d),
         "The deviation of the sum grows with √d, not with d.": lambda d, q, k: d * q * k,
         "You return the factor, expected the divisor.": lambda d, q, k: 1 / (math.sqrt(d) * q * k),
-        "The root is of d alone: a product's variance has both deviations squared, so they come out whole.": (
+        "Only d stands under the root: the variance of a product has both deviations squared.": (
             lambda d, q, k: math.sqrt(d * q * k)
         ),
         "The deviations of independent factors of mean 0 multiply: you add them.": (
@@ -320,7 +323,7 @@ score_scale.mistakes(
         "You take the mean of the deviations: those of independent factors of mean 0 multiply.": (
             lambda d, q, k: math.sqrt(d) * (q + k) / 2
         ),
-        "The root of d only: take that of the squared deviations too.": lambda d, q, k: math.sqrt(d) * q**2 * k**2,
+        "You take the root of d only: the squared deviations need it, too.": lambda d, q, k: math.sqrt(d) * q**2 * k**2,
         "You divide √d by the deviations: the larger they are, the larger are the scores. Multiply.": (
             lambda d, q, k: math.sqrt(d) / (q * k)
         ),
@@ -348,7 +351,7 @@ def with_temperature(logits, temperature):
 
 with_temperature.mistakes(
     {
-        "Your heat makes the probabilities less alike: divide the logits by T, or give probabilities the power 1/T.": (
+        "The temperature acts the wrong way round: divide the logits by it, or give probabilities the power 1/T.": (
             lambda x, T: (x * T).softmax(-1)
         ),
         "You divide after the softmax: the result no longer sums to 1.": lambda x, T: x.softmax(-1) / T,

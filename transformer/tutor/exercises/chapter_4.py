@@ -237,7 +237,7 @@ masked_softmax.mistakes(
         "+∞ would take all the weight, and becomes NaN: hidden scores need −∞.": (
             lambda scores, mask: scores.masked_fill(~mask, math.inf).softmax(-1)
         ),
-        "−∞ belongs into the scores, before the softmax: behind it a hidden key has weight 0.": (
+        "−∞ belongs in the scores, before the softmax: behind it a hidden key has weight 0.": (
             lambda scores, mask: scores.softmax(-1).masked_fill(~mask, -math.inf)
         ),
         "keepdim=True is missing in any: without the axis, rows are laid against keys.": (
@@ -284,7 +284,7 @@ def _decoder(ids, pad, either=False, inverted=False, future=False, strict=False,
 
 decoder_mask.knobs(
     _decoder,
-    either="You join the masks with *or*: a key must pass both, so *and*.",
+    either="A key gets through where only one of the masks lets it: it must pass both, so *and* (of what is hidden: *or*).",
     inverted="The padding mask is inverted: only padding can be seen.",
     future="The causal mask is the wrong way round: words see the future and not the past.",
     strict="No word sees itself: keep the diagonal of the causal mask.",
