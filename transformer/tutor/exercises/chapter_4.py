@@ -284,7 +284,7 @@ def _decoder(ids, pad, either=False, inverted=False, future=False, strict=False,
 
 decoder_mask.knobs(
     _decoder,
-    either="A key gets through where only one of the masks lets it: it must pass both, so *and* (of what is hidden: *or*).",
+    either="A key gets through where only one mask lets it: it must pass both, so *and* (of what is hidden: *or*).",
     inverted="The padding mask is inverted: only padding can be seen.",
     future="The causal mask is the wrong way round: words see the future and not the past.",
     strict="No word sees itself: keep the diagonal of the causal mask.",
