@@ -36,27 +36,21 @@ def one_hot_lookup(ids, table):
     return rows @ table
 
 
-def _look_up(
-    ids,
-    table,
-    single=False,
-    scaled=False,
-    early=False,
-    short=False,
-    columns=False,
-    counts=False,
-    ids_as_ones=False,
-    sentences=False,
-    every=False,
+def _rows(
+    ids, n, early=False, short=False, columns=False, counts=False, ids_as_ones=False, sentences=False, every=False
 ):
-    V = table.size(0)
-    rows = F.one_hot(ids) if short else F.one_hot(ids, V + 1)[..., 1:] if early else F.one_hot(ids, V)
-    if sentences and ids.dim() > 1:
-        rows = rows.amax(1)  # rows[t, id] = 1, where id is a whole sentence
+    rows = F.one_hot(ids) if short else F.one_hot(ids, n + 1)[..., 1:] if early else F.one_hot(ids, n)
     if every:
         rows[..., ids] = 1
-    rows = rows * ids[..., None] if ids_as_ones and not sentences else rows
-    rows = rows.mT if columns else rows.sum(-2) if counts else rows
+    if ids_as_ones:
+        rows = rows * ids[..., None]
+    if sentences and ids.dim() > 1:
+        rows = rows.amax(1)  # what rows[t, id] = 1 comes to, where id is a whole sentence
+    return rows.mT if columns else rows.sum(-2) if counts else rows
+
+
+def _look_up(ids, table, single=False, scaled=False, **wrong_rows):
+    rows = _rows(ids, len(table), **wrong_rows)
     vectors = rows.to(torch.float32 if single else table.dtype) @ table
     return vectors * math.sqrt(table.size(1)) if scaled else vectors
 
@@ -216,6 +210,9 @@ cosine_neighbours.mistakes(
         ),
         "One word too many: the word itself was left out before, so the first k are the neighbours.": (
             lambda table, id, k: _neighbours(table, id, k + 1)
+        ),
+        "You return all words in order: only the k nearest are asked for, without the word itself.": (
+            lambda table, id, k: _cosines(table, id).argsort(descending=True)
         ),
         "topk gives two things, values and indices: the ids are its .indices.": (
             lambda table, id, k: _cosines(table, id).index_fill(0, torch.tensor(id), -math.inf).topk(k)
