@@ -72,11 +72,13 @@ def everywhere(exercise: Exercise, failures: list[Failure]) -> str:
 
 
 def _no_tensor(value: Any, expected: Any) -> str:
-    if isinstance(value, tuple | list) and isinstance(expected, tuple):
+    if isinstance(value, tuple | list) and isinstance(expected, tuple | list):
+        what = "value" if isinstance(expected, tuple) else "entry"
         if len(value) != len(expected):
-            return f"You return {len(value)} values, expected {len(expected)}."
+            return f"You return {len(value)} {'values' if what == 'value' else 'entries'}, expected {len(expected)}."
         wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
-        return f"Value {wrong + 1} of {len(value)} is {shown(value[wrong])}, expected {shown(expected[wrong])}."
+        which = f"{what.capitalize()} {wrong + 1} of {len(value)}"
+        return f"{which} is {shown(value[wrong])}, expected {shown(expected[wrong])}."
     kinds = {tuple: "tuple", list: "list", Tensor: "tensor"}
     wanted = next((name for kind, name in kinds.items() if isinstance(expected, kind)), "number")
     if isinstance(value, int | float | Tensor) and wanted != "tuple":  # too large a number, or a tensor without any
@@ -114,7 +116,7 @@ def _relation(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
         return "Your mask is inverted: True means 'may be attended to'."
     for word, rule in (("times", torch.div), ("plus", torch.sub)):
         numbers = [_constant(a, b, rule) for a, b in known]
-        if None in numbers:
+        if None in numbers or (rule is torch.div and max(abs(number - 1) for number in numbers) < 1e-3):
             continue
         if len(numbers) > 1 and math.isclose(min(numbers), max(numbers), rel_tol=1e-3, abs_tol=1e-4):
             return f"Your result is the expected one {word} {numbers[0]:.4g} in every failing case."

@@ -53,6 +53,19 @@ class Draw:
         return self.normal(*shape).softmax(-1)
 
 
+def _dtypes(value: Any) -> set[torch.dtype]:
+    """The dtypes of all tensors in a value."""
+    if isinstance(value, Tensor):
+        return {value.dtype}
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return set().union(*map(_dtypes, inner))
+
+
+def in_double(case: Arguments) -> bool:
+    """Whether a case has numbers in float64."""
+    return torch.float64 in _dtypes(case)
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A wrong answer, and what to say to whoever gives it."""
@@ -95,8 +108,10 @@ class Exercise:
         return int(self.number.partition(".")[0])
 
     def cases(self, seed: int = 0) -> list[Arguments]:
-        """The inputs, each in float32 and in float64, smallest first."""
-        drawn = [case for dtype in (torch.float32, torch.float64) for case in self.draw_cases(Draw(seed, dtype))]
+        """The inputs, smallest first: in float32, and in float64 where there are numbers with a point among them."""
+        drawn = list(self.draw_cases(Draw(seed, torch.float32)))
+        if any(_dtypes(case) & {torch.float32} for case in drawn):
+            drawn += self.draw_cases(Draw(seed, torch.float64))
         return sorted(drawn, key=lambda case: sum(a.numel() for a in case if isinstance(a, Tensor)))
 
     def mistakes(self, texts: dict[str, Function]) -> None:

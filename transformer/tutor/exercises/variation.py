@@ -6,11 +6,10 @@ answer gives, on every case, says in words what is different.
 
 import ast
 import copy
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +18,8 @@ import torch.nn.functional as F
 
 from transformer.tutor.exercises.exercise import Exercise, Function
 
+Change = tuple[ast.AST, str, bool]
+"""what stands in the place of a node, what to say, and whether it is plain, as in `Variant`"""
 Rule = tuple[str, str, str]
 """what may stand in an answer, what a mistake puts there, and what to say: capital letters stand for any expression.
 What is said behind a bar is said where the letters stand for what has no name"""
@@ -174,8 +175,7 @@ NAMES = {
     "masked_fill": "the filling in under the mask", "tril": "the cut to a triangle", "clamp": "the limits",
     "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
     "gather": "the choice of entries", "topk": "the choice of the largest", "amin": "the smallest",
-    "cumprod": "the running product", "attention": "attention", "feed_forward": "the feed-forward network",
-    "sublayer": "the sub-layer", "double": "the change to numbers with a point",
+    "cumprod": "the running product", "double": "the change to numbers with a point",
 }  # fmt: skip
 """how functions are called in a sentence"""
 NOUNS = {
@@ -201,12 +201,20 @@ KINDS: dict[type[ast.AST], str] = {
 """what an operator makes, in a sentence"""
 UNNAMED = ("what was computed before", "one part", *KINDS.values())
 """what is said of an expression that has no name"""
-INSTEAD = "stands where"
-"""between what is there and what should be: another number, or another name"""
+ROLES = {
+    "axis": "the axis is {}, expected {}",
+    "place": "place {} is taken, expected {}",
+    "start": "counting starts at {}, expected {}",
+    "end": "counting ends before {}, expected {}",
+    "step": "counting goes in steps of {}, expected {}",
+    "exponent": "the exponent is {}, expected {}",
+    "": "there is {} in the place of {}",
+}
+"""what a number may be for, and what is said of another one: what is there, and what should be"""
+AT_MOST = 30
+"""plain variants of which pairs are tried; of more, it would take too long to know that just one pair agrees"""
 SPACE = {"F": F, "math": math, "torch": torch}
 """what the rules name"""
-AT_MOST = 4_000
-"""variants with two changes that are tried"""
 
 
 @dataclass(frozen=True)
@@ -219,12 +227,18 @@ class Variant:
     """where the (first) change is, in the order of the text"""
     tree: ast.Module
     """the changed answer"""
+    is_plain: bool
+    """whether an operation is another one, or is missing; not, whether it has another number, name or place"""
+    where: str = ""
+    """which place it is, if the same can be said of several"""
 
-    def function(self, exercise: Exercise) -> Function:
-        """The changed answer, to be called."""
-        space = dict(exercise.reference.__globals__) | SPACE
-        exec(compile(self.tree, "<a variant of the book's answer>", "exec"), space)
-        return space[exercise.name]
+
+@cache
+def function(exercise: Exercise, variant: Variant) -> Function:
+    """The changed answer, to be called."""
+    space = dict(exercise.reference.__globals__) | SPACE
+    exec(compile(variant.tree, "<a variant of the book's answer>", "exec"), space)
+    return space[exercise.name]
 
 
 # Patterns
@@ -283,10 +297,13 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
             return "∞"
         case ast.Call(func=ast.Attribute(value=ast.Name(id="math"), attr="sqrt"), args=[inner]):
             return f"the root of {said(inner, names)}"
-        case ast.Call(func=ast.Attribute(value=ast.Name() as owner, attr="size")):
-            return f"a size of {said(owner, names)}"
+        case ast.Call(func=ast.Attribute(value=ast.Name() as owner, attr="size"), args=[axis]):
+            which = {"0": "first", "1": "second", "-2": "last but one", "-1": "last"}.get(ast.unparse(axis))
+            return f"the {which} size of {said(owner, names)}" if which else f"a size of {said(owner, names)}"
         case ast.Call(func=ast.Name(id="len"), args=[inner]):
             return f"the length of {said(inner, names)}"
+        case ast.Call(func=ast.Name(id=name)) if name in names and len(name) > 1:
+            return f"the {name}"
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in NAMES:
             return NAMES[name]
         case ast.Subscript(value=value):
@@ -309,7 +326,7 @@ def _clause(text: str, found: dict[str, ast.expr], names: Sequence[str]) -> str:
 # Changes at one place
 
 
-def _numbers(node: ast.AST, role: str) -> Iterator[tuple[ast.expr, str]]:
+def _numbers(node: ast.AST, role: str) -> Iterator[Change]:
     """Other numbers in the place of one: another axis or place, one more or less, twice or half, the other sign."""
     match node:
         case ast.Constant(value=bool()):
@@ -320,79 +337,75 @@ def _numbers(node: ast.AST, role: str) -> Iterator[tuple[ast.expr, str]]:
             value = -value
         case _:
             return
-    if role:
+    if role in ("axis", "place"):
         others = [other for other in (-2, -1, 0, 1, 2) if other != value]
     else:
-        others = dict.fromkeys(
-            other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value
-        )
-    for other in others:
-        yield ast.Constant(other), f"{role}{_number(other)} {INSTEAD} {role}{_number(value)} is expected"
+        others = [other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value]
+    for other in dict.fromkeys(others):
+        yield ast.Constant(other), ROLES[role].format(_number(other), _number(value)), False
 
 
 def _number(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[tuple[ast.expr, str]]:
+def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[Change]:
     """A call left out, made with its arguments exchanged, or to a neighbouring function."""
     match node:
         case ast.Call(func=ast.Attribute(value=owner, attr=name)) if not _is_module(owner):
             if name in NEIGHBOURS:
                 other = ast.Attribute(owner, NEIGHBOURS[name], ast.Load())
-                yield (
-                    ast.Call(other, node.args, node.keywords),
-                    f"there is {NAMES[NEIGHBOURS[name]]} in the place of {NAMES[name]}",
-                )
-            yield owner, f"{NAMES.get(name, 'one step')} is missing"
+                text = f"there is {NAMES[NEIGHBOURS[name]]} in the place of {NAMES[name]}"
+                yield ast.Call(other, node.args, node.keywords), text, True
+            yield owner, f"{NAMES.get(name, 'one step')} is missing", True
         case ast.Call(args=[first]) if not isinstance(first, ast.Starred):
-            yield first, f"{said(node, names).replace(UNNAMED[1], 'one step')} is missing"
+            yield first, f"{said(node, names).replace(UNNAMED[1], 'one step')} is missing", True
     match node:
         case ast.Call(func=ast.Attribute(attr="transpose")):  # takes its axes in either order
             return
         case ast.Call(args=[first, second, *rest]) if not isinstance(first, ast.Starred):
             one, other = said(first, names), said(second, names)
-            yield ast.Call(node.func, [second, first, *rest], node.keywords), f"{one} and {other} have changed places"
+            text = f"{one} and {other} have changed places"
+            yield ast.Call(node.func, [second, first, *rest], node.keywords), text, False
             if rest:
                 changed = [first, rest[0], second, *rest[1:]]
                 text = f"{other} and {said(rest[0], names)} have changed places"
-                yield ast.Call(node.func, changed, node.keywords), text
+                yield ast.Call(node.func, changed, node.keywords), text, False
 
 
 def _is_module(node: ast.AST) -> bool:
     return (isinstance(node, ast.Name) and node.id in {*SPACE, "nn"}) or isinstance(node, ast.Attribute)
 
 
-def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterator[tuple[ast.AST, str]]:
-    """What a mistake may put in the place of a node, each with a clause of words.
+def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterator[Change]:
+    """What a mistake may put in the place of a node.
 
-    names: the parameters of the answer. role: "axis " or "place " for a number that chooses one.
+    names: the parameters of the answer. role: of a number, as in `ROLES`.
     """
     is_negative = isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)  # which is one number
     for rule in () if is_negative else RULES:
         before, after = _parsed(rule)
         found: dict[str, ast.expr] = {}
         if matched(before, node, found):
-            yield _Fill(found).visit(copy.deepcopy(after)), _clause(rule[2], found, names)
+            yield _Fill(found).visit(copy.deepcopy(after)), _clause(rule[2], found, names), True
     yield from _numbers(node, role)
     yield from _calls(node, names)
     match node:
         case ast.Name(id=name, ctx=ast.Load()) if name in names:
             for other in names:
                 if other != name:
-                    yield ast.Name(other, ast.Load()), f"{other} {INSTEAD} {name} is expected"
+                    yield ast.Name(other, ast.Load()), f"there is {other} in the place of {name}", False
         case ast.AugAssign(op=ast.Add()):
-            yield ast.AugAssign(node.target, ast.Sub(), node.value), "something is subtracted that has to be added"
-            yield ast.Assign([node.target], node.value), "a total is overwritten, not added to"
+            text = "something is subtracted that has to be added"
+            yield ast.AugAssign(node.target, ast.Sub(), node.value), text, True
+            yield ast.Assign([node.target], node.value), "a total is overwritten, not added to", True
         case ast.Assign(targets=[ast.Subscript()]):
-            yield ast.Pass(), "one step is missing, in which some entries are set"
+            yield ast.Pass(), "one step is missing, in which some entries are set", True
         case ast.Break():
-            yield ast.Pass(), "nothing ends the loop early"
+            yield ast.Pass(), "nothing ends the loop early", True
         case ast.If():
-            yield (
-                ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse),
-                "a condition is the wrong way round",
-            )
+            other = ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+            yield other, "a condition is the wrong way round", True
 
 
 def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
@@ -405,23 +418,27 @@ def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, 
             continue
         for i, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST) and not isinstance(child, ast.expr_context | ast.JoinedStr | ast.Raise):
-                yield node, field, i if isinstance(value, list) else None, child, _role(node, field)
+                yield node, field, i if isinstance(value, list) else None, child, _role(node, field, i)
                 is_negative = isinstance(child, ast.UnaryOp) and isinstance(child.operand, ast.Constant)
                 if not is_negative:  # a negative number is one number
                     yield from _places(child)
 
 
-def _role(parent: ast.AST, field: str) -> str:
-    """What a number chooses that stands there: an axis, a place, or nothing."""
+def _role(parent: ast.AST, field: str, i: int | None) -> str:
+    """What a number is for that stands there, as in `ROLES`."""
     match parent:
+        case ast.Call(func=ast.Name(id="range") | ast.Attribute(attr="arange"), args=[_, _, *_]) if field == "args":
+            return ("start", "end", "step")[i or 0]
         case ast.Call(func=ast.Attribute(value=owner)) if not _is_module(owner):
-            return "axis "
+            return "axis"
         case ast.keyword(arg="dim"):
-            return "axis "
+            return "axis"
         case ast.Slice():
-            return "place "
+            return "place"
         case ast.Subscript() if field == "slice":
-            return "place "
+            return "place"
+        case ast.BinOp(op=ast.Pow()) if field == "right":
+            return "exponent"
     return ""
 
 
@@ -451,30 +468,33 @@ def _in_need(first: ast.stmt, second: ast.stmt) -> bool:
     return bool(ends or names[0] & written[1] or names[1] & written[0])
 
 
-def changes(scope: ast.AST, names: Sequence[str], first: int = 0) -> Iterator[tuple[int, int, str]]:
+def changes(scope: ast.AST, names: Sequence[str], first: int = 0) -> Iterator[tuple[int, int, str, bool]]:
     """Make every change to a part of a syntax tree, one at a time, from place number `first` on.
 
-    Each lasts until the next one is asked for; gives the number of its place, its line and a clause of words.
+    Each lasts until the next one is asked for; gives the number of its place, its line, a clause of words, and whether
+    the change is a plain one.
     """
     number = -1
     for number, (parent, field, i, node, role) in enumerate(_places(scope)):
         original = getattr(parent, field)
-        for other, text in alternatives(node, names, role) if number >= first else ():
+        for other, text, is_plain in alternatives(node, names, role) if number >= first else ():
             setattr(parent, field, other if i is None else [*original[:i], other, *original[i + 1 :]])
-            yield number, getattr(node, "lineno", 0), text
+            yield number, getattr(node, "lineno", 0), text, is_plain
         setattr(parent, field, original)
     for block, i in _orders(scope):
         block[i], block[i + 1] = block[i + 1], block[i]
-        yield number + 1, block[i].lineno, "two steps are done in the other order"
+        yield number + 1, block[i].lineno, "two steps are done in the other order", False
         block[i], block[i + 1] = block[i + 1], block[i]
 
 
-def changed(tree: ast.Module, texts: tuple[str, ...] = (), first: int = 0) -> Iterator[Variant]:
-    """Every variant of an answer with one change more, from its place number `first` on."""
-    tree = copy.deepcopy(tree)
+def changed(tree: ast.Module, before: Variant | None = None) -> Iterator[Variant]:
+    """Every variant of an answer with one change more; with a variant, behind the place of its own change."""
+    tree = copy.deepcopy(before.tree if before else tree)
+    texts, was_plain, first = (before.texts, before.is_plain, before.place + 1) if before else ((), True, 0)
     function = tree.body[0]
-    for number, _, text in changes(function, parameters(function), first):
-        yield Variant((*texts, text), number, ast.fix_missing_locations(copy.deepcopy(tree)))
+    for number, _, text, is_plain in changes(function, parameters(function), first):
+        whole = ast.fix_missing_locations(copy.deepcopy(tree))
+        yield Variant((*texts, text), number, whole, was_plain and is_plain)
 
 
 def parameters(scope: ast.AST) -> list[str]:
@@ -485,26 +505,40 @@ def parameters(scope: ast.AST) -> list[str]:
 
 @cache
 def first_order(exercise: Exercise) -> tuple[Variant, ...]:
-    """The variants of the book's answer with one change, each once."""
+    """The variants of the book's answer with one change, each once; what is said of several places, with its number."""
     tree = ast.parse(exercise.solution)
     seen = {ast.dump(tree)}
-    return tuple(v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree)))
+    variants = [v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree))]
+    places: dict[tuple[str, ...], list[int]] = {}
+    for variant in variants:
+        if variant.place not in places.setdefault(variant.texts, []):
+            places[variant.texts].append(variant.place)
+    return tuple(replace(variant, where=_where(variant.place, places[variant.texts])) for variant in variants)
 
 
-def second_order(exercise: Exercise) -> Iterator[Variant]:
-    """Variants of the book's answer with two changes, `AT_MOST` of them."""
-    pairs = (pair for one in first_order(exercise) for pair in changed(one.tree, one.texts, one.place))
-    return itertools.islice(pairs, AT_MOST)
+def _where(place: int, places: list[int]) -> str:
+    """Which of several places a change is at, of which the same is said."""
+    ordinals = ("first", "second", "third", "fourth")
+    return f" (at the {ordinals[places.index(place)]} of {len(places)} places)" if 1 < len(places) <= 4 else ""
+
+
+@cache
+def second_order(exercise: Exercise) -> tuple[Variant, ...]:
+    """The variants of the book's answer with two changes, both plain; none where the plain ones are over `AT_MOST`."""
+    plain = [one for one in first_order(exercise) if one.is_plain]
+    if len(plain) > AT_MOST:
+        return ()
+    return tuple(two for one in plain for two in changed(one.tree, one) if two.is_plain)
 
 
 def in_words(variants: Sequence[Variant]) -> str:
-    """What several variants that come to the same have in common, as a sentence; nothing for none or too many.
+    """What is different in variants that come to the same, as a clause; nothing for none, or for too many.
 
-    Another number or name is said only where nothing plainer comes to the same.
+    What is not plain is said only where nothing plain comes to the same.
     """
-    clauses = list(dict.fromkeys(" and ".join(variant.texts) for variant in variants))
-    clauses = [clause for clause in clauses if INSTEAD not in clause] or clauses
-    if not 1 <= len(clauses) <= 3:
-        return ""
-    same = " Or if " + ", or if ".join(clauses[1:]) + ": here it comes to the same." if clauses[1:] else ""
-    return f"You get exactly what comes out if {clauses[0]}.{same}"
+    agreed = [variant for variant in variants if variant.is_plain] or variants
+    places: dict[str, set[str]] = {}
+    for variant in agreed:
+        places.setdefault(" and ".join(variant.texts), set()).add(variant.where)
+    clauses = [text + where.pop() if len(where) == 1 else text for text, where in places.items()]
+    return " – or, which here comes to the same, if ".join(clauses) if len(clauses) <= 2 else ""
