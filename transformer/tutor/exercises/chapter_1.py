@@ -49,15 +49,13 @@ def _rows(
     return rows.mT if columns else rows.sum(-2) if counts else rows
 
 
-def _look_up(ids, table, single=False, scaled=False, **wrong_rows):
-    rows = _rows(ids, len(table), **wrong_rows)
-    vectors = rows.to(torch.float32 if single else table.dtype) @ table
+def _look_up(ids, table, scaled=False, **wrong_rows):
+    vectors = _rows(ids, len(table), **wrong_rows).to(table.dtype) @ table
     return vectors * math.sqrt(table.size(1)) if scaled else vectors
 
 
 one_hot_lookup.knobs(
     _look_up,
-    single="Your one-hot rows are float32 whatever the table is: give them its dtype, .to(table.dtype).",
     scaled="The factor √d_model belongs to the next exercise: here a vector leaves the table unchanged.",
     early="The 1 stands one place too early, and id 0 has none: ids count from 0.",
     short="Your rows are only as long as the largest id: give one_hot the size of the vocabulary.",

@@ -209,9 +209,6 @@ mix_values.mistakes(
         "Every value has the same weight here: use w.": lambda w, v: torch.ones_like(w) / w.size(-1) @ v,
         "w has been through a softmax already: do not apply another.": lambda w, v: w.softmax(-1) @ v,
         "The factors are exchanged: the weights stand on the left, w @ v.": lambda w, v: v @ w,
-        "Your einsum mixes with the transposed weights: rows are queries, '...ts,...sv->...tv'.": (
-            lambda w, v: torch.einsum("...st,...sv->...tv", w, v)
-        ),
         "* multiplies entry by entry: a product of matrices is @.": lambda w, v: w * v,
         "Do not transpose the values: w (…, T, S) @ v (…, S, d_v) sums over S already.": lambda w, v: w @ v.mT,
         "bmm takes exactly one axis of batches: @ takes any number of them.": lambda w, v: torch.bmm(w, v),

@@ -205,9 +205,6 @@ masked_softmax.mistakes(
         "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": (
             lambda scores, mask: _divided_again(scores, mask, 1e-9)
         ),
-        "You mask after the softmax and divide by what is left: beside a huge hidden score that is 0. Mask before.": (
-            lambda scores, mask: _divided_again(scores, mask, 0.0).nan_to_num(0.0)
-        ),
         "You mask after the softmax and divide by what is left: where that is 0 you get NaN. Mask before.": (
             lambda scores, mask: _divided_again(scores, mask, 0.0)
         ),
