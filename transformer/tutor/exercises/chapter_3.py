@@ -17,6 +17,7 @@ def logits(draw: Draw) -> Iterator[Arguments]:
     yield draw.normal(4, 4), 0
     yield draw.normal(2, 3) + torch.tensor([[0.0], [2000.0]], dtype=draw.dtype), -1
     yield draw.normal(2, 3) + torch.tensor([0.0, 1000.0, 500.0], dtype=draw.dtype), -1
+    yield draw.normal(3) - 1000, 0  # the largest absolute value is far above all of these
 
 
 @exercise(
@@ -33,18 +34,50 @@ def softmax(x, dim):
     return e / e.sum(dim, keepdim=True)
 
 
+def _softmax(x, dim, raw=False, one_max=False, flat_max=False, flat_sum=False, last=False, first=False):
+    dim = -1 if last else 0 if first else dim
+    e = (x - (0 if raw else x.max() if one_max else x.amax(dim, keepdim=not flat_max))).exp()
+    return e / e.sum(dim, keepdim=not flat_sum)
+
+
+def _softmax_less(x, dim, less):
+    """Softmax that takes another number than the maximum from every entry."""
+    e = (x - less).exp()
+    return e / e.sum(dim, keepdim=True)
+
+
+softmax.knobs(
+    _softmax,
+    raw="It overflows: subtract the maximum before the exponential, which leaves the result unchanged.",
+    one_max="You subtract one maximum for all rows: far below it a whole row becomes 0. Each row needs its own.",
+    flat_max="keepdim=True is missing in the maximum: without the axis, the subtraction meets the wrong entries.",
+    flat_sum="keepdim=True is missing in the sum: without the axis, the division meets the wrong entries.",
+    last="You normalise over the last axis, whatever dim says.",
+    first="You normalise over the first axis, whatever dim says.",
+)
 softmax.mistakes(
     {
-        "It overflows: subtract the maximum before the exponential, which leaves the result unchanged.": (
-            lambda x, dim: x.exp() / x.exp().sum(dim, keepdim=True)
+        "x.max(dim) returns two things, values and indices: take .values, or x.amax(dim).": (
+            lambda x, dim: _softmax_less(x, dim, x.max(dim, keepdim=True))
         ),
-        "keepdim=True is missing in the sum: without the axis, the division meets the wrong entries.": (
-            lambda x, dim: (x - x.amax(dim, keepdim=True)).exp() / (x - x.amax(dim, keepdim=True)).exp().sum(dim)
+        "The mean does not keep the exponential from overflowing: subtract the maximum.": (
+            lambda x, dim: _softmax_less(x, dim, x.mean(dim, keepdim=True))
         ),
-        "You subtract one maximum for all rows: far below it a whole row becomes 0. Each row needs its own.": (
-            lambda x, dim: (x - x.max()).exp() / (x - x.max()).exp().sum(dim, keepdim=True)
+        "The largest absolute value can lie far above all entries: then all exponentials are 0. Take the maximum.": (
+            lambda x, dim: _softmax_less(x, dim, x.abs().amax(dim, keepdim=True))
         ),
-        "You normalise over the last axis, whatever dim says.": lambda x, dim: x.softmax(-1),
+        "The denominator has not been shifted: use the same exponentials above and below.": (
+            lambda x, dim: (x - x.amax(dim, keepdim=True)).exp() / x.exp().sum(dim, keepdim=True)
+        ),
+        "You divide by the maximum, which changes the result: subtract it.": (
+            lambda x, dim: (x / x.amax(dim, keepdim=True)).softmax(dim)
+        ),
+        "A clamp makes all large entries alike: subtract the maximum, which keeps the differences.": (
+            lambda x, dim: x.clamp(max=80).exp() / x.clamp(max=80).exp().sum(dim, keepdim=True)
+        ),
+        "This is the sigmoid, each number by itself: a softmax shares out 1 among the entries.": (
+            lambda x, dim: x.sigmoid()
+        ),
         "You normalise over all axes at once, expected only dim.": lambda x, dim: x.flatten().softmax(0).view_as(x),
         "The exponential is missing: numbers divided by their sum can be negative.": (
             lambda x, dim: x / x.sum(dim, keepdim=True)
@@ -88,6 +121,10 @@ def _weights(q, k, axis=False, unscaled=False, whole=False, multiplied=False, le
     return (scores * factor if multiplied else scores / factor).softmax(-2 if axis else -1)
 
 
+def _all_axes_turned(k):
+    return k.permute(*reversed(range(k.dim())))  # k.T, without the warning that it gives
+
+
 my_attention_weights.knobs(
     _weights,
     axis="Your weights sum to 1 over the queries: the softmax is on the wrong axis.",
@@ -98,6 +135,34 @@ my_attention_weights.knobs(
 )
 my_attention_weights.mistakes(
     {
+        "k.T turns all axes round, those of a batch too: k.mT exchanges only the last two.": (
+            lambda q, k: (q @ _all_axes_turned(k) / math.sqrt(q.size(-1))).softmax(-1)
+        ),
+        "bmm takes exactly one axis of batches: @ takes any number of them.": (
+            lambda q, k: (torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.size(-1))).softmax(-1)
+        ),
+        "keepdim=True is missing in the sum: without the axis, the division meets the wrong entries.": (
+            lambda q, k: (q @ k.mT / math.sqrt(q.size(-1))).exp() / (q @ k.mT / math.sqrt(q.size(-1))).exp().sum(-1)
+        ),
+        "You multiply by 0.5, expected the power: q.size(-1) ** 0.5.": (
+            lambda q, k: (q @ k.mT / q.size(-1) * 0.5).softmax(-1)
+        ),
+        "You divide by the root of √d_k: divide the scores by √d_k, or both q and k by its root.": (
+            lambda q, k: (q @ k.mT / q.size(-1) ** 0.25).softmax(-1)
+        ),
+        "You compare directions, with cosines: a score is the dot product of q and k as they are.": (
+            lambda q, k: (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT / math.sqrt(q.size(-1))).softmax(-1)
+        ),
+        "You hide the future: this exercise has no mask, every query sees all keys.": (
+            lambda q, k: (
+                (q @ k.mT / math.sqrt(q.size(-1)) + torch.full((q.size(-2), k.size(-2)), -math.inf).triu(1))
+                .to(q.dtype)
+                .softmax(-1)
+            )
+        ),
+        "You divide the scores by their sum: the exponential is missing, a weight cannot be negative.": (
+            lambda q, k: q @ k.mT / (q @ k.mT).sum(-1, keepdim=True)
+        ),
         "Rows and columns are exchanged: rows are queries, columns are keys.": (
             lambda q, k: (k @ q.mT / math.sqrt(q.size(-1))).softmax(-1)
         ),
@@ -134,6 +199,22 @@ mix_values.mistakes(
         ),
         "Every value has the same weight here: use w.": lambda w, v: torch.ones_like(w) / w.size(-1) @ v,
         "w has been through a softmax already: do not apply another.": lambda w, v: w.softmax(-1) @ v,
+        "The factors are exchanged: the weights stand on the left, w @ v.": lambda w, v: v @ w,
+        "* multiplies entry by entry: a product of matrices is @.": lambda w, v: w * v,
+        "Do not transpose the values: w (…, T, S) @ v (…, S, d_v) sums over S already.": lambda w, v: w @ v.mT,
+        "bmm takes exactly one axis of batches: @ takes any number of them.": lambda w, v: torch.bmm(w, v),
+        "You take the mean over the values: the weights sum to 1 already, so add up.": lambda w, v: w @ v / v.size(-2),
+        "A factor too many: 1/√d is for the scores, not for the values.": lambda w, v: w @ v / math.sqrt(v.size(-1)),
+        "You sum over the queries: the sum runs over the keys s, and each query keeps its own.": (
+            lambda w, v: (w[..., None] * v[..., None, :, :]).sum(-3)
+        ),
+        "Your loop keeps only its last step: begin with zeros, and add each step to them.": (
+            lambda w, v: w[..., -1:] * v[..., -1:, :]
+        ),
+        "The first value is missing: s counts from 0.": lambda w, v: w[..., 1:] @ v[..., 1:, :],
+        "You make the columns of w sum to 1: its rows do, and that is how they are needed.": (
+            lambda w, v: w / w.sum(-2, keepdim=True) @ v
+        ),
     }
 )
 
@@ -164,13 +245,34 @@ softmax_jacobian.mistakes(
         ),
         "The products p_i · p_j are missing: rows must sum to 0.": lambda p: p.diag(),
         "The diagonal lacks its p_i: it is p_i (1 − p_i).": lambda p: -torch.outer(p, p),
+        "This is only the diagonal, as a vector: how p_i changes with x_j needs a matrix (n, n).": lambda p: (
+            p * (1 - p)
+        ),
+        "p_i (1 − p_j) holds on the diagonal only: elsewhere it is −p_i · p_j.": lambda p: torch.outer(p, 1 - p),
+        "p has been through the softmax already: do not apply another.": (
+            lambda p: p.softmax(0).diag() - torch.outer(p.softmax(0), p.softmax(0))
+        ),
+        "The diagonal lacks its −p_i²: it is p_i (1 − p_i).": (
+            lambda p: p.diag() - torch.outer(p, p).fill_diagonal_(0.0)
+        ),
+        "The diagonal is right, but the other probabilities must fall: off it the sign is minus.": (
+            lambda p: torch.outer(p, p).fill_diagonal_(0.0) + (p * (1 - p)).diag()
+        ),
+        "p_i² is taken from the diagonal twice: torch.outer(p, p) has it already.": (
+            lambda p: (p * (1 - p)).diag() - torch.outer(p, p)
+        ),
+        "The second p is that of the column: p_i (δ_ij − p_j), with p[None, :].": (
+            lambda p: p[:, None] * (torch.eye(len(p), dtype=p.dtype) - p[:, None])
+        ),
+        "The factor p_i is missing: row i is p_i (δ_ij − p_j).": lambda p: torch.eye(len(p), dtype=p.dtype) - p,
+        "p @ p is one number: the products p_i · p_j are torch.outer(p, p).": lambda p: p.diag() - p @ p,
     }
 )
 
 
 def spreads(draw: Draw) -> Iterator[Arguments]:
-    """Sizes of a head and the spreads of queries and keys."""
-    yield from ((64, 1.0, 1.0), (16, 2.0, 0.5), (8, 3.0, 1.0), (100, 0.5, 0.25))
+    """Sizes of a head and the spreads of queries and keys, each of them once the larger."""
+    yield from ((64, 1.0, 1.0), (16, 2.0, 0.5), (8, 3.0, 1.0), (100, 0.5, 0.25), (4, 0.5, 3.0))
 
 
 @exercise(
@@ -185,10 +287,28 @@ def score_scale(d, std_q, std_k):
 
 score_scale.mistakes(
     {
-        "That is the variance: take the root.": lambda d, std_q, std_k: d * std_q**2 * std_k**2,
-        "√d is right only where both deviations are 1: multiply it by them.": lambda d, std_q, std_k: math.sqrt(d),
-        "The deviation of the sum grows with √d, not with d.": lambda d, std_q, std_k: d * std_q * std_k,
-        "You return the factor, expected the divisor.": lambda d, std_q, std_k: 1 / (math.sqrt(d) * std_q * std_k),
+        "That is the variance: take the root.": lambda d, q, k: d * q**2 * k**2,
+        "√d is right only where both deviations are 1: multiply it by them.": lambda d, q, k: math.sqrt(d),
+        "The deviation of the sum grows with √d, not with d.": lambda d, q, k: d * q * k,
+        "You return the factor, expected the divisor.": lambda d, q, k: 1 / (math.sqrt(d) * q * k),
+        "Only d stands under the root: the variance of a product has both deviations squared.": (
+            lambda d, q, k: math.sqrt(d * q * k)
+        ),
+        "The deviations of independent factors of mean 0 multiply: you add them.": (
+            lambda d, q, k: math.sqrt(d) * (q + k)
+        ),
+        "The variances of independent factors of mean 0 multiply: you add them.": (
+            lambda d, q, k: math.sqrt(d * (q**2 + k**2))
+        ),
+        "You take the mean of the deviations: those of independent factors of mean 0 multiply.": (
+            lambda d, q, k: math.sqrt(d) * (q + k) / 2
+        ),
+        "You take the root of d only: the squared deviations need it, too.": lambda d, q, k: math.sqrt(d) * q**2 * k**2,
+        "You divide √d by the deviations: the larger they are, the larger are the scores. Multiply.": (
+            lambda d, q, k: math.sqrt(d) / (q * k)
+        ),
+        "The larger deviation alone is not enough: multiply by both.": lambda d, q, k: math.sqrt(d) * max(q, k),
+        "std_k is missing: multiply by both deviations.": lambda d, q, k: math.sqrt(d) * q,
     }
 )
 
@@ -197,6 +317,7 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
     """Logits and temperatures, hot and cold."""
     for shape, temperature in (((3,), 2.0), ((3, 3), 0.5), ((2, 3, 4), 5.0)):
         yield draw.normal(*shape), temperature
+    yield torch.tensor([60.0, 59.5, 50.0], dtype=draw.dtype), 0.5  # e^120 overflows in float32
 
 
 @exercise(
@@ -209,11 +330,29 @@ def with_temperature(logits, temperature):
 
 with_temperature.mistakes(
     {
-        "You multiply: heat must make the probabilities more alike, so divide.": lambda x, T: (x * T).softmax(-1),
+        "The temperature acts the wrong way round: divide the logits by it, or give probabilities the power 1/T.": (
+            lambda x, T: (x * T).softmax(-1)
+        ),
         "You divide after the softmax: the result no longer sums to 1.": lambda x, T: x.softmax(-1) / T,
         "Two softmaxes: the first has already made the logits small.": lambda x, T: (x.softmax(-1) / T).softmax(-1),
         "The softmax is on the first axis, expected the last.": lambda x, T: (x / T).softmax(0),
-        "The temperature is not used: divide the logits by it.": lambda x, T: x.softmax(-1),
+        "The temperature has no effect, for it is not used or cancels out: divide the logits by it, before the "
+        "exponential.": lambda x, T: x.softmax(-1),
+        "It overflows: subtract the maximum before the exponential, or take softmax.": (
+            lambda x, T: (x / T).exp() / (x / T).exp().sum(-1, keepdim=True)
+        ),
+        "Powers of probabilities do not sum to 1: divide them by their sum.": lambda x, T: x.softmax(-1) ** (1 / T),
+        "Exponentials alone do not sum to 1: divide them by their sum.": lambda x, T: (x / T).exp(),
+        "Only the numerator has the temperature: the sum below it is that of the same exponentials.": (
+            lambda x, T: (x / T).exp() / x.exp().sum(-1, keepdim=True)
+        ),
+        "Below temperature 1 you take only the best: the others keep some probability until T is 0.": (
+            lambda x, T: F.one_hot(x.argmax(-1), x.size(-1)).to(x.dtype) if T < 1 else (x / T).softmax(-1)
+        ),
+        "You sum over all rows: each row has its own sum, over the last axis.": (
+            lambda x, T: (x / T).flatten().softmax(0).view_as(x)
+        ),
+        "You divide by √T, expected T.": lambda x, T: (x / math.sqrt(T)).softmax(-1),
     }
 )
 
@@ -247,22 +386,47 @@ def equivariance_gap(f, x, perm):
     return (f(x[perm]) - f(x)[perm]).abs().max().item()
 
 
+def _gap(f, x, perm, invariant=False, opposite=False, signed=False, mean=False, total=False, squared=False):
+    y = f(x) if invariant else f(x)[perm.argsort() if opposite else perm]
+    gap = f(x[perm]) - y
+    gap = gap**2 if squared else gap if signed else gap.abs()
+    return (gap.mean() if mean else gap.sum() if total else gap.max()).item()
+
+
+equivariance_gap.knobs(
+    _gap,
+    invariant="You compare f(πx) with f(x): that is *in*variance. Permute f(x) too.",
+    opposite="An order is undone the wrong way: compare f(x[perm]) with f(x)[perm]; perm is undone by perm.argsort().",
+    signed="Differences of both signs count: take the absolute value before the maximum.",
+    mean="You take the mean: one wrong entry must count.",
+    total="You take the sum: the gap is the largest difference alone.",
+    squared="You square the differences: take their absolute value.",
+)
 equivariance_gap.mistakes(
     {
-        "You compare f(πx) with f(x): that is *in*variance. Permute f(x) too.": lambda f, x, perm: (
-            (f(x[perm]) - f(x)).abs().max().item()
-        ),
-        "You permute the outputs the opposite way: use the same order for x and for f(x).": lambda f, x, perm: (
-            (f(x[perm]) - f(x)[perm.argsort()]).abs().max().item()
-        ),
-        "Differences of both signs count: take the absolute value before the maximum.": lambda f, x, perm: (
-            (f(x[perm]) - f(x)[perm]).max().item()
-        ),
-        "You take the mean: one wrong entry must count.": lambda f, x, perm: (
-            (f(x[perm]) - f(x)[perm]).abs().mean().item()
-        ),
         "You permute the features, expected the words: the first axis.": lambda f, x, perm: (
             (f(x[:, perm]) - f(x)[:, perm]).abs().max().item()
+        ),
+        "A norm adds up all differences: take the largest alone.": lambda f, x, perm: (
+            (f(x[perm]) - f(x)[perm]).norm().item()
+        ),
+        "You answer yes or no, expected how large the gap is.": lambda f, x, perm: torch.allclose(
+            f(x[perm]), f(x)[perm]
+        ),
+        "You return the largest difference of each row, expected one number: the largest of all.": lambda f, x, perm: (
+            (f(x[perm]) - f(x)[perm]).abs().max(-1).values
+        ),
+        "You compare with x itself: compare with what f makes of it, f(x)[perm].": lambda f, x, perm: (
+            (f(x[perm]) - x[perm]).abs().max().item()
+        ),
+        "f never sees the permuted words: one side is f(x[perm]).": lambda f, x, perm: (
+            (f(x)[perm] - f(x)).abs().max().item()
+        ),
+        "Both sides have f(x[perm]): the other one is f(x)[perm].": lambda f, x, perm: (
+            (f(x[perm]) - f(x[perm])[perm]).abs().max().item()
+        ),
+        "You compare the two largest numbers: take the differences first, then the largest of them.": (
+            lambda f, x, perm: abs(f(x[perm]).max() - f(x)[perm].max()).item()
         ),
     }
 )
