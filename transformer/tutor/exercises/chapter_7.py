@@ -195,7 +195,7 @@ encoder_layer.mistakes(
         "The feed-forward network reads the layer's input, expected the result of attention, its residual and norm.": (
             _encoder_feeds_the_input
         ),
-        "Before the last norm you add the layer's input as well: the second residual is the result of the first alone.": (
+        "You add the layer's input a second time: the second residual is the result of the first norm alone.": (
             _encoder_adds_both
         ),
         "The mask is not used: padding is attended to.": lambda x, mask, *parts: _encoder(
@@ -355,8 +355,8 @@ decoder_layer.mistakes(
         "The memory asks itself in the second attention: its queries are x.": partial(
             _decoder, asks=lambda x, memory, first: memory
         ),
-        "You norm the memory: the encoder has done so, and it is used as it is.": lambda x, memory, one, other, *parts: (
-            _decoder(x, parts[-1](memory), one, other, *parts)
+        "You norm the memory: the encoder has done so, and it is used as it is.": partial(
+            _decoder, reads=lambda x, memory: _norm(memory)
         ),
         "Cross-attention has the mask of self-attention: memory_mask hides the source's padding.": (
             lambda x, memory, self_mask, memory_mask, *parts: _decoder(x, memory, self_mask, self_mask, *parts)
