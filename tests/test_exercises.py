@@ -239,7 +239,10 @@ UNFORESEEN = {
         "the ReLU is applied before b1 is added",
     ),
     "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU in the place of the ReLU"),
-    "my_noam": (lambda step, d, warmup: min(step**-0.5, step * warmup**-1.5) / d, "the exponent is twice as large"),
+    "my_noam": (
+        lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3),
+        "the exponent is twice as large",
+    ),
     "my_greedy": (lambda *a: [a[1], *book("my_greedy")(*a)], "the first one is not left out"),
     "my_bleu": (bleu_upside_down, "a quotient is upside down"),
 }

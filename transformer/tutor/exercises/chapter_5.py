@@ -151,24 +151,10 @@ def multi_head(x, memory, W, h):
 
 
 def _multi_head(
-    x,
-    memory,
-    W,
-    h,
-    scale=False,
-    unscaled=False,
-    count=False,
-    output=False,
-    one=False,
-    transposed=False,
-    axis=False,
-    itself=False,
-    asked=False,
-    view=False,
-    merged=False,
-    turned=False,
-    added=False,
-):
+    x, memory, W, h,
+    scale=False, unscaled=False, squared=False, count=False, output=False, one=False, transposed=False, axis=False,
+    itself=False, asked=False, view=False, merged=False, turned=False, added=False,
+):  # fmt: skip
     W = {name: matrix.mT for name, matrix in W.items()} if transposed else W
     source = x if itself or asked else memory
     q, k, v = ((memory if asked else x) @ W["Q"], source @ W["K"], source @ W["V"])
@@ -177,7 +163,7 @@ def _multi_head(
         q, k, v = (a.reshape(len(a), n, a.size(1), -1) for a in (q, k, v))
     else:
         q, k, v = (a.unflatten(-1, (n, -1)).transpose(1, 2) for a in (q, k, v))
-    size = 1 if unscaled else h if count else x.size(-1) if scale else q.size(-1)
+    size = 1 if unscaled else q.size(-1) ** 2 if squared else h if count else x.size(-1) if scale else q.size(-1)
     scores = q @ (k.permute(3, 2, 1, 0) if turned else k.mT) / math.sqrt(size)
     mixed = scores.softmax(-2 if axis else -1) @ v
     joined = mixed.reshape(len(x), mixed.size(2), -1) if merged else mixed.transpose(1, 2).flatten(2)
@@ -189,6 +175,7 @@ multi_head.knobs(
     _multi_head,
     scale="You scale by √d_model: a head has only d/h features, so √(d/h).",
     unscaled="Your scores are not scaled: divide by √(d/h), the root of a head's size.",
+    squared="You divide by d/h, the size of a head, expected its root.",
     count="You scale by √h, the number of heads, expected √(d/h), the root of a head's size.",
     output="The output matrix W_O is missing: without it the heads never meet.",
     one="There is only one head: split the features before the scores.",
@@ -276,21 +263,10 @@ def cross_shapes(B, T, S, d, h):
 
 
 def _shapes(
-    B,
-    T,
-    S,
-    d,
-    h,
-    turned=False,
-    whole=False,
-    source=False,
-    no_heads=False,
-    behind=False,
-    swapped=False,
-    tall=False,
-    per_head=False,
+    B, T, S, d, h,
+    turned=False, whole=False, source=False, no_heads=False, behind=False, swapped=False, tall=False, per_head=False,
     narrow=False,
-):
+):  # fmt: skip
     size = d if whole else d // h
     q, k = ((B, n, h, size) if behind else (B, h, n, size) for n in ((S, T) if swapped else (T, S)))
     k = (*k[:-2], k[-1], k[-2]) if tall else k

@@ -53,7 +53,7 @@ my_layer_norm.knobs(
     unbiased="Your variance divides by d − 1, expected d: use correction=0.",
     outside="ε stands outside the root: add it to the variance.",
     root="You divide by the variance, expected its root.",
-    unused="`eps` is not used: add it to the variance, inside the root (F.layer_norm takes it as eps=eps).",
+    unused="`eps` is not used: add it to the variance, inside the root.",
     plain="Gain and bias are not used: they let the layer undo the normalisation.",
     late="The gain multiplies the bias too: first gain · normalised, then + bias.",
 )
@@ -87,6 +87,19 @@ my_layer_norm.mistakes(
             * (x - x.mean(-1, keepdim=True))
             / ((x - x.mean(-1, keepdim=True)).abs().mean(-1, keepdim=True) + eps).sqrt()
             + bias
+        ),
+        "ε is 1e-5 whatever `eps` says (the default of F.layer_norm): use `eps`.": lambda x, gain, bias, eps: (
+            F.layer_norm(x, x.shape[-1:], gain, bias)
+        ),
+        "You take axis 1: the features are the last axis, −1, however many stand before it.": (
+            lambda x, gain, bias, eps: (
+                gain * (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + eps).sqrt() + bias
+            )
+        ),
+        "You take axis 2: the features are the last axis, −1, however many stand before it.": (
+            lambda x, gain, bias, eps: (
+                gain * (x - x.mean(2, keepdim=True)) / (x.var(2, keepdim=True, correction=0) + eps).sqrt() + bias
+            )
         ),
         "ε is added twice: once, to the variance.": lambda x, gain, bias, eps: my_layer_norm.reference(
             x, gain, bias, 2 * eps
@@ -134,17 +147,9 @@ def masked_batch_norm(x, mask):
 
 
 def _masked_batch_norm(
-    x,
-    mask,
-    padding=False,
-    unbiased=False,
-    kept=False,
-    sentence=False,
-    place=False,
-    root=False,
-    outside=False,
-    epsilon=1e-5,
-):
+    x, mask,
+    padding=False, unbiased=False, kept=False, sentence=False, place=False, root=False, outside=False, epsilon=1e-5,
+):  # fmt: skip
     counted = (torch.ones_like(mask) if padding else mask)[..., None]
     axes = 1 if sentence else 0 if place else (0, 1)
     n = counted.sum(axes, keepdim=True)

@@ -90,8 +90,8 @@ def _feed(x):
 
 
 def _norm(x):
-    """A norm that has learned a gain and a bias, so that twice is not the same as once."""
-    return F.layer_norm(x, x.shape[-1:]) * 1.5 + 0.5
+    """A norm whose gain differs from feature to feature, so that twice is not the same as once."""
+    return F.layer_norm(x, x.shape[-1:]) * torch.linspace(0.5, 1.5, x.size(-1), dtype=x.dtype)
 
 
 def _post_norm(x, steps, norm, no_norm=(), no_residual=()):
@@ -169,25 +169,31 @@ def _encoder_side_by_side(x, mask, attention, feed_forward, norm):
     return norm(x + attention(x, x, mask) + feed_forward(x))
 
 
+def _encoder_without(x, mask, attention, feed_forward, norm, **missing):
+    places = {"no_residual": ("around_attention", "around_network"), "no_norm": ("after_attention", "after_network")}
+    chosen = {kind: [i for i, knob in enumerate(knobs) if knob in missing] for kind, knobs in places.items()}
+    return _encoder(x, mask, attention, feed_forward, norm, **chosen)
+
+
+encoder_layer.knobs(
+    _encoder_without,
+    around_attention="The residual around attention is missing: norm(x + attention(…)).",
+    around_network="The residual around the feed-forward network is missing: norm(x + feed_forward(x)).",
+    after_attention="The norm after attention is missing: there are two, one after each sum.",
+    after_network="The norm after the feed-forward network is missing: there are two, one after each sum.",
+)
 encoder_layer.mistakes(
     {
         "The second residual starts from the layer's input, expected the result of the first.": _encoder_from_the_input,
         "This is pre-norm: the paper normalises after the sum, norm(x + …).": _encoder_pre_norm,
         "The residuals are missing: add x before each norm.": partial(_encoder, no_residual=(0, 1)),
-        "The residual around attention is missing: norm(x + attention(…)).": partial(_encoder, no_residual=(0,)),
-        "The residual around the feed-forward network is missing: norm(x + feed_forward(x)).": (
-            partial(_encoder, no_residual=(1,))
-        ),
-        "The norm after attention is missing: there are two, one after each sum.": partial(_encoder, no_norm=(0,)),
-        "The norm after the feed-forward network is missing: there are two, one after each sum.": (
-            partial(_encoder, no_norm=(1,))
-        ),
         "There is no norm: each of the two sums goes through one.": partial(_encoder, no_norm=(0, 1)),
         "The feed-forward network is missing: it follows attention, with a residual and a norm of its own.": (
             partial(_encoder, order=(0,))
         ),
         "Attention is missing: it comes first, with a residual and a norm of its own.": partial(_encoder, order=(1,)),
         "The feed-forward network comes first, expected attention.": partial(_encoder, order=(1, 0)),
+        "There are two feed-forward networks: a layer has one, after attention.": partial(_encoder, order=(0, 1, 1)),
         "You norm what a sub-layer gives, and then add: the paper norms the sum, norm(x + …).": _encoder_norms_inside,
         "There are norms before the sub-layers, too: in the paper each norm comes after a sum, norm(x + …).": (
             _encoder_norms_before_and_behind
@@ -414,24 +420,14 @@ def transformer_parameters(V, d, d_ff, L):
 
 
 def _parameters(
-    V,
-    d,
-    d_ff,
-    L,
-    forgotten=False,
-    same=False,
-    two=False,
-    three=False,
-    none=False,
-    normless=False,
-    half=False,
-    unbiased=False,
-    one_network=False,
-):
+    V, d, d_ff, L,
+    forgotten=False, same=False, two=False, three=False, none=False, normless=False, half=False, unbiased=False,
+    no_bias_of_attentions=False, no_bias_of_networks=False, one_network=False,
+):  # fmt: skip
     """The count with one or two of the usual mistakes in it."""
     attentions, norms = (2, 4) if same else (2, 5) if forgotten else (3, 5)
-    attention = 4 * d * d + 4 * d * (not unbiased)
-    network = 2 * d * d_ff + (d_ff + d) * (not unbiased)
+    attention = 4 * d * d + 4 * d * (not unbiased and not no_bias_of_attentions)
+    network = 2 * d * d_ff + (d_ff + d) * (not unbiased and not no_bias_of_networks)
     layers = attentions * attention + (1 if one_network else 2) * network
     layers += 0 if normless else norms * (d if half else 2 * d)
     return (3 if three else 2 if two else 0 if none else 1) * V * d + L * layers
@@ -447,34 +443,31 @@ transformer_parameters.knobs(
     normless="The norms are forgotten: 2d for each, two in an encoder layer and three in a decoder layer.",
     half="Your norms have d numbers, expected 2d: a gain and a bias.",
     unbiased="The biases are forgotten: d for each matrix of an attention, d_ff + d for a feed-forward network.",
+    no_bias_of_attentions="The biases of the attentions are forgotten: 4d for each of the three.",
+    no_bias_of_networks="The biases of the feed-forward networks are forgotten: d_ff + d for each.",
     one_network="There is one feed-forward network for the two layers: encoder and decoder have one each.",
 )  # fmt: skip
 
 
 def _more(change):
-    """The right count and what a layer of the encoder and one of the decoder have besides, or lack, together."""
+    """The right count, and what an encoder and a decoder layer together have too many, or too few."""
     return lambda V, d, d_ff, L: transformer_parameters.reference(V, d, d_ff, L) + L * change(d, d_ff)
 
 
 transformer_parameters.mistakes(
     {
-        "2d are missing for each of the L: a decoder layer has three norms of 2d each, and a feed-forward network a "
-        "bias of d besides that of d_ff.": _more(lambda d, d_ff: -2 * d),
-        "4d are missing for each of the L: a LayerNorm has 2d, two of them stand in an encoder layer and three in a "
-        "decoder layer.": _more(lambda d, d_ff: -4 * d),
-        "6d are missing for each of the L: there are five norms of 2d, two in an encoder layer and three in a decoder "
-        "layer.": _more(lambda d, d_ff: -6 * d),
-        "2d too many for each of the L: an encoder layer has two norms, only a decoder layer has three.": _more(
-            lambda d, d_ff: 2 * d
-        ),
-        "The biases of the attentions are forgotten: 4d for each of the three.": _more(lambda d, d_ff: -12 * d),
+        "For an encoder and a decoder layer together you are 2d short: a decoder layer has three norms of 2d, and a "
+        "feed-forward network has two biases, d_ff and d.": _more(lambda d, d_ff: -2 * d),
+        "For an encoder and a decoder layer together you are 4d short: a norm has 2d, two of them stand in an encoder "
+        "layer and three in a decoder layer.": _more(lambda d, d_ff: -4 * d),
+        "For an encoder and a decoder layer together you are 6d short: a norm has 2d, two of them stand in an encoder "
+        "layer and three in a decoder layer.": _more(lambda d, d_ff: -6 * d),
+        "For an encoder and a decoder layer together you count 2d too many: an encoder layer has two norms, and only a "
+        "decoder layer has three.": _more(lambda d, d_ff: 2 * d),
         "An attention has four biases of d numbers, one for each matrix: you count one.": _more(lambda d, d_ff: -9 * d),
         "An attention has four biases of d numbers: you count three.": _more(lambda d, d_ff: -3 * d),
         "An attention has four matrices, and as many biases: W_O is forgotten.": _more(
             lambda d, d_ff: -3 * d * d - 3 * d
-        ),
-        "The biases of the feed-forward networks are forgotten: d_ff + d for each.": _more(
-            lambda d, d_ff: -2 * d_ff - 2 * d
         ),
         "A feed-forward network has a bias of d_ff, too, inside: yours has only that of d, at its end.": _more(
             lambda d, d_ff: -2 * d_ff
@@ -554,9 +547,8 @@ tied_logits.mistakes(
         "These are cosines: logits are the dot products themselves, lengths included.": lambda h, table: (
             F.normalize(h, dim=-1) @ F.normalize(table, dim=-1).mT
         ),
-        "These are distances with a minus sign: a logit is a dot product.": lambda h, table: (
-            -(h[..., None, :] - table).norm(dim=-1)
-        ),
+        "These are distances with a minus sign: a logit is a dot product.": lambda h, table: -torch.cdist(h, table),
+        "A logit is a dot product, not minus the distance.": lambda h, table: -(h[..., None, :] - table).norm(dim=-1),
         "You choose the largest logit already: all V are returned.": lambda h, table: (h @ table.mT).argmax(-1),
         "Two things at once. You scale by √d, which is done where words come in, and add a softmax: logits are the "
         "scores before it.": lambda h, table: (h @ table.mT * math.sqrt(h.size(-1))).softmax(-1),
@@ -570,9 +562,11 @@ tied_logits.mistakes(
         "The factors are in the wrong order: h @ table.mT, with one row of logits for each vector of h.": (
             lambda h, table: table @ h.mT
         ),
-        "The factors are in the wrong order, and .T turns round all axes: h @ table.mT.": lambda h, table: table @ h.T,
-        "h may be a single vector, too, (D,): your loop over its first axis takes it for several.": lambda h, table: (
-            torch.stack([row @ table.mT for row in h])
+        "The factors are in the wrong order, and .T turns round all axes: h @ table.mT.": lambda h, table: (
+            table @ h.permute(*reversed(range(h.dim())))
+        ),
+        "h may be a single vector, too, (D,): your answer counts on more axes than that.": lambda h, table: torch.stack(
+            [row @ table.mT for row in h]
         ),
     }
 )

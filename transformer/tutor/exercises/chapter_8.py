@@ -98,18 +98,9 @@ def smooth(y, V, epsilon, pad):
 
 
 def _smooth(
-    y,
-    V,
-    epsilon,
-    pad,
-    whole=False,
-    kept=False,
-    others=False,
-    bare=False,
-    undivided=False,
-    exchanged=False,
-    column=False,
-):
+    y, V, epsilon, pad,
+    whole=False, kept=False, others=False, bare=False, undivided=False, exchanged=False, column=False,
+):  # fmt: skip
     if exchanged:
         epsilon = 1 - epsilon
     low = epsilon if undivided else epsilon / (V - 1 if others else V)
@@ -233,6 +224,9 @@ loss_floor.mistakes(
         "This is −ln p of the right token alone: the mean over the smoothed target is −Σ p ln p, over all V tokens.": (
             lambda V, epsilon: -math.log(1 - epsilon + epsilon / V)
         ),
+        "These are logarithms to the base 10: take natural ones.": lambda V, epsilon: (
+            loss_floor.reference(V, epsilon) / math.log(10)
+        ),
         "This is ln V, the loss of a model that knows nothing: the best one predicts the smoothed target.": (
             lambda V, epsilon: math.log(V)
         ),
@@ -316,6 +310,9 @@ my_noam.mistakes(
         "step is raised to −1.5 as well: only warmup is, step * warmup ** -1.5.": lambda step, d, warmup: (
             d**-0.5 * min(step**-0.5, (step * warmup) ** -1.5)
         ),
+        "The exponent of step is −0.5: yours is √step, which grows.": lambda step, d, warmup: (
+            d**-0.5 * min(step**0.5, step * warmup**-1.5)
+        ),
         "The rate falls with 1/step, expected 1/√step.": lambda step, d, warmup: (
             d**-0.5 * min(step**-1, step * warmup**-1.5)
         ),
@@ -388,20 +385,10 @@ def _losses(logits, y):
 
 
 def _token_loss(
-    logits,
-    y,
-    pad,
-    averaged=False,
-    learned=False,
-    sentences=False,
-    batch=False,
-    places=False,
-    total=False,
-    negative=False,
-    probability=False,
-    axis=False,
-    bits=False,
-):
+    logits, y, pad,
+    averaged=False, learned=False, sentences=False, batch=False, places=False, total=False, negative=False,
+    probability=False, axis=False, bits=False,
+):  # fmt: skip
     log_p = logits.log_softmax(1 if axis else -1).gather(-1, y[..., None])[..., 0]
     real = torch.ones_like(y) if learned else y != pad
     losses = (log_p.exp() if probability else log_p / math.log(2) if bits else log_p) * real * (1 if negative else -1)
