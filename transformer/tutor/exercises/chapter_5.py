@@ -152,8 +152,8 @@ def multi_head(x, memory, W, h):
 
 def _multi_head(
     x, memory, W, h,
-    scale=False, unscaled=False, squared=False, count=False, output=False, one=False, transposed=False, axis=False,
-    itself=False, asked=False, view=False, merged=False, turned=False, added=False,
+    scale=False, count=False, unscaled=False, squared=False, times=False, output=False, one=False, transposed=False,
+    axis=False, itself=False, asked=False, view=False, merged=False, turned=False, added=False,
 ):  # fmt: skip
     W = {name: matrix.mT for name, matrix in W.items()} if transposed else W
     source = x if itself or asked else memory
@@ -163,8 +163,9 @@ def _multi_head(
         q, k, v = (a.reshape(len(a), n, a.size(1), -1) for a in (q, k, v))
     else:
         q, k, v = (a.unflatten(-1, (n, -1)).transpose(1, 2) for a in (q, k, v))
-    size = 1 if unscaled else q.size(-1) ** 2 if squared else h if count else x.size(-1) if scale else q.size(-1)
-    scores = q @ (k.permute(3, 2, 1, 0) if turned else k.mT) / math.sqrt(size)
+    root = math.sqrt(x.size(-1) if scale else h if count else q.size(-1))
+    divisor = 1 if unscaled else root**2 if squared else 1 / root if times else root
+    scores = q @ (k.permute(3, 2, 1, 0) if turned else k.mT) / divisor
     mixed = scores.softmax(-2 if axis else -1) @ v
     joined = mixed.reshape(len(x), mixed.size(2), -1) if merged else mixed.transpose(1, 2).flatten(2)
     result = joined if output else joined @ W["O"]
@@ -176,6 +177,7 @@ multi_head.knobs(
     scale="You scale by √d_model: a head has only d/h features, so √(d/h).",
     unscaled="Your scores are not scaled: divide by √(d/h), the root of a head's size.",
     squared="You divide by d/h, the size of a head, expected its root.",
+    times="You multiply by √(d/h), expected a division.",
     count="You scale by √h, the number of heads, expected √(d/h), the root of a head's size.",
     output="The output matrix W_O is missing: without it the heads never meet.",
     one="There is only one head: split the features before the scores.",
@@ -192,7 +194,7 @@ multi_head.knobs(
 
 def _values_from_x(x, memory, W, h):
     q, k, v = ((s @ W[n]).unflatten(-1, (h, -1)).transpose(1, 2) for s, n in ((x, "Q"), (memory, "K"), (x, "V")))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2) @ W["O"]
+    return ((q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v).transpose(1, 2).flatten(2) @ W["O"]
 
 
 def _heads_behind(x, memory, W, h):

@@ -150,9 +150,10 @@ def _encoder_norms_inside(x, mask, attention, feed_forward, norm):
     return x + norm(feed_forward(x))
 
 
-def _encoder_norms_before_and_behind(x, mask, attention, feed_forward, norm):
-    x = norm(x + attention(norm(x), norm(x), mask))
-    return norm(x + feed_forward(norm(x)))
+def _encoder_norms_before_and_behind(x, mask, attention, feed_forward, norm, before_attention, before_network):
+    y = norm(x) if before_attention else x
+    x = norm(x + attention(y, y, mask))
+    return norm(x + feed_forward(norm(x) if before_network else x))
 
 
 def _encoder_feeds_the_input(x, mask, attention, feed_forward, norm):
@@ -195,8 +196,14 @@ encoder_layer.mistakes(
         "The feed-forward network comes first, expected attention.": partial(_encoder, order=(1, 0)),
         "There are two feed-forward networks: a layer has one, after attention.": partial(_encoder, order=(0, 1, 1)),
         "You norm what a sub-layer gives, and then add: the paper norms the sum, norm(x + …).": _encoder_norms_inside,
-        "There are norms before the sub-layers, too: in the paper each norm comes after a sum, norm(x + …).": (
-            _encoder_norms_before_and_behind
+        "There are norms before the sub-layers, too: in the paper each norm comes after a sum, norm(x + …).": partial(
+            _encoder_norms_before_and_behind, before_attention=True, before_network=True
+        ),
+        "There is a norm before attention, too: in the paper each norm comes after a sum, norm(x + …).": partial(
+            _encoder_norms_before_and_behind, before_attention=True, before_network=False
+        ),
+        "There is a norm before the feed-forward network, too: what comes in has met one already.": partial(
+            _encoder_norms_before_and_behind, before_attention=False, before_network=True
         ),
         "The feed-forward network reads the layer's input, expected the result of attention, its residual and norm.": (
             _encoder_feeds_the_input
