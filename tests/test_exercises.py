@@ -70,7 +70,6 @@ EQUIVALENT = {
         "one step is missing": "a tensor of one number is taken for the number",
         "a difference has the other sign": "its absolute value is taken",
     },
-    "cross_shapes": {"the division is not one of whole numbers": "there is no remainder"},
     "my_layer_norm": {"x is subtracted from the mean, not the other way round": "it is squared"},
     "my_noam": {"a power and a product have changed places": "the smaller one of two has no order"},
     "token_loss": {"there is −1 in the place of 0": "the axis has one place", FREE: "neither needs the other"},
@@ -328,7 +327,10 @@ UNFORESEEN = {
         "the ReLU is applied before b1 is added",
     ),
     "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU in the place of the ReLU"),
-    "my_noam": (lambda step, d, warmup: min(step**-0.5, step * warmup**-1.5) / d, "the exponent is twice as large"),
+    "my_noam": (
+        lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3),
+        "the exponent is twice as large",
+    ),
     "my_greedy": (lambda *a: [a[1], *book("my_greedy")(*a)], "the first one is not left out"),
     "my_bleu": (bleu_upside_down, "a quotient is upside down"),
 }

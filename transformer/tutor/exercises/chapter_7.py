@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,22 @@ feed_forward.mistakes(
         "You add x: the residual is not part of this function.": lambda x, W1, b1, W2, b2: (
             x + (x @ W1 + b1).relu() @ W2 + b2
         ),
+        "The ReLU stands at the end: it belongs between the two matrices.": lambda x, W1, b1, W2, b2: (
+            (x @ W1 + b1) @ W2 + b2
+        ).relu(),
+        "You keep what is below 0, expected what is above: clamp(min=0), max(0, ·).": lambda x, W1, b1, W2, b2: (
+            (x @ W1 + b1).clamp(max=0) @ W2 + b2
+        ),
+        "You ask only which numbers are above 0: a ReLU lets the numbers themselves pass.": lambda x, W1, b1, W2, b2: (
+            (x @ W1 + b1 > 0).to(x.dtype) @ W2 + b2
+        ),
+        "You multiply by the transposed matrices, as F.linear does: here x @ W1 and · @ W2.": (
+            lambda x, W1, b1, W2, b2: (x @ W1.mT + b1).relu() @ W2.mT + b2
+        ),
+        "torch.max of one tensor is its largest number: max(0, ·) of each number is .relu() or .clamp(min=0).": (
+            lambda x, W1, b1, W2, b2: (x @ W1 + b1).max() @ W2 + b2
+        ),
+        "The second bias is b2, not b1.": lambda x, W1, b1, W2, b2: (x @ W1 + b1).relu() @ W2 + b1,
     }
 )
 
@@ -69,7 +86,16 @@ def _feed(x):
 
 
 def _norm(x):
-    return F.layer_norm(x, x.shape[-1:])
+    """A norm whose gain differs from feature to feature, so that twice is not the same as once."""
+    return F.layer_norm(x, x.shape[-1:]) * torch.linspace(0.5, 1.5, x.size(-1), dtype=x.dtype)
+
+
+def _post_norm(x, steps, norm, no_norm=(), no_residual=()):
+    """Sub-layers one after the other, each with its residual and norm but for those whose places are given."""
+    for i, step in enumerate(steps):
+        y = step(x) if i in no_residual else x + step(x)
+        x = y if i in no_norm else norm(y)
+    return x
 
 
 def encoder_inputs(draw: Draw) -> Iterator[Arguments]:
@@ -99,6 +125,11 @@ def encoder_layer(x, mask, attention, feed_forward, norm):
     return norm(x + feed_forward(x))
 
 
+def _encoder(x, mask, attention, feed_forward, norm, order=(0, 1), **missing):
+    steps = (lambda x: attention(x, x, mask), feed_forward)
+    return _post_norm(x, [steps[i] for i in order], norm, **missing)
+
+
 def _encoder_from_the_input(x, mask, attention, feed_forward, norm):
     y = norm(x + attention(x, x, mask))
     return norm(x + feed_forward(y))
@@ -110,31 +141,81 @@ def _encoder_pre_norm(x, mask, attention, feed_forward, norm):
     return x + feed_forward(norm(x))
 
 
-def _encoder_without_residuals(x, mask, attention, feed_forward, norm):
-    return norm(feed_forward(norm(attention(x, x, mask))))
+def _encoder_norms_inside(x, mask, attention, feed_forward, norm):
+    x = x + norm(attention(x, x, mask))
+    return x + norm(feed_forward(x))
 
 
-def _encoder_with_one_norm(x, mask, attention, feed_forward, norm):
-    x = x + attention(x, x, mask)
-    return norm(x + feed_forward(x))
+def _encoder_norms_before_and_behind(x, mask, attention, feed_forward, norm, before_attention, before_network):
+    y = norm(x) if before_attention else x
+    x = norm(x + attention(y, y, mask))
+    return norm(x + feed_forward(norm(x) if before_network else x))
 
 
-def _encoder_without_mask(x, mask, attention, feed_forward, norm):
-    x = norm(x + attention(x, x, torch.ones_like(mask)))
-    return norm(x + feed_forward(x))
+def _encoder_feeds_the_input(x, mask, attention, feed_forward, norm):
+    y = norm(x + attention(x, x, mask))
+    return norm(y + feed_forward(x))
+
+
+def _encoder_adds_both(x, mask, attention, feed_forward, norm):
+    y = norm(x + attention(x, x, mask))
+    return norm(x + y + feed_forward(y))
 
 
 def _encoder_side_by_side(x, mask, attention, feed_forward, norm):
     return norm(x + attention(x, x, mask) + feed_forward(x))
 
 
+def _encoder_without(x, mask, attention, feed_forward, norm, **missing):
+    places = {"no_residual": ("around_attention", "around_network"), "no_norm": ("after_attention", "after_network")}
+    chosen = {kind: [i for i, knob in enumerate(knobs) if knob in missing] for kind, knobs in places.items()}
+    return _encoder(x, mask, attention, feed_forward, norm, **chosen)
+
+
+encoder_layer.knobs(
+    _encoder_without,
+    around_attention="The residual around attention is missing: norm(x + attention(…)).",
+    around_network="The residual around the feed-forward network is missing: norm(x + feed_forward(x)).",
+    after_attention="The norm after attention is missing: there are two, one after each sum.",
+    after_network="The norm after the feed-forward network is missing: there are two, one after each sum.",
+)
 encoder_layer.mistakes(
     {
         "The second residual starts from the layer's input, expected the result of the first.": _encoder_from_the_input,
         "This is pre-norm: the paper normalises after the sum, norm(x + …).": _encoder_pre_norm,
-        "The residuals are missing: add x before each norm.": _encoder_without_residuals,
-        "There is one norm, expected two: after attention and after the feed-forward network.": _encoder_with_one_norm,
-        "The mask is not used: padding is attended to.": _encoder_without_mask,
+        "The residuals are missing: add x before each norm.": partial(_encoder, no_residual=(0, 1)),
+        "There is no norm: each of the two sums goes through one.": partial(_encoder, no_norm=(0, 1)),
+        "The feed-forward network is missing: it follows attention, with a residual and a norm of its own.": (
+            partial(_encoder, order=(0,))
+        ),
+        "Attention is missing: it comes first, with a residual and a norm of its own.": partial(_encoder, order=(1,)),
+        "The feed-forward network comes first, expected attention.": partial(_encoder, order=(1, 0)),
+        "There are two feed-forward networks: a layer has one, after attention.": partial(_encoder, order=(0, 1, 1)),
+        "You norm what a sub-layer gives, and then add: the paper norms the sum, norm(x + …).": _encoder_norms_inside,
+        "There are norms before the sub-layers, too: in the paper each norm comes after a sum, norm(x + …).": partial(
+            _encoder_norms_before_and_behind, before_attention=True, before_network=True
+        ),
+        "There is a norm before attention, too: in the paper each norm comes after a sum, norm(x + …).": partial(
+            _encoder_norms_before_and_behind, before_attention=True, before_network=False
+        ),
+        "There is a norm before the feed-forward network, too: what comes in has met one already.": partial(
+            _encoder_norms_before_and_behind, before_attention=False, before_network=True
+        ),
+        "The feed-forward network reads the layer's input, expected the result of attention, its residual and norm.": (
+            _encoder_feeds_the_input
+        ),
+        "You add the layer's input a second time: the second residual is the result of the first norm alone.": (
+            _encoder_adds_both
+        ),
+        "The mask is not used: padding is attended to.": lambda x, mask, *parts: _encoder(
+            x, torch.ones_like(mask), *parts
+        ),
+        "The mask is not handed on: attention(x, x, mask), not None.": lambda x, mask, *parts: _encoder(
+            x, None, *parts
+        ),
+        "The mask is turned round: True already means that a word may be attended to.": lambda x, mask, *parts: (
+            _encoder(x, ~mask, *parts)
+        ),
         "Attention and feed-forward stand side by side, expected one after the other.": _encoder_side_by_side,
     }
 )
@@ -170,23 +251,120 @@ def decoder_layer(x, memory, self_mask, memory_mask, attention, feed_forward, no
     return norm(x + feed_forward(x))
 
 
-def _decoder(x, memory, self_mask, memory_mask, attention, feed_forward, norm, swapped=False, itself=False, late=False):
-    one, other = (memory_mask, self_mask) if swapped else (self_mask, memory_mask)
-    looks = [lambda x: attention(x, x, one), lambda x: attention(x, x, one) if itself else attention(x, memory, other)]
-    for look in reversed(looks) if late else looks:
-        x = norm(x + look(x))
+def _decoder(
+    x, memory, self_mask, memory_mask, attention, feed_forward, norm,
+    order=(0, 1, 2), asks=lambda x, memory, first: x, reads=lambda x, memory: memory, **missing,
+):  # fmt: skip
+    first = x
+    steps = (
+        lambda x: attention(x, x, self_mask),
+        lambda x: attention(asks(x, memory, first), reads(x, memory), memory_mask),
+        feed_forward,
+    )
+    return _post_norm(x, [steps[i] for i in order], norm, **missing)
+
+
+def _decoder_pre_norm(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+    x = x + attention(norm(x), norm(x), self_mask)
+    x = x + attention(norm(x), memory, memory_mask)
+    return x + feed_forward(norm(x))
+
+
+def _decoder_norms_inside(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+    x = x + norm(attention(x, x, self_mask))
+    x = x + norm(attention(x, memory, memory_mask))
+    return x + norm(feed_forward(x))
+
+
+def _decoder_from(x, memory, self_mask, memory_mask, attention, feed_forward, norm, second=0, third=0):
+    """With residuals that start from result number `second` and `third`, where 0 is the layer's input."""
+    results = [x, norm(x + attention(x, x, self_mask))]
+    results.append(norm(results[second] + attention(results[1], memory, memory_mask)))
+    return norm(results[third] + feed_forward(results[2]))
+
+
+def _decoder_adds_the_memory(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+    x = norm(x + attention(x, x, self_mask))
+    x = norm(memory + attention(x, memory, memory_mask))
+    return norm(x + feed_forward(x))
+
+
+def _decoder_side_by_side(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+    x = norm(x + attention(x, x, self_mask) + attention(x, memory, memory_mask))
     return norm(x + feed_forward(x))
 
 
 decoder_layer.mistakes(
     {
         "The masks have changed places: self_mask hides the future of the target, memory_mask the source's padding.": (
-            lambda *args: _decoder(*args, swapped=True)
+            lambda x, memory, one, other, *parts: _decoder(x, memory, other, one, *parts)
         ),
-        "The second attention looks at x again: its keys and values come from memory.": (
-            lambda *args: _decoder(*args, itself=True)
+        "The second attention looks at x again: its keys and values come from memory.": partial(
+            _decoder, order=(0, 0, 2)
         ),
-        "Cross-attention comes first, expected self-attention.": lambda *args: _decoder(*args, late=True),
+        "Both attentions read the memory: the first is self-attention, attention(x, x, self_mask).": partial(
+            _decoder, order=(1, 1, 2)
+        ),
+        "Cross-attention comes first, expected self-attention.": partial(_decoder, order=(1, 0, 2)),
+        "Self-attention is missing: it comes first, with a residual and a norm of its own.": partial(
+            _decoder, order=(1, 2)
+        ),
+        "The feed-forward network is missing: it comes last, with a residual and a norm of its own.": partial(
+            _decoder, order=(0, 1)
+        ),
+        "There is a feed-forward network after each attention: a decoder layer has one, at the end.": partial(
+            _decoder, order=(0, 2, 1, 2)
+        ),
+        "The feed-forward network comes first, expected last.": partial(_decoder, order=(2, 0, 1)),
+        "The residuals are missing: add x before each norm.": partial(_decoder, no_residual=(0, 1, 2)),
+        "The residual around self-attention is missing: norm(x + attention(x, x, …)).": partial(
+            _decoder, no_residual=(0,)
+        ),
+        "The residual around cross-attention is missing: norm(x + attention(x, memory, …)).": partial(
+            _decoder, no_residual=(1,)
+        ),
+        "The residual around the feed-forward network is missing: norm(x + feed_forward(x)).": partial(
+            _decoder, no_residual=(2,)
+        ),
+        "The norm after self-attention is missing: there are three, one after each sum.": partial(
+            _decoder, no_norm=(0,)
+        ),
+        "The norm after cross-attention is missing: there are three, one after each sum.": partial(
+            _decoder, no_norm=(1,)
+        ),
+        "The norm after the feed-forward network is missing: there are three, one after each sum.": partial(
+            _decoder, no_norm=(2,)
+        ),
+        "There is one norm, at the end: each of the three sums goes through one.": partial(_decoder, no_norm=(0, 1)),
+        "There is no norm: each of the three sums goes through one.": partial(_decoder, no_norm=(0, 1, 2)),
+        "This is pre-norm: the paper normalises after the sum, norm(x + …).": _decoder_pre_norm,
+        "You norm what a sub-layer gives, and then add: the paper norms the sum, norm(x + …).": _decoder_norms_inside,
+        "Self-attention and cross-attention stand side by side, expected one after the other.": _decoder_side_by_side,
+        "The second residual starts from the layer's input, expected the result of self-attention and its norm.": (
+            partial(_decoder_from, second=0, third=2)
+        ),
+        "The last residual starts from the layer's input, expected the result of cross-attention and its norm.": (
+            partial(_decoder_from, second=1, third=0)
+        ),
+        "The last residual starts from the result of self-attention, expected that of cross-attention.": partial(
+            _decoder_from, second=1, third=1
+        ),
+        "Cross-attention asks with the layer's input, expected with the result of self-attention.": partial(
+            _decoder, asks=lambda x, memory, first: first
+        ),
+        "In cross-attention you add the memory: the residual is x, what asked.": _decoder_adds_the_memory,
+        "The memory asks itself in the second attention: its queries are x.": partial(
+            _decoder, asks=lambda x, memory, first: memory
+        ),
+        "You norm the memory: the encoder has done so, and it is used as it is.": partial(
+            _decoder, reads=lambda x, memory: _norm(memory)
+        ),
+        "Cross-attention has the mask of self-attention: memory_mask hides the source's padding.": (
+            lambda x, memory, self_mask, memory_mask, *parts: _decoder(x, memory, self_mask, self_mask, *parts)
+        ),
+        "The mask of self-attention is not handed on: attention(x, x, self_mask), not None.": (
+            lambda x, memory, self_mask, *rest: _decoder(x, memory, None, *rest)
+        ),
         "Self-attention has no mask: the decoder sees the word that it should predict.": (
             lambda x, memory, self_mask, *rest: _decoder(x, memory, torch.ones_like(self_mask), *rest)
         ),
@@ -196,17 +374,9 @@ decoder_layer.mistakes(
             )
         ),
         "Queries and memory have changed places in cross-attention: x asks, and the memory answers.": (
-            lambda x, memory, self_mask, memory_mask, attention, feed_forward, norm: _decoder(
-                x, memory, self_mask, memory_mask,
-                lambda q, m, mask: attention(m, q, mask) if m is memory else attention(q, m, mask),
-                feed_forward, norm,
-            )
+            partial(_decoder, asks=lambda x, memory, first: memory, reads=lambda x, memory: x)
         ),
-        "Cross-attention is missing: the decoder never reads the source.": (
-            lambda x, memory, self_mask, memory_mask, attention, feed_forward, norm: encoder_layer.reference(
-                x, self_mask, attention, feed_forward, norm
-            )
-        ),
+        "Cross-attention is missing: the decoder never reads the source.": partial(_decoder, order=(0, 2)),
     }
 )  # fmt: skip
 
@@ -235,39 +405,99 @@ def transformer_parameters(V, d, d_ff, L):
     return V * d + L * (encoder_layer + decoder_layer)
 
 
-def _parameters(V, d, d_ff, L, cross=2, matrices=1, norms=5, bias=1, networks=2, layers=1):
-    attention, network = 4 * d * d + 4 * d * bias, 2 * d * d_ff + (d_ff + d) * bias
-    return matrices * V * d + layers * L * ((1 + cross) * attention + networks * network + norms * 2 * d)
+def _parameters(
+    V, d, d_ff, L,
+    forgotten=False, same=False, two=False, three=False, none=False, normless=False, half=False, unbiased=False,
+    no_bias_of_attentions=False, no_bias_of_networks=False, one_network=False,
+):  # fmt: skip
+    """The count with one or two of the usual mistakes in it."""
+    attentions, norms = (2, 4) if same else (2, 5) if forgotten else (3, 5)
+    attention = 4 * d * d + 4 * d * (not unbiased and not no_bias_of_attentions)
+    network = 2 * d * d_ff + (d_ff + d) * (not unbiased and not no_bias_of_networks)
+    layers = attentions * attention + (1 if one_network else 2) * network
+    layers += 0 if normless else norms * (d if half else 2 * d)
+    return (3 if three else 2 if two else 0 if none else 1) * V * d + L * layers
+
+
+transformer_parameters.knobs(
+    _parameters,
+    forgotten="One attention of the decoder is forgotten: a decoder layer looks at itself and at the source.",
+    same="Your decoder layers are like encoder layers: they have an attention to the source, with its norm, besides.",
+    two="You count two embedding matrices: one serves source, target and output.",
+    three="You count three embedding matrices: one serves source, target and output.",
+    none="The embedding is forgotten: V × d.",
+    normless="The norms are forgotten: 2d for each, two in an encoder layer and three in a decoder layer.",
+    half="Your norms have d numbers, expected 2d: a gain and a bias.",
+    unbiased="The biases are forgotten: d for each matrix of an attention, d_ff + d for a feed-forward network.",
+    no_bias_of_attentions="The biases of the attentions are forgotten: 4d for each of the three.",
+    no_bias_of_networks="The biases of the feed-forward networks are forgotten: d_ff + d for each.",
+    one_network="There is one feed-forward network for the two layers: encoder and decoder have one each.",
+)  # fmt: skip
+
+
+def _more(change):
+    """The right count, and what an encoder and a decoder layer together have too many, or too few."""
+    return lambda V, d, d_ff, L: transformer_parameters.reference(V, d, d_ff, L) + L * change(d, d_ff)
 
 
 transformer_parameters.mistakes(
     {
-        "One attention of the decoder is forgotten: a decoder layer looks at itself and at the source.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, cross=1)
+        "For an encoder and a decoder layer together you are 2d short: a decoder layer has three norms of 2d, and a "
+        "feed-forward network has two biases, d_ff and d.": _more(lambda d, d_ff: -2 * d),
+        "For an encoder and a decoder layer together you are 4d short: a norm has 2d, two of them stand in an encoder "
+        "layer and three in a decoder layer.": _more(lambda d, d_ff: -4 * d),
+        "For an encoder and a decoder layer together you are 6d short: a norm has 2d, two of them stand in an encoder "
+        "layer and three in a decoder layer.": _more(lambda d, d_ff: -6 * d),
+        "For an encoder and a decoder layer together you count 2d too many: an encoder layer has two norms, and only a "
+        "decoder layer has three.": _more(lambda d, d_ff: 2 * d),
+        "An attention has four biases of d numbers, one for each matrix: you count one.": _more(lambda d, d_ff: -9 * d),
+        "An attention has four biases of d numbers: you count three.": _more(lambda d, d_ff: -3 * d),
+        "An attention has four matrices, and as many biases: W_O is forgotten.": _more(
+            lambda d, d_ff: -3 * d * d - 3 * d
         ),
-        "You count two embedding matrices: one serves source, target and output.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, matrices=2)
+        "A feed-forward network has a bias of d_ff, too, inside: yours has only that of d, at its end.": _more(
+            lambda d, d_ff: -2 * d_ff
         ),
-        "You count three embedding matrices: one serves source, target and output.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, matrices=3)
+        "The biases of a feed-forward network are d_ff and d numbers long: you count d twice.": _more(
+            lambda d, d_ff: 2 * (d - d_ff)
         ),
-        "The norms are forgotten: 2d for each, two in an encoder layer and three in a decoder layer.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, norms=0)
+        "The biases of a feed-forward network are d_ff and d numbers long: you count d_ff twice.": _more(
+            lambda d, d_ff: 2 * (d_ff - d)
         ),
-        "A decoder layer has three norms, one for each sub-layer.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, norms=4)
+        "A feed-forward network has two matrices, d × d_ff and d_ff × d: you count one.": _more(
+            lambda d, d_ff: -2 * d * d_ff
         ),
-        "The biases are forgotten: d for each matrix of an attention, d_ff + d for a feed-forward network.": (
-            lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, bias=0)
+        "A norm after the last layer of each stack is counted: only pre-norm has them.": lambda V, d, d_ff, L: (
+            transformer_parameters.reference(V, d, d_ff, L) + 4 * d
         ),
-        "The embedding is forgotten: V × d.": lambda V, d, d_ff, L: _parameters(V, d, d_ff, L, matrices=0),
+        "A bias of the output is counted: the logits are h · Eᵀ, without one.": lambda V, d, d_ff, L: (
+            transformer_parameters.reference(V, d, d_ff, L) + V
+        ),
+        "A table of 512 positions is counted: the paper's are computed, not learned.": lambda V, d, d_ff, L: (
+            transformer_parameters.reference(V, d, d_ff, L) + 512 * d
+        ),
+        "Only the encoder is counted: there are L decoder layers besides.": lambda V, d, d_ff, L: (
+            V * d + L * (4 * d * d + 4 * d + 2 * d * d_ff + d_ff + d + 4 * d)
+        ),
+        "You count L encoder and L decoder layers twice: they are L + L layers together.": lambda V, d, d_ff, L: (
+            2 * transformer_parameters.reference(V, d, d_ff, L) - V * d
+        ),
+        "The layers are counted once: there are L of each.": lambda V, d, d_ff, L: transformer_parameters.reference(
+            V, d, d_ff, 1
+        ),
+        "The embedding is multiplied by L: there is one for the whole model.": lambda V, d, d_ff, L: (
+            L * transformer_parameters.reference(V, d, d_ff, 1)
+        ),
+        "You halve L: there are L encoder layers and L decoder layers.": lambda V, d, d_ff, L: (
+            transformer_parameters.reference(V, d, d_ff, L // 2)
+        ),
     }
 )
 
 
 def hidden_vectors(draw: Draw) -> Iterator[Arguments]:
-    """Last vectors of the decoder, and tables, square ones among them."""
-    for shape, V in (((2, 3), 3), ((2, 3, 4), 6), ((1, 2, 5), 4)):
+    """Last vectors of the decoder, a single one too, and tables, square ones among them."""
+    for shape, V in (((2, 3), 3), ((2, 3, 4), 6), ((1, 2, 5), 4), ((5,), 7)):
         yield draw.normal(*shape), draw.normal(V, shape[-1])
 
 
@@ -296,6 +526,30 @@ tied_logits.mistakes(
         "You divide by √d, which is for attention scores.": lambda h, table: h @ table.mT / math.sqrt(h.size(-1)),
         "The table is not transposed: a logit is the dot product of h with a *row* of the table.": lambda h, table: (
             h @ table
+        ),
+        "These are cosines: logits are the dot products themselves, lengths included.": lambda h, table: (
+            F.normalize(h, dim=-1) @ F.normalize(table, dim=-1).mT
+        ),
+        "These are distances with a minus sign: a logit is a dot product.": lambda h, table: -torch.cdist(h, table),
+        "A logit is a dot product, not minus the distance.": lambda h, table: -(h[..., None, :] - table).norm(dim=-1),
+        "You choose the largest logit already: all V are returned.": lambda h, table: (h @ table.mT).argmax(-1),
+        "Two things at once. You scale by √d, which is done where words come in, and add a softmax: logits are the "
+        "scores before it.": lambda h, table: (h @ table.mT * math.sqrt(h.size(-1))).softmax(-1),
+        "You multiply by d: logits are the dot products themselves.": lambda h, table: h @ table.mT * h.size(-1),
+        "The sign is wrong: the token whose vector points the way of h has the largest logit.": lambda h, table: (
+            -h @ table.mT
+        ),
+        "The products are not summed: a logit is the dot product, the sum over the D features.": lambda h, table: (
+            h[..., None, :] * table
+        ),
+        "The factors are in the wrong order: h @ table.mT, with one row of logits for each vector of h.": (
+            lambda h, table: table @ h.mT
+        ),
+        "The factors are in the wrong order, and .T turns round all axes: h @ table.mT.": lambda h, table: (
+            table @ h.permute(*reversed(range(h.dim())))
+        ),
+        "h may be a single vector, too, (D,): your answer counts on more axes than that.": lambda h, table: torch.stack(
+            [row @ table.mT for row in h]
         ),
     }
 )

@@ -41,6 +41,31 @@ shift.mistakes(
         "You shift the sentences, expected the tokens: cut along the second axis.": lambda y: (y[:-1], y[1:]),
         "The input keeps its last token, so it is one longer than the output.": lambda y: (y, y[:, 1:]),
         "The output is two tokens ahead, expected one.": lambda y: (y[:, :-2], y[:, 2:]),
+        "Both are the whole sentence: the input lacks its last token, the output its first.": lambda y: (y, y),
+        "Both lack the first token: the input begins with BOS, and lacks the last.": lambda y: (y[:, 1:], y[:, 1:]),
+        "The output has lost EOS: it lacks only the first token, y[:, 1:].": lambda y: (y[:, :-1], y[:, 1:-1]),
+        "The input has lost BOS: it lacks only the last token, y[:, :-1].": lambda y: (y[:, 1:-1], y[:, 2:]),
+        "Both have lost BOS and EOS, and are equal: the input lacks the last token, the output the first.": lambda y: (
+            y[:, 1:-1],
+            y[:, 1:-1],
+        ),
+        "The output is the token *before*, expected the one after: y[:, 1:].": lambda y: (
+            y[:, :-1],
+            y.roll(1, 1)[:, :-1],
+        ),
+        "You put a token before the first: y begins with BOS already. Cut the last one off instead.": lambda y: (
+            F.pad(y[:, :-1], (1, 0)),
+            y,
+        ),
+        "The input is the first token alone, y[:, :1], expected all but the last, y[:, :-1].": lambda y: (
+            y[:, :1],
+            y[:, 1:],
+        ),
+        "The output is the last token alone: every position predicts the one after it, y[:, 1:].": lambda y: (
+            y[:, :-1],
+            y[:, -1],
+        ),
+        "You return one of the two: what goes in and what should come out.": lambda y: y[:, 1:],
     }
 )
 
@@ -62,17 +87,23 @@ def padded_targets(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def smooth(y, V, epsilon, pad):
-    """Smoothed targets (n, V) in float32 for ids y (n,): ε/V for every token, the rest for the right one; rows of
-    padding are 0."""
+    """Smoothed targets (n, V) for ids y (n,): ε/V for every token, the rest for the right one; rows of padding are
+    0."""
     one_hot = y[:, None] == torch.arange(V)  # (n, V)
     smoothed = one_hot * (1 - epsilon) + epsilon / V
     return smoothed * (y != pad)[:, None]
 
 
-def _smooth(y, V, epsilon, pad, whole=False, kept=False, others=False):
-    low = epsilon / (V - 1) if others else epsilon / V
+def _smooth(
+    y, V, epsilon, pad,
+    whole=False, kept=False, others=False, bare=False, undivided=False, exchanged=False, column=False,
+):  # fmt: skip
+    if exchanged:
+        epsilon = 1 - epsilon
+    low = epsilon if undivided else epsilon / (V - 1 if others else V)
     one_hot = F.one_hot(y, V)
-    smoothed = one_hot + low if whole else one_hot * (1 - epsilon) + (1 - one_hot if others else 1) * low
+    smoothed = one_hot * (1 if whole else 1 - epsilon) + (1 - one_hot if others or bare else 1) * low
+    smoothed = smoothed * (torch.arange(V) != pad) if column else smoothed
     return smoothed if kept else smoothed * (y != pad)[:, None]
 
 
@@ -88,7 +119,11 @@ smooth.knobs(
     whole="Your rows sum to 1 + ε: the right token gives away ε first, so it keeps 1 − ε + ε/V.",
     kept="Rows of padding must be 0: nothing is learned there.",
     others="You spread ε over the V − 1 others: in this book, as in F.cross_entropy, every token gets ε/V.",
-)
+    bare="The right token lacks its share: it gets ε/V as every token does, together 1 − ε + ε/V.",
+    undivided="Every token gets ε, expected ε/V.",
+    exchanged="ε and 1 − ε have changed places: the right token gets 1 − ε, and all together share ε.",
+    column="You set the column of padding to 0, too: only the rows in which padding is the target are 0.",
+)  # fmt: skip
 smooth.mistakes(
     {
         "This is the version of a well-known tutorial: ε/(V − 2) for all others, nothing for the padding. In this "
@@ -96,8 +131,34 @@ smooth.mistakes(
         "Nothing is smoothed: this is the one-hot target.": lambda y, V, epsilon, pad: (
             F.one_hot(y, V).float() * (y != pad)[:, None]
         ),
-        "Every token gets ε, expected ε/V.": lambda y, V, epsilon, pad: (
-            (F.one_hot(y, V) * (1 - epsilon) + epsilon) * (y != pad)[:, None]
+        "Rows of padding hold ε/V: set them to 0 at the end, after the smoothing.": lambda y, V, epsilon, pad: (
+            F.one_hot(y, V) * (y != pad)[:, None] * (1 - epsilon) + epsilon / V
+        ),
+        "You set row number `pad` to 0, expected the rows in which padding is the target, y == pad.": (
+            lambda y, V, epsilon, pad: _smooth(y, V, epsilon, pad, kept=True) * (torch.arange(len(y)) != pad)[:, None]
+        ),
+        "The condition is turned round: the rows of padding, y == pad, are 0, and you set all others to 0.": (
+            lambda y, V, epsilon, pad: _smooth(y, V, epsilon, pad, kept=True) * (y == pad)[:, None]
+        ),
+        "The id of padding is `pad`, not always 0.": lambda y, V, epsilon, pad: (
+            _smooth(y, V, epsilon, pad, kept=True) * (y != 0)[:, None]
+        ),
+        "Rows and columns are mixed up: (y != pad)[:, None] has one entry for each row.": lambda y, V, epsilon, pad: (
+            _smooth(y, V, epsilon, pad, kept=True) * (y != pad)
+        ),
+        "You leave the rows of padding out: keep them, as zeros, so that each target has its row.": (
+            lambda y, V, epsilon, pad: smooth.reference(y, V, epsilon, pad)[y != pad]
+        ),
+        "Every token gets ε/(V − 1), the right one besides its 1 − ε: rows then sum to more than 1. Divide by V.": (
+            lambda y, V, epsilon, pad: (F.one_hot(y, V) * (1 - epsilon) + epsilon / (V - 1)) * (y != pad)[:, None]
+        ),
+        "You divide ε by the number of targets, expected the number of tokens, V.": lambda y, V, epsilon, pad: (
+            (F.one_hot(y, V) * (1 - epsilon) + epsilon / len(y)) * (y != pad)[:, None]
+        ),
+        "[:, y] means these columns of *every* row: one entry for each row is [torch.arange(n), y].": (
+            lambda y, V, epsilon, pad: (
+                (torch.isin(torch.arange(V), y) * (1 - epsilon) + epsilon / V) * (y != pad)[:, None]
+            )
         ),
         "You set the *column* of padding to 0, expected the rows in which padding is the target.": (
             lambda y, V, epsilon, pad: (F.one_hot(y, V) * (1 - epsilon) + epsilon / V) * (torch.arange(V) != pad)
@@ -126,27 +187,61 @@ def loss_floor(V, epsilon):
     return -high * math.log(high) - (V - 1) * low * math.log(low)
 
 
+def _floor(V, epsilon, bits=False, unshared=False, one=False, every=False, alone=False, others=False, negative=False):
+    low = epsilon / (V - 1 if others else V)
+    high = 1 - epsilon + (0 if unshared or others else low)
+    n = 0 if alone else 1 if one else V if every else V - 1
+    entropy = -high * math.log(high) - n * low * math.log(low)
+    return entropy / (math.log(2) if bits else 1) * (-1 if negative else 1)
+
+
+loss_floor.knobs(
+    _floor,
+    bits="This is in bits: take natural logarithms.",
+    unshared="The right token's probability is 1 − ε + ε/V: it gets its share of the spread part too.",
+    one="One other token is counted: there are V − 1 of them, with ε/V each.",
+    every="You count ε/V for V tokens besides the right one: there are V − 1 others.",
+    alone="Only the right token is counted: the V − 1 others have entropy too.",
+    others="ε is spread over V − 1 tokens here, expected over all V.",
+    negative="The sign is wrong: a loss is −Σ p ln p, above 0.",
+)
 loss_floor.mistakes(
     {
         "The floor is not 0: a smoothed target has an entropy, and no loss can be below it.": lambda V, epsilon: 0.0,
-        "The right token's probability is 1 − ε + ε/V: it gets its share of the spread part too.": lambda V, epsilon: (
-            -(1 - epsilon) * math.log(1 - epsilon) - (V - 1) * epsilon / V * math.log(epsilon / V)
+        "This is −ln p of the right token alone: the mean over the smoothed target is −Σ p ln p, over all V tokens.": (
+            lambda V, epsilon: -math.log(1 - epsilon + epsilon / V)
         ),
-        "Only the right token is counted: the V − 1 others have entropy too.": lambda V, epsilon: (
-            -(1 - epsilon + epsilon / V) * math.log(1 - epsilon + epsilon / V)
+        "These are logarithms to the base 10: take natural ones.": lambda V, epsilon: (
+            loss_floor.reference(V, epsilon) / math.log(10)
         ),
-        "This is in bits: take natural logarithms.": lambda V, epsilon: loss_floor.reference(V, epsilon) / math.log(2),
-        "The sign is wrong: a loss is −Σ p ln p, above 0.": lambda V, epsilon: -loss_floor.reference(V, epsilon),
-        "ε is spread over V − 1 tokens here, expected over all V.": lambda V, epsilon: (
-            -(1 - epsilon) * math.log(1 - epsilon) - epsilon * math.log(epsilon / (V - 1))
+        "This is ln V, the loss of a model that knows nothing: the best one predicts the smoothed target.": (
+            lambda V, epsilon: math.log(V)
+        ),
+        "This is e to the floor, a perplexity: the loss is its logarithm.": lambda V, epsilon: math.exp(
+            loss_floor.reference(V, epsilon)
+        ),
+        "This is how far ahead the right token's *logit* is at best: the loss is −Σ p ln p of the probabilities.": (
+            lambda V, epsilon: math.log(1 + V * (1 - epsilon) / epsilon)
+        ),
+        "You treat all the rest as one token of probability ε: it is spread over the tokens, ε/V on each.": (
+            lambda V, epsilon: -(1 - epsilon) * math.log(1 - epsilon) - epsilon * math.log(epsilon)
+        ),
+        "You divide by V: the entropy is the sum over the tokens, each weighted by its probability.": (
+            lambda V, epsilon: loss_floor.reference(V, epsilon) / V
+        ),
+        "Each logarithm is weighted by its probability: −p ln p, not −ln p.": lambda V, epsilon: (
+            -math.log(1 - epsilon + epsilon / V) - (V - 1) * math.log(epsilon / V)
+        ),
+        "This is what is left up to ln V: the floor itself is the entropy of the target.": lambda V, epsilon: (
+            math.log(V) - loss_floor.reference(V, epsilon)
         ),
     }
 )
 
 
 def moments(draw: Draw) -> Iterator[Arguments]:
-    """Steps before, at and after the end of the warm-up."""
-    for d, warmup in ((512, 4000), (64, 100)):
+    """Steps before, at and after the end of the warm-up; a short one first, whose rates are large enough to compare."""
+    for d, warmup in ((16, 4), (64, 100), (512, 4000)):
         yield from ((step, d, warmup) for step in (1, warmup // 2, warmup, 25 * warmup))
 
 
@@ -163,21 +258,68 @@ def my_noam(step, d, warmup):
     return d**-0.5 * min(step**-0.5, step * warmup**-1.5)
 
 
+def _noam(step, d, warmup, larger=False, bare=False, root=False, half=False, ahead=False):
+    step = step + 1 if ahead else step
+    factor = 1 if bare else d**0.5 if root else d**-0.5
+    return factor * (max if larger else min)(step**-0.5, step * warmup ** (-0.5 if half else -1.5))
+
+
+my_noam.knobs(
+    _noam,
+    larger="You take the larger branch: that rate grows for ever. Take the smaller.",
+    bare="The factor d^-0.5 is missing: wider models get a lower rate.",
+    root="You multiply by √d, expected d^-0.5.",
+    half="The exponent of warmup is −1.5, so that the two branches meet at step = warmup.",
+    ahead="Your steps are one ahead: `step` counts from 1 already.",
+)
 my_noam.mistakes(
     {
-        "You take the larger branch: that rate grows for ever. Take the smaller.": lambda step, d, warmup: (
-            d**-0.5 * max(step**-0.5, step * warmup**-1.5)
-        ),
-        "The factor d^-0.5 is missing: wider models get a lower rate.": lambda step, d, warmup: min(
-            step**-0.5, step * warmup**-1.5
-        ),
-        "You multiply by √d, expected d^-0.5.": lambda step, d, warmup: d**0.5 * min(step**-0.5, step * warmup**-1.5),
-        "The warm-up is missing: the rate starts at its largest.": lambda step, d, warmup: d**-0.5 * step**-0.5,
+        "The rate is largest at step 1 and only falls, so there is no warm-up: the rising branch is step · warmup^-1.5 "
+        "(mind the minus), and it must be the smaller one at first.": lambda step, d, warmup: d**-0.5 * step**-0.5,
         "The rate never falls: after the warm-up it goes with 1/√step.": lambda step, d, warmup: (
             d**-0.5 * step * warmup**-1.5
         ),
-        "The exponent of warmup is −1.5, so that the two branches meet at step = warmup.": lambda step, d, warmup: (
-            d**-0.5 * min(step**-0.5, step * warmup**-0.5)
+        "The exponent of warmup is −2 here, expected −1.5: the branches would not meet at step = warmup.": (
+            lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-2)
+        ),
+        "The rising branch is step / warmup here, which is 1 after the warm-up: step · warmup^-1.5.": (
+            lambda step, d, warmup: d**-0.5 * min(step**-0.5, step / warmup)
+        ),
+        "step is raised to −1.5 as well: only warmup is, step * warmup ** -1.5.": lambda step, d, warmup: (
+            d**-0.5 * min(step**-0.5, (step * warmup) ** -1.5)
+        ),
+        "The exponent of step is −0.5: yours is √step, which grows.": lambda step, d, warmup: (
+            d**-0.5 * min(step**0.5, step * warmup**-1.5)
+        ),
+        "The rate falls with 1/step, expected 1/√step.": lambda step, d, warmup: (
+            d**-0.5 * min(step**-1, step * warmup**-1.5)
+        ),
+        "The exponent of d is −1, expected −0.5 (in Python -1 // 2 is −1).": lambda step, d, warmup: (
+            d**-1 * min(step**-0.5, step * warmup**-1.5)
+        ),
+        "-d ** 0.5 is −√d: Python takes the power first. The minus belongs to the exponent, d ** -0.5.": (
+            lambda step, d, warmup: -(d**0.5) * min(step**-0.5, step * warmup**-1.5)
+        ),
+        "Your steps are one behind: `step` counts from 1.": lambda step, d, warmup: my_noam.reference(
+            max(step - 1, 1), d, warmup
+        ),
+        "The warm-up is always 4000 here: use `warmup`.": lambda step, d, warmup: my_noam.reference(step, d, 4000),
+        "d is always 512 here: use `d`.": lambda step, d, warmup: my_noam.reference(step, 512, warmup),
+        "You add the two branches: the smaller one alone is in force.": lambda step, d, warmup: (
+            d**-0.5 * (step**-0.5 + step * warmup**-1.5)
+        ),
+        "You multiply the two branches: the smaller one alone is in force.": lambda step, d, warmup: (
+            d**-0.5 * step**-0.5 * step * warmup**-1.5
+        ),
+        "Only the falling branch has the factor d^-0.5: multiply the smaller of the two by it.": (
+            lambda step, d, warmup: min((d * step) ** -0.5, step * warmup**-1.5)
+        ),
+        "Only the rising branch has the factor d^-0.5: multiply the smaller of the two by it.": (
+            lambda step, d, warmup: min(step**-0.5, d**-0.5 * step * warmup**-1.5)
+        ),
+        "step and warmup have changed places.": lambda step, d, warmup: my_noam.reference(warmup, d, step),
+        "After the warm-up you count steps from its end: it is 1/√step, from the first step on.": (
+            lambda step, d, warmup: d**-0.5 * (step * warmup**-1.5 if step < warmup else (step - warmup + 1) ** -0.5)
         ),
         "After the warm-up the rate stays as it is, expected a fall with 1/√step.": lambda step, d, warmup: (
             d**-0.5 * min(warmup**-0.5, step * warmup**-1.5)
@@ -187,12 +329,14 @@ my_noam.mistakes(
 
 
 def scored(draw: Draw) -> Iterator[Arguments]:
-    """Logits and targets of sentences of unequal lengths."""
-    for batch, time, V, pad in ((1, 3, 3, 0), (2, 3, 4, 0), (3, 4, 5, 2)):
+    """Logits and targets of sentences of unequal lengths; the last logits lie so far up that exp overflows in float32,
+    and so far apart that a small number added to a probability shows."""
+    sizes = (((1, 3, 3), 0, 0, 1), ((2, 3, 4), 0, 0, 1), ((3, 4, 5), 2, 0, 1), ((3, 4, 6), 1, 100, 20))
+    for (batch, time, V), pad, mean, spread in sizes:
         y = draw.ids(V - 1, batch, time)
         y = y + (y >= pad)  # every id but padding
         y[0, -1] = y[-1, 1:] = pad
-        yield draw.normal(batch, time, V), y, pad
+        yield mean + spread * draw.normal(batch, time, V), y, pad
 
 
 @exercise(
@@ -204,7 +348,8 @@ def scored(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def token_loss(logits, y, pad):
-    """The mean of −ln p(y) over the real tokens: logits (B, T, V), targets y (B, T) with padding, a number."""
+    """The mean of −ln p(y) over the real tokens: logits (B, T, V), targets y (B, T) with padding. A tensor of one
+    number, since a model is trained on it."""
     log_p = logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]  # (B, T)
     real = y != pad
     return -(log_p * real).sum() / real.sum()
@@ -214,28 +359,90 @@ def _losses(logits, y):
     return F.cross_entropy(logits.mT, y, reduction="none")  # (B, T)
 
 
+def _token_loss(
+    logits, y, pad,
+    averaged=False, learned=False, sentences=False, batch=False, places=False, total=False, negative=False,
+    probability=False, axis=False, bits=False,
+):  # fmt: skip
+    log_p = logits.log_softmax(1 if axis else -1).gather(-1, y[..., None])[..., 0]
+    real = torch.ones_like(y) if learned else y != pad
+    losses = (log_p.exp() if probability else log_p / math.log(2) if bits else log_p) * real * (1 if negative else -1)
+    if sentences:
+        return (losses.sum(1) / real.sum(1)).mean()
+    n = 1 if total else len(y) if batch else y.size(1) if places else y.numel() if averaged else real.sum()
+    return losses.sum() / n
+
+
+token_loss.knobs(
+    _token_loss,
+    averaged="Padding is averaged in: divide by the number of real tokens.",
+    learned="Padding is learned as a word: leave out the positions where it is the target.",
+    sentences="You take the mean of each sentence's mean: a word of a short sentence then counts more.",
+    total="This is the sum: divide by the number of real tokens.",
+    negative="The sign is wrong: a loss is −ln p, above 0.",
+    batch="You divide by the number of sentences, expected the number of real tokens.",
+    places="You divide by the length of the sentences, expected the number of real tokens.",
+    probability="You average the probability itself: take its logarithm first.",
+    axis="The softmax is taken over the positions, expected over the vocabulary, the last axis.",
+    bits="This is in bits: take the natural logarithm.",
+)  # fmt: skip
+
+
+def _by_hand(logits, y, pad):
+    p = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    return -p.gather(-1, y[..., None])[..., 0][y != pad].log().mean()
+
+
+def _log_of_the_mean(logits, y, pad):
+    return -logits.softmax(-1).gather(-1, y[..., None])[..., 0][y != pad].mean().log()
+
+
+def _with_a_small_number(logits, y, pad):
+    return -(logits.softmax(-1).gather(-1, y[..., None])[..., 0][y != pad] + 1e-9).log().mean()
+
+
 token_loss.mistakes(
     {
-        "Padding is averaged in: divide by the number of real tokens.": lambda logits, y, pad: (
-            _losses(logits, y) * (y != pad)
-        ).mean(),
-        "Padding is learned as a word: leave out the positions where it is the target.": lambda logits, y, pad: (
-            F.cross_entropy(logits.mT, y)
+        "exp of a large logit is inf in float32: take log_softmax, which subtracts the maximum first.": _by_hand,
+        "You take the logarithm of the mean probability, expected the mean of the logarithms.": _log_of_the_mean,
+        "You add a small number to p, which changes the loss where p is small: take log_softmax, which never meets "
+        "log 0.": _with_a_small_number,
+        "There is no softmax: logits are not yet logarithms of probabilities. Take log_softmax first.": (
+            lambda logits, y, pad: F.nll_loss(logits.mT, y, ignore_index=pad)
         ),
-        "You take the mean of each sentence's mean: a word of a short sentence then counts more.": (
-            lambda logits, y, pad: ((_losses(logits, y) * (y != pad)).sum(1) / (y != pad).sum(1)).mean()
+        "F.cross_entropy takes a softmax itself: give it the logits, not probabilities.": lambda logits, y, pad: (
+            F.cross_entropy(logits.softmax(-1).mT, y, ignore_index=pad)
         ),
-        "This is the sum: divide by the number of real tokens.": lambda logits, y, pad: F.cross_entropy(
-            logits.mT, y, ignore_index=pad, reduction="sum"
+        "This is e to the loss, the perplexity: the loss is the mean of −ln p itself.": lambda logits, y, pad: (
+            F.cross_entropy(logits.mT, y, ignore_index=pad).exp()
         ),
-        "The sign is wrong: a loss is −ln p, above 0.": lambda logits, y, pad: (
-            -F.cross_entropy(logits.mT, y, ignore_index=pad)
+        "The id of padding is `pad`, not always 0.": lambda logits, y, pad: _losses(logits, y)[y != 0].mean(),
+        "Real is every id but `pad`, y != pad: ids below it are words, too.": lambda logits, y, pad: _losses(logits, y)[
+            y > pad
+        ].mean(),
+        "The condition is turned round: you average over the padding.": lambda logits, y, pad: _losses(logits, y)[
+            y == pad
+        ].mean(),
+        "You shift once more: y is already what should come out at each position.": lambda logits, y, pad: (
+            F.cross_entropy(logits[:, :-1].mT, y[:, 1:], ignore_index=pad)
         ),
-        "You divide by the number of sentences, expected the number of real tokens.": lambda logits, y, pad: (
-            F.cross_entropy(logits.mT, y, ignore_index=pad, reduction="sum") / len(y)
+        "F.cross_entropy wants the vocabulary as the second axis: logits.mT, (B, V, T).": lambda logits, y, pad: (
+            F.cross_entropy(logits, y, ignore_index=pad)
         ),
-        "You average the probability itself: take its logarithm first.": lambda logits, y, pad: (
-            -(logits.softmax(-1).gather(-1, y[..., None])[..., 0] * (y != pad)).sum() / (y != pad).sum()
+        "reshape(B, V, T) lays the numbers out anew, and mixes words: exchange the axes, logits.mT.": (
+            lambda logits, y, pad: F.cross_entropy(logits.reshape(len(y), -1, y.size(1)), y, ignore_index=pad)
+        ),
+        "You take the likeliest word's probability, expected the target's: gather(-1, y[..., None]).": (
+            lambda logits, y, pad: -logits.log_softmax(-1).amax(-1)[y != pad].mean()
+        ),
+        "You average over all words of the vocabulary, expected the target's alone: gather(-1, y[..., None]).": (
+            lambda logits, y, pad: -logits.log_softmax(-1)[y != pad].mean()
+        ),
+        "The targets are not to be smoothed here: leave label_smoothing out.": lambda logits, y, pad: F.cross_entropy(
+            logits.mT, y, ignore_index=pad, label_smoothing=0.1
+        ),
+        "You return one loss for each position: take their mean over the real tokens.": lambda logits, y, pad: (
+            F.cross_entropy(logits.mT, y, ignore_index=pad, reduction="none")
         ),
     }
 )

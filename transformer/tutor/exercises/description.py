@@ -147,10 +147,11 @@ def _difference(pairs: list[tuple[Tensor, Tensor]]) -> str:
     """Where a result first differs from the expected one, and what is true of the expected one only, in every case."""
     said = "The numbers are not the expected ones."
     value, target = pairs[0]
-    if value.numel() > 1:
-        first = (~torch.isclose(value, target, 1e-4, 1e-5)).nonzero()[0].tolist()
-        at = ", ".join(map(str, first))
-        said += f" The first that differs is number [{at}]: {value[*first]:.4g}, expected {target[*first]:.4g}."
+    differing = (~torch.isclose(value, target, 1e-4, 1e-5)).nonzero().tolist()
+    if value.numel() > 1 and differing:
+        at = ", ".join(map(str, differing[0]))
+        said += f" The first that differs is number [{at}]: "
+        said += f"{value[*differing[0]]:.4g}, expected {target[*differing[0]]:.4g}."
     has = [words for words, holds in PROPERTIES.items() if all(holds(b) and not holds(a) for a, b in pairs)]
     return f"{said} Of the expected result, not of yours, it is true that {' and '.join(has)}." if has else said
 
