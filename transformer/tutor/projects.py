@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from transformer.config import TransformerConfig
 from transformer.evaluation import bleu, exact_match

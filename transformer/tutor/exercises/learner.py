@@ -186,7 +186,7 @@ def _kept_answer(exercise: Exercise) -> KeptAnswer | None:
         if answer is None:
             source = (session.kept or {}).get(exercise.name) or file.read_text(encoding="utf-8")
             answer = load(exercise, source)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         return KeptAnswer(None, f"{file} cannot be read ({error})")
