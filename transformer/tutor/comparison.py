@@ -49,6 +49,7 @@ class Stage:
     def __str__(self) -> str:
         how = "equal" if self.is_equal else self.story or "different"
         far = "" if self.difference is None else f", at most {self.difference:.0e} apart"
+        far = ", to the last digit" if self.difference == 0 else far
         return f"{MARKS['right' if self.is_equal else 'wrong']} {self.name}: {how}{far}"
 
 

@@ -291,8 +291,9 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
     if finding.status == "right":
         remember(exercise)
         session.failures[name] = 0
-        session.answers[name] = answer
-        notes += _kept_or_offered(exercise, answer)
+        if answer is not exercise.reference:  # the book's is nobody's answer
+            session.answers[name] = answer
+            notes += _kept_or_offered(exercise, answer)
     if finding.status == "todo":
         notes.append("Replace each ... and run the cell again; until then the cells below use the book's version.")
     if finding.status != "right" and name in solved():
