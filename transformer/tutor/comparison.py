@@ -104,16 +104,21 @@ def compare(own: OwnTransformer, batch: Batch) -> Comparison:
         own = copy.deepcopy(own).double()
         asked = list(questions(package, batch))
         stages = [stage(own, question) for question in asked]
-        wrong = {}
-        if not all(one.is_equal for one in stages):
-            for name, function in own.given.items():
-                alone = own.with_parts(**{name: function}).double()
-                alone.load_state_dict(own.state_dict())
-                here = [one.name for one in (stage(alone, question) for question in asked) if not one.is_equal]
-                if here:
-                    wrong[name] = here[0]
+        differing = [question for question, one in zip(asked, stages, strict=True) if not one.is_equal]
+        wrong = _blamed(own, differing) if differing else {}
     said = {name: grade(exercises()[name], own.given[name]).text for name in wrong}
     return Comparison(tuple(stages), {name: said[name] or f"it differs in {wrong[name]}." for name in wrong})
+
+
+def _blamed(own: OwnTransformer, differing: list[Question]) -> dict[str, str]:
+    """The given parts that make a difference alone among the book's, each with the first stage where it does."""
+    wrong = {}
+    for name, function in own.given.items():
+        alone = own.with_parts(**{name: function})
+        first = next((question[0] for question in differing if not stage(alone, question).is_equal), None)
+        if first:
+            wrong[name] = first
+    return wrong
 
 
 def stage(own: OwnTransformer, question: Question) -> Stage:

@@ -5,6 +5,7 @@ place of those that are missing. `compare` holds it against the package's model,
 the learner's own targets, loss and learning rate; `Writer` translates with the learner's own search.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,14 +102,18 @@ class OwnTransformer(Transformer):
 
     def __init__(self, config: TransformerConfig, given: Mapping[str, Function]) -> None:
         super().__init__(config)
-        self.given = {name: function for name, function in given.items() if function is not book(name)}
-        self.parts = SimpleNamespace(**{name: given.get(name) or book(name) for name in PARTS})
+        self.put(given)
         self.seen: dict[MultiHeadAttention, Tensor] | None = None  # the weights, while somebody looks
         self.rotate: Function | None = None  # of queries and keys, in the place of positions that are added
         for attention in self.modules():
             if isinstance(attention, MultiHeadAttention):
                 for linear in (attention.query, attention.key, attention.value, attention.output):
                     linear.bias.requires_grad_(False)
+
+    def put(self, given: Mapping[str, Function]) -> None:
+        """Make these the model's parts, and the book's answers all others; what is the book's counts as not given."""
+        self.given = {name: function for name, function in given.items() if function is not book(name)}
+        self.parts = SimpleNamespace(**{name: given.get(name) or book(name) for name in PARTS})
 
     def words(self, ids: Tensor) -> Tensor:
         """Vectors with positions (B, n, D) of token ids (B, n)."""
@@ -235,9 +240,9 @@ class OwnTransformer(Transformer):
             self.seen = None
 
     def with_parts(self, **parts: Function) -> "OwnTransformer":
-        """The same weights with other parts: those that are given, and the book's for all others."""
-        other = assemble(self.config, **parts)
-        other.load_state_dict(self.state_dict())
+        """A model that shares the weights of this one, made of other parts: the given ones, else the book's."""
+        other = copy.copy(self)
+        other.put(parts)
         return other
 
 
