@@ -12,7 +12,7 @@ from transformer.tutor.exercises.learner import exercises
 from transformer.tutor.figures import INK, TARGET
 from transformer.tutor.your_own import PARTS
 
-COLUMNS = {"words": 6, "attention": 6, "layers": 6, "learning and writing": 7}
+COLUMNS = {"words": 6, "attention": 6, "layers": 6, "learning, writing": 7}
 """how many parts stand in each column of the map, in the order of `PARTS`"""
 
 

@@ -62,6 +62,7 @@ def _shown(text: str, checks: Sequence[tuple[bool, str]]) -> Goal:
 
 
 TURNING = "scores know the distance alone, and the model learns as well as with sinusoids"
+"""the goal of positions by turning"""
 WORSE = 1.1
 """how many times the loss of sinusoids a model that turns may have"""
 
@@ -122,6 +123,7 @@ def _loss_with(
 
 
 LANGUAGE = "nine of ten sentences that it has not seen are translated right to the last word"
+"""the goal of a language of one's own"""
 LEAST = 700
 """different sentences that a grammar must give"""
 UNSEEN = 200
@@ -204,6 +206,7 @@ def own_language(file: Path, parts: dict[str, Function], steps: int = 600) -> Go
 
 
 CAPTIONS = "BLEU 25 on the first 100 captions of the test, from {source} to {target}"
+"""the goal of another direction"""
 
 
 def captions(translate: Callable[[list[str]], list[str]], source: str = "de", target: str = "en") -> Goal:
