@@ -127,7 +127,7 @@ def test_chapter_is_entered_wherever_chapters_are_listed(notebook: Path):
     absent = [place for place, line in entries.items() if not re.search(line, texts[place], re.MULTILINE)]
     missing = [f"{place} (a line like {entries[place]})" for place in absent]
     module = PACKAGE / "tutor" / "exercises" / f"chapter_{number}.py"
-    if number > 0:  # chapter 0 walks through all of it, and leaves the exercises to the others
+    if 0 < number < 14:  # chapter 0 leaves the exercises to the others, chapter 14 makes a model of their answers
         missing += [] if module.is_file() else [f"{identity(module)} (its exercises)"]
     assert not missing, f"{notebook.name} is missing in " + ", ".join(missing)
 

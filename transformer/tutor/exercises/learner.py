@@ -1,11 +1,15 @@
-"""What the learner meets: `check` grades, `hint` helps, `progress` shows what is done."""
+"""What the learner meets: `check` grades, `hint` helps, `progress` shows what is done.
+
+With the learner's word, `keep_answers()`, right answers are kept as source for the last chapter, which makes a model
+of them; `forget_answers()` takes them away.
+"""
 
 import difflib
 import html
 import os
 import pkgutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -16,6 +20,7 @@ import platformdirs
 
 from transformer.tutor.exercises.exercise import Exercise, Function
 from transformer.tutor.exercises.grading import Finding, grade
+from transformer.tutor.exercises.kept import CannotKeep, DamagedAnswer, load, source_of
 from transformer.tutor.show import show
 
 MARKS = {"right": "✔", "wrong": "✘", "todo": "○"}
@@ -34,6 +39,12 @@ class Session:
     """wrong answers to each since the last right one"""
     hints: Counter[str] = field(default_factory=Counter)
     """hints given to each"""
+    answers: dict[str, Function] = field(default_factory=dict)
+    """the right answers"""
+    kept: dict[str, str] | None = None
+    """the sources that cannot be written to the disk; None until the learner wants answers to be kept"""
+    has_offered: bool = False
+    """whether the learner was told that answers can be kept"""
 
 
 session = Session()
@@ -95,6 +106,94 @@ def remember(exercise: Exercise) -> None:
         (progress_folder() / exercise.name).touch()
     except OSError:
         return
+
+
+# Answers: with the learner's word, a file for each in a folder beside; where that cannot be, for this session only
+
+
+def answers_folder() -> Path:
+    """Where answers are kept, once the learner has said so: the folder `answers` in that of the progress."""
+    return progress_folder() / "answers"
+
+
+def keeps_answers() -> bool:
+    """Whether the learner wants right answers to be kept."""
+    return session.kept is not None or answers_folder().is_dir()
+
+
+def keep_answers() -> None:
+    """Keep right answers as source from now on, those of this session included; they stay on this machine.
+
+    Prints where, and which could not be kept and why.
+    """
+    session.kept = session.kept or {}
+    try:
+        answers_folder().mkdir(parents=True, exist_ok=True)
+        print(f"Right answers are kept in {answers_folder()}; forget_answers() removes them.")
+    except OSError:
+        print(f"{answers_folder()} cannot be written: right answers are kept until this session ends.")
+    for name, answer in session.answers.items():
+        if problem := keep(find(name), answer):
+            print(problem)
+
+
+def forget_answers() -> None:
+    """Remove all answers that were kept, and keep no more; which exercises are solved stays known."""
+    session.kept = None
+    session.answers.clear()
+    if answers_folder().is_dir():
+        for name in exercises():
+            (answers_folder() / f"{name}.py").unlink(missing_ok=True)
+        if not any(answers_folder().iterdir()):  # what is not ours stays
+            answers_folder().rmdir()
+    print("No answers are kept.")
+
+
+def keep(exercise: Exercise, answer: Function) -> str:
+    """Keep a right answer, in the place of an earlier one; returns why it cannot be kept, or nothing."""
+    try:
+        source = source_of(answer)
+        if answer.__name__ != exercise.name:
+            source += f"\n{exercise.name} = {answer.__name__}\n"
+    except CannotKeep as error:
+        return f"This answer cannot be kept: {error}."
+    try:
+        (answers_folder() / f"{exercise.name}.py").write_text(source, encoding="utf-8")
+        (session.kept or {}).pop(exercise.name, None)
+    except OSError:
+        session.kept = {**(session.kept or {}), exercise.name: source}
+    return ""
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer from an earlier day, or an earlier cell, graded anew."""
+
+    function: Function | None
+    """the answer, if it could be read"""
+    problem: str = ""
+    """what is wrong with it, or with its file"""
+
+
+def kept_answers(names: Iterable[str]) -> dict[str, KeptAnswer]:
+    """The answers to these exercises that are there, of this session or else kept; each is graded again."""
+    return {name: one for name in names if (one := _kept_answer(find(name))) is not None}
+
+
+def _kept_answer(exercise: Exercise) -> KeptAnswer | None:
+    answer, file = session.answers.get(exercise.name), answers_folder() / f"{exercise.name}.py"
+    try:
+        if answer is None:
+            source = (session.kept or {}).get(exercise.name) or file.read_text(encoding="utf-8")
+            answer = load(exercise, source)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        return KeptAnswer(None, f"{file} cannot be read ({error})")
+    except DamagedAnswer as error:
+        return KeptAnswer(None, f"{file} is damaged ({error})")
+    finding = grade(exercise, answer)
+    return KeptAnswer(answer, "" if finding.status == "right" else finding.text or "it is not finished")
 
 
 @dataclass(frozen=True)
@@ -192,6 +291,9 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
     if finding.status == "right":
         remember(exercise)
         session.failures[name] = 0
+        if answer is not exercise.reference:  # the book's is nobody's answer
+            session.answers[name] = answer
+            notes += _kept_or_offered(exercise, answer)
     if finding.status == "todo":
         notes.append("Replace each ... and run the cell again; until then the cells below use the book's version.")
     if finding.status != "right" and name in solved():
@@ -203,6 +305,17 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
     bar = Progress((exercise.chapter,)) if finding.status == "right" else None
     show(Verdict(exercise, finding, tuple(notes), bar))
     return exercise.reference if finding.status == "todo" else answer
+
+
+def _kept_or_offered(exercise: Exercise, answer: Function) -> list[str]:
+    """What to say of keeping a right answer: why it cannot be kept, or, once, that it can."""
+    if keeps_answers():
+        problem = keep(exercise, answer)
+        return [problem] if problem else []
+    if session.has_offered:
+        return []
+    session.has_offered = True
+    return ["keep_answers() keeps your answers on this machine, for the model of chapter 14 (from transformer.tutor)."]
 
 
 def hint(exercise: str | Callable[..., Any]) -> None:

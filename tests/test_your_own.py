@@ -1,0 +1,481 @@
+"""A model of the learner's answers: equal to the package's, wrong parts named; answers kept; the three projects."""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from IPython.core.compilerop import CachingCompiler
+from IPython.core.formatters import DisplayFormatter
+
+from transformer.config import TransformerConfig
+from transformer.model import Transformer
+from transformer.runs.loop import paper_adam
+from transformer.text.batches import Batch, collate, encode_pairs
+from transformer.text.corpora import load_corpus
+from transformer.text.tokenizer import Tokenizer
+from transformer.training import summed_loss
+from transformer.tutor import check, projects
+from transformer.tutor.certificate import COLUMNS, Certificate
+from transformer.tutor.comparison import compare, float64, package_twin, questions, stage
+from transformer.tutor.exercises import learner
+from transformer.tutor.exercises.kept import CannotKeep, DamagedAnswer, load, source_of
+from transformer.tutor.exercises.learner import Session, exercises, forget_answers, keep_answers, kept_answers
+from transformer.tutor.your_own import (
+    PARTS,
+    SMOOTHING,
+    OwnTransformer,
+    assemble,
+    book,
+    learn,
+    loss_of,
+    translated,
+    unseen_loss,
+    your_parts,
+)
+
+SIZES = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3, "d_ff": 20, "dropout": 0.0}
+EXAMPLES = [([5, 7, 9, 4, 5, 11, 20], [6, 7, 8, 9]), ([4, 15], [8, 4, 5, 5, 19, 20]), ([9, 9, 3, 4], [21])]
+UNSEEN = {
+    "You compare with 0, whatever pad is: compare with pad.": "the model's padding is 0",
+    "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": (
+        "no score of a small model is that large"
+    ),
+    "A row in which everything is hidden is 0/0 = NaN: it should be zeros.": "each word of the model sees a word",
+    "With −1e9 a row in which everything is hidden shares its weight out evenly: it should be zeros.": "the same",
+}
+"""known mistakes that make no difference in the model, and why"""
+
+
+def random_model(norm: str = "post", **parts: Any) -> OwnTransformer:
+    """A small model whose numbers are all random, gains and biases too."""
+    torch.manual_seed(1)
+    model = assemble(TransformerConfig(**SIZES, norm=norm), **parts)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0, 0.4)
+    return model
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Three sentences of unequal length, in ids."""
+    return collate(EXAMPLES)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A progress folder for every test, and a session that begins."""
+    monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / "solved"))
+    monkeypatch.setattr(learner, "session", Session())
+    return tmp_path / "solved"
+
+
+def notebook(source: str) -> dict[str, Any]:
+    """Run a source as a notebook does, so that what it defines can be read again; returns all names."""
+    compiler, names = CachingCompiler(), {"__name__": "__main__"}
+    exec(compile(source, compiler.cache(source), "exec"), names)
+    return names
+
+
+# The same as the package's
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_model_of_the_book_s_answers_is_the_package_s(norm: str, batch: Batch):
+    compared = compare(random_model(norm), batch)
+    assert compared.is_equal and not compared.wrong, str(compared)
+    assert max(stage.difference for stage in compared.stages if stage.difference is not None) < 1e-12
+
+
+def test_other_right_answers_make_the_same_model(batch: Batch):
+    others = {name: exercises()[name].right[-1] for name in PARTS if exercises()[name].right}
+    assert len(others) > 20
+    compared = compare(random_model(**others), batch)
+    assert compared.is_equal, str(compared)
+
+
+def test_weights_of_the_package_load_with_their_biases(batch: Batch):
+    package = Transformer(TransformerConfig(**SIZES))
+    with torch.no_grad():
+        for parameter in package.parameters():
+            parameter.normal_(0, 0.4)
+    own = assemble(package.config)
+    own.load_state_dict(package.state_dict())
+    torch.testing.assert_close(own(batch.source, batch.target_in), package(batch.source, batch.target_in))
+    assert list(own.state_dict()) == list(package.state_dict())
+    assert compare(own, batch).is_equal
+
+
+def test_shipped_model_runs_on_the_parts():
+    package, tokenizer = Transformer.from_pretrained("embedded-en-de"), Tokenizer.from_pretrained("embedded-en-de")
+    own = assemble(package.config)
+    own.load_state_dict(package.state_dict())
+    ids = tokenizer.encode_all(["women need the suitcase because it is new ."])
+    assert tokenizer.decode(translated(own, ids)[0]) == "Frauen brauchen den Koffer , weil er neu ist ."
+    assert translated(own, ids, beam=3) == translated(own, ids)
+
+
+def test_it_learns_what_the_package_learns(batch: Batch):
+    with float64():
+        own = random_model().double()
+        package = package_twin(own)
+        for name, parameter in package.named_parameters():
+            parameter.requires_grad_(dict(own.named_parameters())[name].requires_grad)
+        for model in (own, package):
+            adam = paper_adam(model)
+            adam.param_groups[0]["lr"] = 0.01
+            for _ in range(10):
+                is_own = isinstance(model, OwnTransformer)
+                loss = loss_of(model, batch) if is_own else summed_loss(model, batch, SMOOTHING) / batch.n_tokens
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        moved = [
+            (a - b).abs().max() for a, b in zip(own.parameters(), random_model().double().parameters(), strict=True)
+        ]
+        apart = [(a - b).abs().max() for a, b in zip(own.parameters(), package.parameters(), strict=True)]
+    assert max(moved) > 0.05 and max(apart) < 1e-10
+
+
+def test_training_lowers_the_loss_of_what_it_has_not_seen():
+    tokenizer = Tokenizer.from_pretrained("embedded-en-de")
+    examples = encode_pairs(tokenizer, load_corpus("embedded")["val"])
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "n_layers": 1, "n_heads": 2, "d_ff": 64, "dropout": 0.0}
+    own = assemble(TransformerConfig(vocab_size=len(tokenizer), **sizes))
+    before = unseen_loss(own, examples[-50:])
+    losses = list(learn(own, examples[:-50], steps=60, warmup=30))
+    assert len(losses) == 60 and losses[-1] < 0.8 * losses[0]
+    assert unseen_loss(own, examples[-50:]) < 0.8 * before
+
+
+def test_what_no_exercise_has_is_refused():
+    for change in ({"positions": "learned"}, {"dropout": 0.1}, {"tie_embeddings": False}, {"d_k": 7}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            assemble(TransformerConfig(**{**SIZES, **change}))
+    with pytest.raises(TypeError, match="no part 'softmax'"):
+        assemble(TransformerConfig(**SIZES), softmax=torch.softmax)
+    with pytest.raises(TypeError, match="expected a function"):
+        assemble(TransformerConfig(**SIZES), embed=None)
+
+
+# A mistake in a part
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PARTS)
+def test_every_known_mistake_makes_a_difference(name: str, batch: Batch):
+    with float64():
+        model = random_model().double()
+        asked = list(questions(package_twin(model), batch))
+        assert all(stage(model, question).is_equal for question in asked)
+        for mistake in exercises()[name].single:
+            other = copy.deepcopy(model)
+            setattr(other.parts, name, mistake.function)
+            equal = all(stage(other, question).is_equal for question in asked)
+            assert equal == (mistake.text in UNSEEN), mistake.text
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_wrong_part_is_named_and_told_its_mistake(name: str, batch: Batch):
+    mistake = next(one for one in exercises()[name].single if one.text not in UNSEEN)
+    others = {other: exercises()[other].right[0] for other in ("embed", "feed_forward") if other != name}
+    compared = compare(random_model(**others, **{name: mistake.function}), batch)
+    assert compared.wrong == {name: mistake.text}, str(compared)
+    assert not compared.is_equal and f"from {compared.first.name} on" in str(compared)
+
+
+def test_two_wrong_parts_are_both_named(batch: Batch):
+    wrong = {name: exercises()[name].single[0].function for name in ("embed", "multi_head")}
+    assert list(compare(random_model(**wrong), batch).wrong) == ["embed", "multi_head"]
+
+
+def test_error_of_a_part_is_a_difference_and_not_an_error(batch: Batch):
+    def feed_forward(x, W1, b1, W2, b2):
+        raise RuntimeError("nothing here")
+
+    compared = compare(random_model(feed_forward=feed_forward), batch)
+    assert compared.first.name == "encoder layer 1" and "nothing here" in compared.first.story
+    assert list(compared.wrong) == ["feed_forward"]
+    page = DisplayFormatter().format(compared)[0]["text/html"]
+    assert 'data-status="wrong"' in page and "7.1 feed_forward" in page
+
+
+def test_comparison_leaves_model_and_settings_as_they_were(batch: Batch):
+    model = random_model()
+    before = copy.deepcopy(model.state_dict())
+    compare(model, batch)
+    assert torch.get_default_dtype() == torch.float32
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# Answers that are kept
+
+HELPED = """
+import math as m
+from torch import softmax
+from transformer.tutor import check
+HALF = 0.5
+
+def scaled(scores, size):
+    return scores / rooted(size)
+
+def rooted(size):
+    return m.pow(size, HALF)
+
+@check
+def my_attention_weights(q, k):
+    # my own way
+    return softmax(scaled(q @ k.mT, q.size(-1)), dim=-1)
+"""
+
+
+def test_nothing_is_kept_without_the_learner_s_word(own_folder: Path, capsys: pytest.CaptureFixture[str]):
+    notebook(HELPED)
+    assert "keep_answers() keeps your answers on this machine" in capsys.readouterr().out
+    check("2.4")(lambda x, pe: x + pe[: x.size(1)])
+    assert "keep_answers" not in capsys.readouterr().out  # said once
+    assert [path.name for path in own_folder.iterdir() if path.is_dir()] == []
+
+
+def test_answer_is_kept_with_its_helpers_and_found_by_another_session(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    notebook(HELPED)
+    keep_answers()
+    file = own_folder / "answers" / "my_attention_weights.py"
+    assert str(file.parent) in capsys.readouterr().out
+    source = file.read_text(encoding="utf-8")
+    assert "# my own way" in source and "@check" not in source and "import math as m" in source
+    monkeypatch.setattr(learner, "session", Session())
+    parts = your_parts()
+    assert list(parts) == ["my_attention_weights"] and "1 of 25 parts are yours" in capsys.readouterr().out
+    q, k = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    torch.testing.assert_close(parts["my_attention_weights"](q, k), book("my_attention_weights")(q, k))
+    assert learner.solved() == {"my_attention_weights"}
+
+
+def test_answers_after_the_word_are_kept_at_once_and_forgotten_on_request(own_folder: Path):
+    keep_answers()
+    notebook(HELPED)
+    assert (own_folder / "answers" / "my_attention_weights.py").is_file()
+    forget_answers()
+    assert not (own_folder / "answers").exists() and not learner.keeps_answers()
+    assert kept_answers(PARTS) == {} and learner.solved() == {"my_attention_weights"}
+
+
+def test_files_that_are_not_ours_are_not_removed(own_folder: Path):
+    keep_answers()
+    (own_folder / "answers" / "letter.txt").write_text("dear diary")
+    forget_answers()
+    assert (own_folder / "answers" / "letter.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("table = torch.ones(3)\ndef my_greedy(*a):\n    return table", "uses table, a Tensor of your notebook"),
+        ("my_greedy = lambda *a: []", "no function that was written with def"),
+        (
+            "def outer(x):\n    def my_greedy(*a):\n        return x\n    return my_greedy\nmy_greedy = outer(1)",
+            "inside",
+        ),
+        ("import functools\n@functools.cache\ndef my_greedy(*a):\n    return 1", "no function that was written"),
+        ("def a(f):\n    return f\n@a\ndef my_greedy(*a):\n    return 1", "has a decorator of its own, a"),
+        ("def one():\n    return 1\ntwo = one\ndef my_greedy(*a):\n    return two()", "another name of one"),
+    ],
+)
+def test_what_cannot_be_kept_is_said_with_the_reason(lines: str, said: str):
+    answer = notebook(f"import torch\n{lines}")["my_greedy"]
+    with pytest.raises(CannotKeep, match=said):
+        source_of(answer)
+
+
+def test_learner_is_told_when_an_answer_cannot_be_kept(own_folder: Path, capsys: pytest.CaptureFixture[str]):
+    keep_answers()
+    check("3.3")(lambda w, v: w @ v)
+    assert "This answer cannot be kept: <lambda> is no function" in capsys.readouterr().out
+    assert "mix_values" in kept_answers(PARTS)  # of this session
+
+
+def test_names_that_are_only_attributes_or_local_are_no_helpers():
+    lines = "    total = x.size(0)\n    return [i for i in range(total)]"
+    source = f"import torch\nsize = torch.ones(2)\ndef my_greedy(x):\n{lines}"
+    assert source_of(notebook(source)["my_greedy"]).startswith("def my_greedy(x):")
+
+
+def test_answer_under_another_name_is_kept(own_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    keep_answers()
+    notebook('from transformer.tutor import check\n@check("3.3")\ndef mixture(w, v):\n    return w @ v')
+    monkeypatch.setattr(learner, "session", Session())
+    assert not kept_answers(PARTS)["mix_values"].problem
+
+
+def test_answers_are_kept_in_memory_where_nothing_can_be_written(own_folder: Path, capsys: pytest.CaptureFixture[str]):
+    own_folder.write_text("a file where the folder should be")
+    keep_answers()
+    assert "until this session ends" in capsys.readouterr().out
+    notebook(HELPED)
+    learner.session.answers.clear()
+    assert not kept_answers(PARTS)["my_attention_weights"].problem
+    forget_answers()
+    assert kept_answers(PARTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"def mix_values(w, v", "SyntaxError"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"", "does not define mix_values"),
+        (b"1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_damaged_file_is_told_and_the_book_stands_in(
+    content: bytes, said: str, own_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    keep_answers()
+    (own_folder / "answers" / "mix_values.py").write_bytes(content)
+    assert your_parts(even_wrong=True) == {}
+    printed = capsys.readouterr().out
+    assert said in printed and "mix_values.py" in printed and "0 of 25" in printed
+
+
+def test_kept_answer_that_is_no_longer_right_is_told_and_used_on_request(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    keep_answers()
+    (own_folder / "answers" / "mix_values.py").write_text("def mix_values(w, v):\n    return w.mT @ v\n")
+    assert your_parts() == {}
+    assert "who attends to me" in capsys.readouterr().out
+    assert list(your_parts(even_wrong=True)) == ["mix_values"]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_book_s_answer_as_a_learner_would_write_it_is_kept(name: str):
+    exercise = exercises()[name]
+    lines = "import math\nimport torch\nfrom collections import Counter\n"
+    answer = notebook(lines + exercise.solution)[name]
+    again = load(exercise, source_of(answer))
+    assert again is not exercise.reference
+    assert learner.grade(exercise, again).status == "right"
+
+
+def test_loading_leaves_the_book_s_names_alone():
+    exercise = exercises()["mix_values"]
+    load(exercise, "math = None\ndef mix_values(w, v):\n    return w @ v")
+    assert exercise.reference.__globals__["math"] is math
+    with pytest.raises(DamagedAnswer):
+        load(exercise, "from nowhere import nothing")
+
+
+# The last page
+
+
+def test_certificate_says_what_is_whose(batch: Batch):
+    compared = compare(random_model(), batch)
+    page = Certificate(("embed",), compared, 9, (("a <b>", "ein b"),), (93, 100), 90.25)
+    text, shown = str(page), DisplayFormatter().format(page)[0]["text/html"]
+    assert "1 of its 25 parts are yours; it is equal to the package's in all" in text
+    assert "✔ 1.2 embed" in text and "○ 3.3 mix_values" in text and "BLEU 90.2" in text
+    assert "a &lt;b&gt;" in shown and 'data-status="right"' in shown
+    assert sum(COLUMNS.values()) == len(PARTS)
+
+
+# The projects
+
+
+def right_turn(x: torch.Tensor) -> torch.Tensor:
+    """Rotary positions, in the form of Su et al. (2021)."""
+    half = torch.arange(0, x.size(-1), 2, dtype=torch.float64)
+    angle = torch.arange(x.size(-2))[:, None] * 10000.0 ** (-half / x.size(-1))
+    cos, sin = angle.cos().to(x), angle.sin().to(x)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+def test_turn_that_knows_the_distance_alone_is_told_from_others():
+    spread, reach, stretched = projects.distances(right_turn)
+    assert spread < 1e-12 and reach > 0.1 and stretched < 1e-12
+    spread, _, _ = projects.distances(lambda x: x + torch.arange(x.size(-2))[:, None])
+    assert spread > 0.1
+    assert projects.distances(lambda x: x)[1] < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rotate", "status"), [(right_turn, "right"), (lambda x: x, "wrong")])
+def test_goal_of_turning(rotate: Callable[[Any], Any], status: str):
+    tokenizer = Tokenizer.from_pretrained("embedded-en-de")
+    examples = encode_pairs(tokenizer, load_corpus("embedded")["train"][:4_000])
+    assert projects.turning(rotate, {}, tokenizer, examples, steps=200).status == status
+
+
+LANGUAGE = """
+S: SUBJECT VERB OBJECT | SUBJECT OBJECT VERB   # the verb last
+SUBJECT: the NOUN | NOUN ga
+OBJECT: a ADJ NOUN | ADJ NOUN wo
+""" + "\n".join(
+    [f"NOUN: n{i} | m{i}" for i in range(12)]
+    + [f"VERB: v{i} | u{i}" for i in range(8)]
+    + ["ADJ: old | furui", "ADJ: new | atarashii"]
+)
+
+
+def test_grammar_gives_both_languages(tmp_path: Path):
+    file = tmp_path / "language.txt"
+    file.write_text(LANGUAGE, encoding="utf-8")
+    grammar = projects.read_grammar(file)
+    source, target = projects.sentence(grammar, projects.random.Random(3))
+    assert source[0] == "the" and target[1] == "ga" and source[2].replace("v", "u") == target[-1]
+    assert source[1].replace("n", "m") == target[0] and len(source) == 6 and len(target) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("S the dog", "expected NAME"), ("S: N | x\nN: a | b", "other names"), ("S: S S | S S", "other names|do not end")],
+)
+def test_grammar_with_a_mistake_is_refused(text: str, said: str, tmp_path: Path):
+    (tmp_path / "language.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        projects.sentence(projects.read_grammar(tmp_path / "language.txt"), projects.random.Random(0))
+
+
+def test_language_that_is_not_there_or_too_small_has_not_reached_its_goal(tmp_path: Path):
+    assert projects.own_language(tmp_path / "none.txt", {}).status == "todo"
+    (tmp_path / "small.txt").write_text("S: a N | ein N\nN: dog | Hund", encoding="utf-8")
+    small = projects.own_language(tmp_path / "small.txt", {})
+    assert small.status == "wrong" and "1 different sentences" in str(small)
+
+
+@pytest.mark.slow
+def test_goal_of_a_language(tmp_path: Path):
+    (tmp_path / "language.txt").write_text(LANGUAGE, encoding="utf-8")
+    assert projects.own_language(tmp_path / "language.txt", {}).status == "right"
+    too_short = projects.own_language(tmp_path / "language.txt", {}, steps=20)
+    assert too_short.status == "wrong" and "0.0% of 200" in str(too_short)
+
+
+def test_goal_of_captions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def translate(texts):
+        """Nothing yet."""
+        ...
+
+    assert projects.captions(translate).status == "todo"
+    (tmp_path / "multi30k").mkdir()
+    monkeypatch.setenv("TRANSFORMER_DATA", str(tmp_path))
+    absent = projects.captions(lambda texts: texts)
+    assert absent.status == "todo" and "is missing" in str(absent)
+
+
+@pytest.mark.skipif("TRANSFORMER_DATA" not in os.environ, reason="Multi30k is not on this machine")
+def test_captions_are_scored():
+    copied = projects.captions(lambda texts: texts)
+    assert copied.status == "wrong" and "BLEU" in str(copied)
+    target = [pair.target for pair in load_corpus("multi30k", "de", "en")["test"][:100]]
+    assert projects.captions(lambda texts: target).status == "right"
