@@ -241,18 +241,20 @@ RIGHT: dict[str, dict[str, Function]] = {
         ),
     },
     "cosine_neighbours": {
-        "library": lambda table, id, k: F.cosine_similarity(table, table[id], dim=-1).argsort(descending=True)[
-            1 : k + 1
-        ],
+        "library": lambda table, id, k: (
+            F.cosine_similarity(table, table[id], dim=-1).index_fill(0, torch.tensor(id), -2.0).topk(k).indices
+        ),
         "all pairs": lambda table, id, k: (
-            (F.normalize(table) @ F.normalize(table).mT)[id].sort(descending=True).indices[1 : k + 1]
+            (F.normalize(table) @ F.normalize(table).mT).fill_diagonal_(-2.0)[id].sort(descending=True).indices[:k]
         ),
         "loop": neighbours_by_sorting,
         "best again and again": neighbours_one_by_one,
         "NumPy": neighbours_in_numpy,
-        "einsum": lambda table, id, k: (torch.einsum("vd,d->v", table, table[id]) / table.square().sum(-1).sqrt()).topk(
-            k + 1
-        )[1][1:],
+        "einsum": lambda table, id, k: (
+            (torch.einsum("vd,d->v", table, table[id]) / table.square().sum(-1).sqrt() / table[id].norm())
+            .where(torch.arange(len(table)) != id, -2.0)
+            .argsort(descending=True)[:k]
+        ),
     },
     "share_alike": {
         "loop": alike_by_loop,
