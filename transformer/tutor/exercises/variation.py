@@ -272,6 +272,7 @@ class _Fill(ast.NodeTransformer):
         self.found = found
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
+        """What the name stands for, or the name."""
         return copy.deepcopy(self.found[node.id]) if node.id in self.found else node
 
 
