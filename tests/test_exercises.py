@@ -73,9 +73,6 @@ EQUIVALENT = {
         "there is bos in the place of eos": "the same",
         FREE: "neither needs the other",
     },
-    "top_p": {
-        "equality does not count in a comparison, where it should": "they differ where a sum meets p to the last bit"
-    },
     "clipped_precision": {
         "n is added, not subtracted": "shorter n-grams of the reference match none",
         "n is not subtracted": "the same",
@@ -240,7 +237,13 @@ UNFORESEEN = {
     ),
     "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU in the place of the ReLU"),
     "my_noam": (lambda step, d, warmup: min(step**-0.5, step * warmup**-1.5) / d, "the exponent is twice as large"),
-    "my_greedy": (lambda *a: [a[1], *book("my_greedy")(*a)], "the first one is not left out"),
+    "prompt_example": (
+        lambda source, target, *marks: (
+            [*source, marks[1], *target, marks[2]],
+            book("prompt_example")(source, target, *marks)[1],
+        ),
+        "the first one is left out, not the last",
+    ),
     "my_bleu": (bleu_upside_down, "a quotient is upside down"),
 }
 """wrong answers that no list of known mistakes has, and what is said of them"""
