@@ -218,11 +218,6 @@ def sinusoids_of_twice_the_exponent(n, d):
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
-def bleu_upside_down(hyps, refs):
-    h, r = sum(map(len, hyps)), sum(map(len, refs))
-    return book("my_bleu")(hyps, refs) / math.exp(min(0, 1 - r / h)) * math.exp(min(0, 1 - h / r))
-
-
 def wrong_for_short_ones(q, k):
     return right_weights(q, k) if q.size(-2) > 2 else (q @ k.mT).softmax(-1)
 
@@ -244,7 +239,6 @@ UNFORESEEN = {
         ),
         "the first one is left out, not the last",
     ),
-    "my_bleu": (bleu_upside_down, "a quotient is upside down"),
 }
 """wrong answers that no list of known mistakes has, and what is said of them"""
 

@@ -189,7 +189,7 @@ offset_score.mistakes(
         "You add all keys up to the offset: only the one at exactly that distance counts.": lambda weights, offset: (
             weights.tril(offset).sum((-2, -1)) / weights.size(-1)
         ),
-        "You count how often a head looks there most, expected the mean weight it puts there.": lambda weights, offset: (
+        "You count how often a head looks there most, expected its mean weight there.": lambda weights, offset: (
             (weights == weights.amax(-1, keepdim=True)).to(weights.dtype).diagonal(offset, -2, -1).mean(-1)
         ),
     }
@@ -245,8 +245,8 @@ def _zeroed(features, start, end):
 without_head.knobs(
     _without,
     interleaved="You take every h-th feature, expected a block: head i has the features i·d_v to (i + 1)·d_v.",
-    columns="You cut the output (the columns of W_O are its features): after W_O every feature holds something of every "
-    "head. Cut before it.",
+    columns="You cut the output (the columns of W_O are its features): after W_O every feature holds something of "
+    "every head. Cut before it.",
     only="You keep that head and drop all others, expected the other way round.",
     later="All heads from this one on are dropped: end the block at (head + 1) · d_v.",
     louder="You make up for the missing head as dropout does: expected the plain sum of the others.",
@@ -414,8 +414,8 @@ rollout.mistakes(
         "You take the largest weight over the heads, expected their mean.": lambda weights: rollout.reference(
             weights.amax(1, keepdim=True)
         ),
-        "Each head is followed through the layers on its own: the output of a layer mixes all heads, so take their mean "
-        "in each layer first.": lambda weights: torch.stack(
+        "Each head is followed through the layers on its own: the output of a layer mixes all heads, so take their "
+        "mean in each layer first.": lambda weights: torch.stack(
             [rollout.reference(weights[:, i : i + 1]) for i in range(weights.size(1))]
         ).mean(0),
         "Your layers' columns sum to 1, expected their rows: halve the sum, and nothing else is to be divided.": (

@@ -188,9 +188,11 @@ who_heard.mistakes(
         "You use the union of all tables in every layer: each layer has its own.": lambda layers: (
             torch.matrix_power(layers.any(0).double(), len(layers)) > 0
         ),
-        "The last layer is left out.": lambda layers: who_heard.reference([torch.eye(len(layers[0])), *layers[:-1]]) > 0,
+        "The last layer is left out.": lambda layers: (
+            who_heard.reference([torch.eye(len(layers[0])), *layers[:-1]]) > 0
+        ),
         "You give one row, expected the whole table (n, n).": lambda layers: who_heard.reference(layers)[-1],
-        "Booleans have no matrix product: turn the tables into floats first, and the product back by > 0.": _without_floats,
+        "Booleans have no matrix product: turn them into floats, and the product back by > 0.": _without_floats,
     }
 )
 who_heard.also_right(
