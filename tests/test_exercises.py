@@ -3,7 +3,6 @@
 import ast
 import inspect
 import itertools
-import math
 import multiprocessing
 import os
 import re

@@ -275,7 +275,7 @@ cached_attention.also_right(
 def _trap(draw: Draw, sharply: dict[tuple[int, int, int], float]) -> Writer:
     """A model that is undecided but for these scores, by place, token there, and token to come."""
     writer = Writer(draw, 6, 3)
-    writer.table.zero_()
+    writer.table *= 0.002  # not 0: equally likely ones would be chosen at random
     for place, score in sharply.items():
         writer.table[place] = score
     return writer
@@ -336,7 +336,8 @@ def _beam(step, bos, eos, k, max_len, own=False, adds=False, last=False, one=Fal
     for i in range(max_len):
         found = []
         for total, tokens in beam:
-            best = step(tokens).topk(1 if one or (own and i) else k)
+            scores = step(tokens)
+            best = scores.topk(1 if one or (own and i) else len(scores))
             values = best.values.exp() if adds else best.values
             found += [(total + v, [*tokens, t]) for v, t in zip(values.tolist(), best.indices.tolist(), strict=True)]
         kept = sorted(found, reverse=not worst)[:k]
@@ -378,6 +379,20 @@ def _searched(step, bos, eos, k, max_len, narrows=False, enough=False, uncut=Fal
     return beam, finished
 
 
+def _parents_exchanged(step, bos, eos, k, max_len):
+    beam, finished = [(0.0, [bos])], []
+    for _ in range(max_len):
+        totals = torch.stack([total + step(tokens) for total, tokens in beam]).flatten()  # (hypotheses · V,)
+        best, n = totals.topk(k), len(beam)
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        kept = [(total, [*beam[place % n][1], place // n]) for total, place in pairs]
+        finished += [one for one in kept if one[1][-1] == eos]
+        beam = [one for one in kept if one[1][-1] != eos]
+        if not beam:
+            break
+    return _words(max(finished or beam))
+
+
 def _words(hypothesis):
     return [token for token in hypothesis[1][1:] if token not in (BOS, EOS)]
 
@@ -417,6 +432,8 @@ my_beam_search.mistakes(
         "You feed the last token only: the next one depends on all tokens so far.": (
             lambda *args: _winner(*args, feed=lambda tokens: tokens[-1:])
         ),
+        "You take the remainder for the hypothesis, the quotient for the token: in a flat list of all continuations, "
+        "place // V is the hypothesis, and place % V the token.": _parents_exchanged,
         "You multiply log-probabilities: probabilities multiply, their logarithms add up.": (
             lambda *args: _winner(*args, start=1.0, total=lambda so_far, v: so_far * v)
         ),
@@ -553,7 +570,7 @@ def _top_p(logits, p, crossing=False, unsorted=False, zeros=False, least=False, 
     if extra:
         before = torch.cat([torch.zeros_like(before[:1]), before[:-1]])
     filtered = logits.clone()
-    filtered[order[(reached if crossing else before) >= p]] = 0 if zeros else -math.inf
+    filtered[order[reached > p if crossing else before >= p]] = 0 if zeros else -math.inf
     return filtered
 
 
@@ -597,6 +614,9 @@ top_p.mistakes(
         ),
         "Where the likeliest tokens hold exactly p, you keep one more: a token goes as soon as those before it hold p "
         "or more (>=).": lambda logits, p: _filtered(logits, _before(logits) <= p),
+        "Where the likeliest tokens reach p, the last of them is missing: ask what the tokens *before* it hold.": (
+            lambda logits, p: _filtered(logits, _sorted(logits).softmax(-1).cumsum(-1) < p)
+        ),
         "You keep a share p of the tokens, expected those that hold the probability p together.": (
             lambda logits, p: _filtered(logits, torch.arange(len(logits)) < max(1, math.ceil(p * len(logits))))
         ),
