@@ -256,6 +256,9 @@ my_bleu.mistakes(
         "You leave n = 4 out but still divide by 4: range(1, 5) ends with 4.": (
             lambda hyps, refs: _scored(hyps, refs, mean=lambda precisions: math.prod(precisions[:3]) ** 0.25)
         ),
+        "You count n = 0 to 3, expected 1 to 4: range(1, 5).": (
+            lambda hyps, refs: _scored(hyps, refs, precision=lambda hyps, refs, n: _pooled(hyps, refs, n - 1))
+        ),
         "Longer hypotheses are rewarded: the brevity penalty is at most 1, so take min(0, 1 − r/h) in the exponent.": (
             lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(1 - r / h))
         ),

@@ -231,7 +231,7 @@ def _without(found, W_O, h, head, interleaved=False, columns=False, only=False, 
     kept = found * (mask if only else ~mask)
     output = (found if columns else kept) @ W_O
     if columns:
-        output = _zeroed(output, head * (W_O.size(1) // h), (head + 1) * (W_O.size(1) // h))
+        output = _zeroed(output, head * size, (head + 1) * size)
     return output * h / (h - 1) if louder else output
 
 
@@ -283,6 +283,9 @@ without_head.mistakes(
             lambda found, W_O, h, head: found @ W_O - found[..., :1]
         ),
         "Nothing is left out.": lambda found, W_O, h, head: found @ W_O,
+        "You cut the output into h blocks: after W_O every feature holds something of every head. Cut found.": (
+            lambda found, W_O, h, head: _zeroed(found @ W_O, head * (W_O.size(1) // h), (head + 1) * (W_O.size(1) // h))
+        ),
         "You leave out one feature only: head i has d_v of them, i·d_v to (i + 1)·d_v.": (
             _by_block(lambda d_v, h, head, D: (head, head + 1))
         ),

@@ -82,6 +82,9 @@ multiplications.mistakes(
         "n and d are exchanged in the recurrence: a matrix has d · d numbers, and there are n words.": (
             lambda n, d, gates: (_multiplications(n, d, gates)[0], 2 * gates * n * n * d)
         ),
+        "Only d is squared: a projection takes d · d products for each of n words, not (n · d)².": (
+            lambda n, d, gates: (4 * (n * d) ** 2 + 2 * n * n * d, _multiplications(n, d, gates)[1])
+        ),
         "The gates are added to 2: each gate has two matrices, so 2 · gates.": lambda n, d, gates: (
             _multiplications(n, d, gates)[0],
             (2 + gates) * n * d * d,

@@ -127,6 +127,9 @@ spans.mistakes(
         ),
         "Words go on your list of open phrases: only numbers above 0 open one.": _words_open_phrases,
         "Your brackets are sorted, expected in the order in which they close.": lambda symbols: sorted(_spans(symbols)),
+        "A set keeps neither the order nor two equal brackets: collect them in a list, as they close.": (
+            lambda symbols: sorted(set(_spans(symbols)))
+        ),
         "Your brackets stand in the reverse order: append each one as it closes.": lambda symbols: _spans(symbols)[
             ::-1
         ],
@@ -483,6 +486,15 @@ cut_patches.mistakes(
         ),
         "After a transpose the numbers no longer lie in a row in memory, and view asks for that: take reshape.": (
             lambda image, p: _cells(image, p).transpose(1, 2).view(-1, p * p)
+        ),
+        "You take as many squares along a row as along a column: there are W/p and H/p of them.": (
+            lambda image, p: torch.stack(
+                [
+                    image[i * p : (i + 1) * p, j * p : (j + 1) * p].flatten()
+                    for i in range(image.size(0) // p)
+                    for j in range(image.size(0) // p)
+                ]
+            )
         ),
         "The last row and column of squares are missing: range(0, H, p) ends before H as it is.": (
             lambda image, p: torch.stack(

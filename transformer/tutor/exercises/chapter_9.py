@@ -394,7 +394,8 @@ def _parents_exchanged(step, bos, eos, k, max_len):
 
 
 def _words(hypothesis):
-    return [token for token in hypothesis[1][1:] if token not in (BOS, EOS)]
+    tokens = hypothesis[1][1:]
+    return tokens[:-1] if tokens[-1:] == [EOS] else tokens
 
 
 def _winner(*args, **otherwise):
@@ -523,6 +524,9 @@ length_normalised.mistakes(
         "5 and 6 are exchanged: the penalty is ((5 + n) / 6)^α.": lambda logp, n, alpha: logp / ((6 + n) / 5) ** alpha,
         "You divide the probability: the score is the log-probability, divided by the penalty. Leave exp out.": (
             lambda logp, n, alpha: logp.exp() / ((5 + n) / 6) ** alpha
+        ),
+        "len(n) is the number of hypotheses: each has a length of its own, n.": lambda logp, n, alpha: (
+            logp / ((5 + len(n)) / 6) ** alpha
         ),
         "A power is ** in Python: ^ works on the bits of whole numbers.": (
             lambda logp, n, alpha: logp / (((5 + n) / 6) ^ alpha)
