@@ -269,7 +269,7 @@ my_window_mask.mistakes(
         "Your window has r − 1 positions on each side: r is the whole window, so r // 2 on each.": _by_distance(
             lambda d, n, r: d.abs() < r
         ),
-        "The outermost position is missing on the right: r // 2 away still counts (and a slice ends before its end).": _by_distance(
+        "On the right the outermost position is missing: r // 2 away counts, but a slice ends before it.": _by_distance(
             lambda d, n, r: (d <= r // 2) & (d > -(r // 2))
         ),
         "The outermost position is missing on the left: r // 2 away still counts.": _by_distance(
@@ -379,7 +379,7 @@ within_reach.mistakes(
         "The window is added, expected multiplied.": lambda weights, reach, ramp: (
             (weights + _near(weights, reach, ramp)) / (weights + _near(weights, reach, ramp)).sum(-1, keepdim=True)
         ),
-        "Your window is hard, 1 or 0 (a division by // makes it so, too): between reach and reach + ramp it falls in a straight line.": _by_factor(
+        "Your window is hard, 1 or 0 (as with //): from reach to reach + ramp it falls in a straight line.": _by_factor(
             lambda d, reach, ramp: d.abs() <= reach
         ),
         "Your window is hard, and the rows are not divided by their sums.": lambda weights, reach, ramp: (

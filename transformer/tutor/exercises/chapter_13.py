@@ -94,15 +94,19 @@ def _words_open_phrases(symbols):
     return found
 
 
+def _spans_with(symbols, first=False, every=False, inclusive=False):
+    found = _spans(symbols, pop=0 if first else -1, every=every)
+    return [(kind, start, end - inclusive) for kind, start, end in found]
+
+
+spans.knobs(
+    _spans_with,
+    first="You close the phrase that was opened first, expected the one that was opened last.",
+    every="Your places count all symbols, expected words only.",
+    inclusive="Your end is the last word of the phrase, expected the place behind it.",
+)
 spans.mistakes(
     {
-        "You close the phrase that was opened first, expected the one that was opened last.": (
-            lambda symbols: _spans(symbols, pop=0)
-        ),
-        "Your places count all symbols, expected words only.": lambda symbols: _spans(symbols, every=True),
-        "Your end is the last word of the phrase, expected the place behind it.": (
-            lambda symbols: _spans(symbols, one=lambda kind, start, end: (kind, start, end - 1))
-        ),
         "Your brackets stand in the order in which they open, expected the order in which they close.": _as_they_open,
         "The three stand in another order: a bracket is (kind, start, end).": (
             lambda symbols: _spans(symbols, one=lambda kind, start, end: (start, end, kind))
@@ -548,25 +552,23 @@ def _operations(L, d, d_ff, V, n, passes=3, each=2, scores=1, output=1, matrices
     return passes * (L * layer + each * V * d * output)
 
 
+def _operations_with(L, d, d_ff, V, n, forward=False, once=False, alone=False, blind=False, three=False, thin=False):
+    passes = 1 if forward else 2 if once else 3
+    return _operations(L, d, d_ff / 2 if thin else d_ff, V, n, passes, 2, not alone, not blind, 3 if three else 4)
+
+
+training_operations.knobs(
+    _operations_with,
+    forward="This is the forward pass alone: the backward pass costs twice as much again.",
+    once="The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.",
+    alone="Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.",
+    blind="The output matrix is forgotten: V × d.",
+    three="Self-attention has four matrices, for queries, keys, values and the output.",
+    thin="A feed-forward network has two matrices, d × d_ff and d_ff × d.",
+)
 training_operations.mistakes(
     {
-        "This is the forward pass alone: the backward pass costs twice as much again.": (
-            lambda *args: _operations(*args, passes=1)
-        ),
-        "The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.": (
-            lambda *args: _operations(*args, passes=2)
-        ),
         "A multiplication and an addition are two operations.": lambda *args: _operations(*args, each=1),
-        "Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.": (
-            lambda *args: _operations(*args, scores=0)
-        ),
-        "The output matrix is forgotten: V × d.": lambda *args: _operations(*args, output=0),
-        "Self-attention has four matrices, for queries, keys, values and the output.": (
-            lambda *args: _operations(*args, matrices=3)
-        ),
-        "A feed-forward network has two matrices, d × d_ff and d_ff × d.": lambda L, d, d_ff, V, n: _operations(
-            L, d, d_ff / 2, V, n
-        ),
         "The output matrix counts once, V·d numbers: the embedding is looked up, which multiplies nothing.": (
             lambda *args: _operations(*args, output=2)
         ),
