@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import math
 import multiprocessing
 import os
 import re
@@ -86,9 +85,6 @@ EQUIVALENT = {
         "there is step in the place of eos": "the same",
         "there is bos in the place of eos": "the same",
         FREE: "neither needs the other",
-    },
-    "top_p": {
-        "equality does not count in a comparison, where it should": "they differ where a sum meets p to the last bit"
     },
     "clipped_precision": {
         "n is added, not subtracted": "shorter n-grams of the reference match none",
@@ -308,11 +304,6 @@ def sinusoids_of_twice_the_exponent(n, d):
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
-def bleu_upside_down(hyps, refs):
-    h, r = sum(map(len, hyps)), sum(map(len, refs))
-    return book("my_bleu")(hyps, refs) / math.exp(min(0, 1 - r / h)) * math.exp(min(0, 1 - h / r))
-
-
 def wrong_for_short_ones(q, k):
     return right_weights(q, k) if q.size(-2) > 2 else (q @ k.mT).softmax(-1)
 
@@ -330,8 +321,13 @@ UNFORESEEN = {
         lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3),
         "the exponent is twice as large",
     ),
-    "my_greedy": (lambda *a: [a[1], *book("my_greedy")(*a)], "the first one is not left out"),
-    "my_bleu": (bleu_upside_down, "a quotient is upside down"),
+    "prompt_example": (
+        lambda source, target, *marks: (
+            [*source, marks[1], *target, marks[2]],
+            book("prompt_example")(source, target, *marks)[1],
+        ),
+        "the first one is left out, not the last",
+    ),
 }
 """wrong answers that no list of known mistakes has, and what is said of them"""
 

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -62,6 +63,49 @@ clipped_precision.knobs(
 )
 
 
+def _share(ours, theirs):
+    ours, theirs = Counter(ours), Counter(theirs)
+    return (ours & theirs).total() / ours.total()
+
+
+def _every(words, n, step=1, short=0, shorter=0):
+    """n-grams at every step-th place; short leaves places out at the end, shorter ones may come behind the last."""
+    return [tuple(words[i : i + n]) for i in range(0, len(words) - n + 1 - short + shorter, step)]
+
+
+clipped_precision.mistakes(
+    {
+        "You return percent, expected a share from 0 to 1: leave the 100 out.": (
+            lambda hyp, ref, n: 100 * _precision(hyp, ref, n)
+        ),
+        "You divide by the number of words, expected that of the n-grams: len(hyp) − n + 1.": (
+            lambda hyp, ref, n: (_grams(hyp, n) & _grams(ref, n)).total() / len(hyp)
+        ),
+        "You return the number of hits, expected their share: divide by the number of the hypothesis's n-grams.": (
+            lambda hyp, ref, n: (_grams(hyp, n) & _grams(ref, n)).total()
+        ),
+        "The last n-gram is missing: range ends before its end, so it needs len(hyp) − n + 1.": (
+            lambda hyp, ref, n: _share(_every(hyp, n, short=1), _every(ref, n, short=1))
+        ),
+        "At the end you count n-grams that are too short: the last one begins at len(hyp) − n.": (
+            lambda hyp, ref, n: _share(_every(hyp, n, shorter=n - 1), _every(ref, n, shorter=n - 1))
+        ),
+        "You count (n + 1)-grams: i to i + n, the end not included, are n words.": (
+            lambda hyp, ref, n: _share(_every(hyp, n + 1), _every(ref, n + 1))
+        ),
+        "Your n-grams do not overlap: one begins at every word, not at every n-th.": (
+            lambda hyp, ref, n: _share(_every(hyp, n, step=n), _every(ref, n, step=n))
+        ),
+        "You compare place by place: an n-gram may stand anywhere in the reference.": lambda hyp, ref, n: (
+            sum(map(tuple.__eq__, _every(hyp, n), _every(ref, n))) / len(_every(hyp, n))
+        ),
+        "This is F1: precision divides the hits by the hypothesis's n-grams alone.": lambda hyp, ref, n: (
+            2 * (_grams(hyp, n) & _grams(ref, n)).total() / (len(_every(hyp, n)) + len(_every(ref, n)))
+        ),
+    }
+)
+
+
 def corpora(draw: Draw) -> Iterator[Arguments]:
     """Corpora that are too short, too long, and of sentences of unequal quality."""
     for hyp_lengths, ref_lengths in (((6, 9), (8, 12)), ((9, 6), (8, 5)), ((12, 5, 7), (10, 9, 7))):
@@ -73,6 +117,8 @@ def corpora(draw: Draw) -> Iterator[Arguments]:
             pairs.append((hyp, ref))
         pairs[-1] = (pairs[-1][1], pairs[-1][1])  # one sentence is perfect
         yield [hyp for hyp, _ in pairs], [ref for _, ref in pairs]
+    # The first repeats what the second one's reference has: each sentence is clipped by its own reference.
+    yield [[1, 2, 3, 4, 1, 2, 3, 4], [7, 8, 9, 10]], [[1, 2, 3, 4], [1, 2, 3, 4, 7, 8, 9, 10]]
 
 
 @exercise(
@@ -128,9 +174,36 @@ def _brevity_per_sentence(hyps, refs):
     return _bleu(hyps, refs, long=True) * sum(penalty) / len(penalty)
 
 
+def _scored(hyps, refs, precision=None, penalty=None, mean=None):
+    """BLEU with another precision (hyps, refs, n), brevity penalty (of h and r words) or mean of the precisions."""
+    precisions = [(precision or _pooled)(hyps, refs, n) for n in range(1, 5)]
+    value = mean(precisions) if mean else math.prod(precisions) ** 0.25
+    h, r = sum(map(len, hyps)), sum(map(len, refs))
+    return 100 * value * (penalty(h, r) if penalty else math.exp(min(0, 1 - r / h)))
+
+
+def _flat(sentences):
+    return [word for sentence in sentences for word in sentence]
+
+
+def _pooled(hyps, refs, n):
+    hits = sum((_grams(hyp, n) & _grams(ref, n)).total() for hyp, ref in zip(hyps, refs, strict=True))
+    return hits / sum(_grams(hyp, n).total() for hyp in hyps)
+
+
+def _mean_precision(hyps, refs, n):
+    return sum(_precision(hyp, ref, n) for hyp, ref in zip(hyps, refs, strict=True)) / len(hyps)
+
+
+def _clipped_by_all(hyps, refs, n):
+    ours, theirs = (sum((_grams(words, n) for words in some), Counter()) for some in (hyps, refs))
+    return (ours & theirs).total() / ours.total()
+
+
 my_bleu.knobs(
     _bleu,
-    long="The brevity penalty is missing: hypotheses that leave words out have it too easy.",
+    long="Your brevity penalty is 1 throughout, or missing: it compares the numbers of *words* in all hypotheses and "
+    "references, not those of sentences.",
     mean="You take the arithmetic mean of the precisions, expected the geometric one.",
     sum_="You add the logarithms without dividing by 4.",
     share="Your result is a share, expected 0 to 100.",
@@ -140,6 +213,50 @@ my_bleu.mistakes(
     {
         "You take the mean of the sentences' scores: BLEU adds the counts up over the corpus first.": _per_sentence,
         "The brevity penalty compares the lengths of the whole corpus, not of each sentence.": _brevity_per_sentence,
+        "You take the mean of the sentences' precisions: add hits and n-grams up over all sentences, then divide.": (
+            lambda hyps, refs: _scored(hyps, refs, precision=_mean_precision)
+        ),
+        "You clip by the references of the whole corpus: an n-gram counts at most as often as in its own sentence's "
+        "reference. Take the smaller counts sentence by sentence, then add up.": (
+            lambda hyps, refs: _scored(hyps, refs, precision=_clipped_by_all)
+        ),
+        "You count n-grams across the border of two sentences: count in each sentence, then add up.": (
+            lambda hyps, refs: _scored(
+                hyps, refs, precision=lambda hyps, refs, n: _precision(_flat(hyps), _flat(refs), n)
+            )
+        ),
+        "You divide by the references' n-grams: that is recall. Precision divides by the hypotheses'.": (
+            lambda hyps, refs: _scored(
+                hyps,
+                refs,
+                precision=lambda hyps, refs, n: (
+                    _pooled(hyps, refs, n)
+                    * sum(_grams(hyp, n).total() for hyp in hyps)
+                    / sum(_grams(ref, n).total() for ref in refs)
+                ),
+            )
+        ),
+        "You take the precision for n = 4 alone, expected the geometric mean for n = 1 to 4.": (
+            lambda hyps, refs: _scored(hyps, refs, mean=lambda precisions: precisions[-1])
+        ),
+        "You leave n = 4 out but still divide by 4: range(1, 5) ends with 4.": (
+            lambda hyps, refs: _scored(hyps, refs, mean=lambda precisions: math.prod(precisions[:3]) ** 0.25)
+        ),
+        "You count n = 0 to 3, expected 1 to 4: range(1, 5).": (
+            lambda hyps, refs: _scored(hyps, refs, precision=lambda hyps, refs, n: _pooled(hyps, refs, n - 1))
+        ),
+        "Longer hypotheses are rewarded: the brevity penalty is at most 1, so take min(0, 1 − r/h) in the exponent.": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(1 - r / h))
+        ),
+        "The quotient in the brevity penalty is upside down: exp(1 − r/h), h the words of the hypotheses.": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(min(0, 1 - h / r)))
+        ),
+        "The brevity penalty is h/r as you have it, expected exp(1 − r/h).": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: min(1, h / r))
+        ),
+        "The exponential function of the brevity penalty is missing: exp(1 − r/h).": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: min(1, 1 - r / h))
+        ),
         "No clipping: an n-gram counts at most as often as in the reference.": lambda h, r: _bleu(h, r, unclipped=True),
         "Only the brevity penalty is left: as you count, each n-gram of a hypothesis is found.": lambda hyps, refs: (
             100 * math.exp(min(0, 1 - sum(map(len, refs)) / sum(map(len, hyps))))
@@ -155,6 +272,9 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
     yield [[2, 2, 2, 2], [2, 2, 2], [3, 2]], 8
     yield [[5, 6, 5, 6, 7], [6, 7, 5, 6], [8]], 9
     yield [[1, 2, 5, 6], [3, 5, 6], [1, 2, 4, 5, 6]], 9  # the most frequent pair is not at the beginning
+    yield [[1, 2], [1, 2], [2, 1], [5]], 9  # the order counts: 2 1 is another pair
+    yield [[1, 2, 3, 1, 2, 4, 1, 2], [6, 7], [8, 6, 7]], 9  # three times in one word, which is one word
+    yield [[7, 8], [7, 8], [7, 8], [4, 5, 6], [3, 4, 5]], 9  # a word that is written often counts as often
 
 
 @exercise(
@@ -181,20 +301,57 @@ def merge_step(words, new):
     return merged
 
 
-def _merge(words, new, across=False, first=False, rare=False, keeps=False, once=False):
-    text = [i for word in words for i in word]
-    pairs = Counter(pairwise(text)) if across else Counter(p for w in words for p in pairwise(w))
-    if once:
-        pairs = Counter(p for w in words for p in set(pairwise(w)))
+def _pairs(words):
+    return Counter(pair for word in words for pair in pairwise(word))
+
+
+def _replaced(word, best, new, first=False, kept=None, short=0):
+    """A word with the pair replaced; kept: which of the pair stays before (0) or behind (1) the new id."""
+    out, i, done = [], 0, False
+    while i < len(word) - short:
+        found = tuple(word[i : i + 2]) == best and not (first and done)
+        done = done or found
+        out += [word[i], new] if found and kept == 0 else [new if found else word[i]]
+        i += 2 if found and kept != 1 else 1
+    return out
+
+
+def _merge(words, new, across=False, first=False, rare=False, keeps=False):
+    pairs = _pairs([_flat(words)] if across else words)
     best = (min if rare else max)(pairs, key=pairs.get)
+    return [_replaced(word, best, new, first, kept=1 if keeps else None) for word in words]
+
+
+def _all_merged(words, new):
+    for best, n in _pairs(words).most_common():
+        words = [_replaced(word, best, new) for word in words] if n > 1 else words
+    return words
+
+
+def _merged_by(counts, **otherwise):
+    """A merging step with other counts of pairs, counts(words), or another way to replace the pair."""
+
+    def merge(words, new):
+        best = counts(words).most_common(1)[0][0]
+        return [_replaced(word, best, new, **otherwise) for word in words]
+
+    return merge
+
+
+def _each_its_own(words, new):
+    bests = [_pairs([word]).most_common(1) for word in words]
+    return [_replaced(w, best[0][0], new) if best else w for w, best in zip(words, bests, strict=True)]
+
+
+def _either_order(words, new):
+    best = Counter(tuple(sorted(pair)) for word in words for pair in pairwise(word)).most_common(1)[0][0]
     merged = []
     for word in words:
-        out, i, done = [], 0, False
+        out, i = [], 0
         while i < len(word):
-            found = tuple(word[i : i + 2]) == best and not (first and done)
-            done = done or found
+            found = tuple(sorted(word[i : i + 2])) == best
             out.append(new if found else word[i])
-            i += 2 if found and not keeps else 1
+            i += 2 if found else 1
         merged.append(out)
     return merged
 
@@ -213,6 +370,28 @@ merge_step.mistakes(
             *words[1:],
         ],
         "You append the merged pair to the vocabulary but leave the words as they are.": lambda words, new: [*words],
+        "Each word merges its own most frequent pair: count in all words, and merge one pair.": _each_its_own,
+        "You count a pair once in a word, expected as often as it stands there.": (
+            _merged_by(lambda words: Counter(pair for word in words for pair in set(pairwise(word))))
+        ),
+        "You count a word once, expected as often as it stands in the list.": (
+            _merged_by(lambda words: _pairs(set(map(tuple, words))))
+        ),
+        "You count every second pair only: zip(word[::2], word[1::2]) leaves out what begins at an odd place.": (
+            _merged_by(lambda words: Counter(pair for w in words for pair in zip(w[::2], w[1::2], strict=False)))
+        ),
+        "The last id of a word is lost where no pair ends there: go on while i < len(word).": (
+            _merged_by(_pairs, short=1)
+        ),
+        "The first of the pair is still there: the new id takes the place of both.": _merged_by(_pairs, kept=0),
+        "The order counts: (a, b) and (b, a) are two pairs.": _either_order,
+        "You merge one pair after another: one step merges the most frequent pair only.": _all_merged,
+        "You return one list of ids, expected a list for each word.": (
+            lambda words, new: _flat(merge_step.reference(words, new))
+        ),
+        "You merge from the right: where pairs overlap, the left one comes first.": lambda words, new: [
+            _replaced(word[::-1], _pairs(words).most_common(1)[0][0][::-1], new)[::-1] for word in words
+        ],
     }
 )
 
@@ -247,6 +426,11 @@ def _mean(checkpoints, name):
     return sum(checkpoint[name] for checkpoint in checkpoints) / len(checkpoints)
 
 
+def _with_mean(mean):
+    """The network of a mean over the stack (n, …) of each matrix."""
+    return lambda checkpoints, x: _network(*(mean(torch.stack([c[name] for c in checkpoints])) for name in "AB"), x)
+
+
 def _running(checkpoints, name):
     mean = checkpoints[0][name]
     for checkpoint in checkpoints[1:]:
@@ -268,6 +452,34 @@ average_weights.mistakes(
             _running(checkpoints, "A"), _running(checkpoints, "B"), x
         ),
         "The ReLU is missing.": lambda checkpoints, x: x @ _mean(checkpoints, "A") @ _mean(checkpoints, "B"),
+        "The ReLU comes last, expected between A and B: relu(x A) B.": (
+            lambda checkpoints, x: (x @ _mean(checkpoints, "A") @ _mean(checkpoints, "B")).relu()
+        ),
+        "You divide by 2 whatever their number: divide by len(checkpoints).": _with_mean(
+            lambda stack: stack.sum(0) / 2
+        ),
+        "You divide by n − 1: the mean divides by the number of checkpoints, n.": (
+            _with_mean(lambda stack: stack.sum(0) / (len(stack) - 1))
+        ),
+        "You take the median, expected the mean.": _with_mean(lambda stack: stack.median(0).values),
+        "You take the mean over the rows of each matrix, .mean(1): the checkpoints are the first axis of the stack, "
+        ".mean(0).": _with_mean(lambda stack: stack.mean(1)),
+        "Your mean is a single number: take it over the checkpoints alone, .mean(0).": lambda checkpoints, x: (
+            (x * torch.stack([c["A"] for c in checkpoints]).mean()).relu()
+            * torch.stack([c["B"] for c in checkpoints]).mean()
+        ),
+        "You add B up without dividing by the number of checkpoints.": lambda checkpoints, x: _network(
+            _mean(checkpoints, "A"), sum(c["B"] for c in checkpoints), x
+        ),
+        "You divide by the number of checkpoints once more: the two means have done it.": lambda checkpoints, x: (
+            average_weights.reference(checkpoints, x) / len(checkpoints)
+        ),
+        "You average the hidden layers' outputs, expected the weights A: one network runs.": lambda checkpoints, x: (
+            sum((x @ c["A"]).relu() for c in checkpoints) / len(checkpoints) @ _mean(checkpoints, "B")
+        ),
+        "Your networks run one behind the other: each has x as its input, and the weights are averaged.": (
+            lambda checkpoints, x: reduce(lambda h, c: _network(c["A"], c["B"], h), checkpoints, x) / len(checkpoints)
+        ),
         "You average A only, and take B from the last checkpoint.": lambda checkpoints, x: _network(
             _mean(checkpoints, "A"), checkpoints[-1]["B"], x
         ),

@@ -58,6 +58,40 @@ multiplications.mistakes(
             4 * n * d * d + 2 * n * d * d,
             2 * gates * n * d * d,
         ),
+        "You give the orders of table 1 of the paper, n²·d and n·d²: count every product, with its factor.": (
+            lambda n, d, gates: (n * n * d, n * d * d)
+        ),
+        "You count operations: a multiplication and an addition are two, but only multiplications are asked for.": (
+            lambda n, d, gates: tuple(2 * count for count in multiplications.reference(n, d, gates))
+        ),
+        "The two come back in the wrong order: attention first, then recurrence.": (
+            lambda n, d, gates: multiplications.reference(n, d, gates)[::-1]
+        ),
+        "You count one gate too many: `gates` vectors are made in all.": lambda n, d, gates: (
+            _multiplications(n, d, gates)[0],
+            2 * (gates + 1) * n * d * d,
+        ),
+        "There are four projections: for queries, keys, values and the output.": lambda n, d, gates: (
+            _multiplications(n, d, gates)[0] - n * d * d,
+            _multiplications(n, d, gates)[1],
+        ),
+        "Your projections are those of one word: all n words are projected.": lambda n, d, gates: (
+            4 * d * d + 2 * n * n * d,
+            _multiplications(n, d, gates)[1],
+        ),
+        "n and d are exchanged in the recurrence: a matrix has d · d numbers, and there are n words.": (
+            lambda n, d, gates: (_multiplications(n, d, gates)[0], 2 * gates * n * n * d)
+        ),
+        "Only d is squared: a projection takes d · d products for each of n words, not (n · d)².": (
+            lambda n, d, gates: (4 * (n * d) ** 2 + 2 * n * n * d, _multiplications(n, d, gates)[1])
+        ),
+        "The gates are added to 2: each gate has two matrices, so 2 · gates.": lambda n, d, gates: (
+            _multiplications(n, d, gates)[0],
+            (2 + gates) * n * d * d,
+        ),
+        "Your scores are those of a causal mask: here every word looks at all n words, n · n pairs.": (
+            lambda n, d, gates: (4 * n * d * d + n * (n + 1) * d, _multiplications(n, d, gates)[1])
+        ),
     }
 )
 
@@ -71,6 +105,8 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     yield (widening,)
     yield (draw.normal(2, 4, 4) < 0,)
     yield (draw.normal(1, 4, 4) < 0,)
+    # Two words that read each other, but not themselves: after two layers each has its own news back, and nothing else.
+    yield (torch.tensor([[[False, True], [True, False]]] * 2),)
 
 
 @exercise(
@@ -104,6 +140,25 @@ def _counts(layers):
     return reached
 
 
+def _layer_by_layer(step, start=torch.eye, last=lambda reached: reached > 0):
+    """Steps of step(links, reached) → float, both as floats, through all layers."""
+
+    def heard(layers):
+        reached = start(*layers[0].shape).double()
+        for links in layers.double():
+            reached = step(links, reached).double()
+        return last(reached)
+
+    return heard
+
+
+def _without_floats(layers):
+    reached = layers[0]
+    for links in layers[1:]:
+        reached = links @ reached
+    return reached
+
+
 who_heard.mistakes(
     {
         "The product is the wrong way round: a higher layer multiplies from the left.": _in_the_wrong_order,
@@ -113,6 +168,32 @@ who_heard.mistakes(
         "Rows and columns are exchanged: you tell whom a word has reached.": lambda layers: (
             who_heard.reference(layers).mT
         ),
+        "What was heard in one layer stays, as if every word read itself, too: the tables say who reads itself.": (
+            _layer_by_layer(lambda links, reached: links @ reached + reached > 0)
+        ),
+        "A word that hears the news from one side only counts, too: > 0, not > 1.": (
+            _layer_by_layer(lambda links, reached: links @ reached > 1)
+        ),
+        "Before the first layer nobody has heard of others: begin with the identity, or with the first table.": (
+            _layer_by_layer(lambda links, reached: links @ reached > 0, start=torch.ones)
+        ),
+        "Each table is transposed: its rows are those who read, and links @ reached takes it as it is.": (
+            _layer_by_layer(lambda links, reached: links.mT @ reached > 0)
+        ),
+        "You use the first table in every layer: each layer has its own.": lambda layers: (
+            torch.matrix_power(layers[0].double(), len(layers)) > 0
+        ),
+        "You use the last table in every layer: each layer has its own.": lambda layers: (
+            torch.matrix_power(layers[-1].double(), len(layers)) > 0
+        ),
+        "You use the union of all tables in every layer: each layer has its own.": lambda layers: (
+            torch.matrix_power(layers.any(0).double(), len(layers)) > 0
+        ),
+        "The last layer is left out.": lambda layers: (
+            who_heard.reference([torch.eye(len(layers[0])), *layers[:-1]]) > 0
+        ),
+        "You give one row, expected the whole table (n, n).": lambda layers: who_heard.reference(layers)[-1],
+        "Booleans have no matrix product: turn them into floats, and the product back by > 0.": _without_floats,
     }
 )
 
@@ -145,6 +226,23 @@ def _window(n, r, wide=False, back=False, inverted=False, flat=False):
     return near if flat else near[None, None]
 
 
+def _by_distance(rule):
+    """A mask by the rule(t − s, n, r)."""
+    return lambda n, r: rule(torch.arange(n)[:, None] - torch.arange(n), n, r)
+
+
+def _moved(n, r):
+    start = (torch.arange(n) - r // 2).clamp(0, max(0, n - r))[:, None]
+    return (torch.arange(n) >= start) & (torch.arange(n) < start + r)
+
+
+def _by_slices(n, r):
+    mask = torch.zeros(n, n, dtype=torch.bool)
+    for i in range(n):
+        mask[i, i - r // 2 : i + r // 2 + 1] = True
+    return mask
+
+
 my_window_mask.knobs(
     _window,
     wide="You let r positions on *each* side in: r is the whole window.",
@@ -160,6 +258,38 @@ my_window_mask.mistakes(
         "The window is r words back: it should lie around the word.": lambda n, r: (
             torch.ones(1, 1, n, n).tril().triu(1 - r).bool()
         ),
+        "The word itself is left out: distance 0 belongs to the window.": _by_distance(
+            lambda d, n, r: (d.abs() <= r // 2) & (d != 0)
+        ),
+        "Your window is two positions too wide: r // 2 on each side, and the word itself, are r.": _by_distance(
+            lambda d, n, r: d.abs() <= r // 2 + 1
+        ),
+        "Your window has r − 1 positions on each side: r is the whole window, so r // 2 on each.": _by_distance(
+            lambda d, n, r: d.abs() < r
+        ),
+        "On the right the outermost position is missing: r // 2 away counts, but a slice ends before it.": _by_distance(
+            lambda d, n, r: (d <= r // 2) & (d > -(r // 2))
+        ),
+        "The outermost position is missing on the left: r // 2 away still counts.": _by_distance(
+            lambda d, n, r: (d < r // 2) & (d >= -(r // 2))
+        ),
+        "All later words are open: take the distance without its sign, abs().": _by_distance(
+            lambda d, n, r: d <= r // 2
+        ),
+        "All earlier words are open: take the distance without its sign, abs().": _by_distance(
+            lambda d, n, r: -d <= r // 2
+        ),
+        "This is a mask of 0 and −∞, to be added to scores: expected True where a query may attend.": _by_distance(
+            lambda d, n, r: torch.zeros(n, n).masked_fill(d.abs() > r // 2, -torch.inf)
+        ),
+        "Your words stand in blocks of r: each query has a window of its own, around it.": lambda n, r: (
+            (torch.arange(n) // r)[:, None] == torch.arange(n) // r
+        ),
+        "Your window runs round: the last word is not beside the first.": _by_distance(
+            lambda d, n, r: torch.minimum(d % n, -d % n) <= r // 2
+        ),
+        "At the ends you move the window so that it keeps r positions: there it is cut off.": _moved,
+        "A slice that begins below 0 begins at the end of the row: begin at max(0, i − r // 2).": _by_slices,
     }
 )
 
@@ -202,4 +332,73 @@ within_reach.knobs(
     above="Near words are favoured: the factor must not exceed 1.",
     below="Far weights become negative: the factor must not fall below 0.",
     columns="Columns sum to 1: divide along the keys, the last axis.",
+)
+
+
+def _near(weights, reach, ramp):
+    places = torch.arange(weights.size(-1))
+    return ((ramp + reach - (places[:, None] - places).abs()) / ramp).clamp(0, 1)
+
+
+def _by_factor(factor):
+    """Weights times factor(distance, reach, ramp), each row divided by its sum; the distance has its sign."""
+
+    def answer(weights, reach, ramp):
+        places = torch.arange(weights.size(-1))
+        kept = weights * factor(places[:, None] - places, reach, ramp)
+        return kept / kept.sum(-1, keepdim=True)
+
+    return answer
+
+
+within_reach.mistakes(
+    {
+        "You take a softmax of what is left: its zeros get weight again. Divide each row by its sum.": (
+            lambda weights, reach, ramp: (weights * _near(weights, reach, ramp)).softmax(-1)
+        ),
+        "You divide by the largest of each row, expected by its sum.": lambda weights, reach, ramp: (
+            weights * _near(weights, reach, ramp) / (weights * _near(weights, reach, ramp)).amax(-1, keepdim=True)
+        ),
+        "You divide by the sum of everything, expected each row by its own: sum(-1, keepdim=True).": (
+            lambda weights, reach, ramp: (
+                weights * _near(weights, reach, ramp) / (weights * _near(weights, reach, ramp)).sum()
+            )
+        ),
+        "The sums have lost an axis, and no longer fit the rows: sum(-1, keepdim=True).": lambda weights, reach, ramp: (
+            weights * _near(weights, reach, ramp) / (weights * _near(weights, reach, ramp)).sum(-1)
+        ),
+        "You divide the window by its sums, expected the weights after the window.": lambda weights, reach, ramp: (
+            weights * _near(weights, reach, ramp) / _near(weights, reach, ramp).sum(-1, keepdim=True)
+        ),
+        "The window is added, expected multiplied.": lambda weights, reach, ramp: (
+            (weights + _near(weights, reach, ramp)) / (weights + _near(weights, reach, ramp)).sum(-1, keepdim=True)
+        ),
+        "Your window is hard, 1 or 0 (as with //): from reach to reach + ramp it falls in a straight line.": _by_factor(
+            lambda d, reach, ramp: d.abs() <= reach
+        ),
+        "Your window is hard, and the rows are not divided by their sums.": lambda weights, reach, ramp: (
+            weights * (_near(weights, reach, ramp) == 1)
+        ),
+        "Only the distance is divided by the ramp: put ramp + reach − distance in brackets.": _by_factor(
+            lambda d, reach, ramp: (ramp + reach - d.abs() / ramp).clamp(0, 1)
+        ),
+        "The distance has kept its sign, so that all later words are near: take abs().": _by_factor(
+            lambda d, reach, ramp: ((ramp + reach - d) / ramp).clamp(0, 1)
+        ),
+        "You add the distance, expected ramp + reach − distance: far words are to weigh less.": _by_factor(
+            lambda d, reach, ramp: ((ramp + reach + d.abs()) / ramp).clamp(0, 1)
+        ),
+        "You square the distance, expected its absolute value.": _by_factor(
+            lambda d, reach, ramp: ((ramp + reach - d**2) / ramp).clamp(0, 1)
+        ),
+        "You divide by the reach, expected by the width of the ramp.": _by_factor(
+            lambda d, reach, ramp: ((ramp + reach - d.abs()) / reach).clamp(0, 1)
+        ),
+        "Your window ends at the reach: there the ramp only begins, (ramp + reach − distance) / ramp.": _by_factor(
+            lambda d, reach, ramp: ((reach - d.abs()) / ramp).clamp(0, 1)
+        ),
+        "Your window is a sigmoid: expected a straight line, cut off at 0 and 1, clamp(0, 1).": _by_factor(
+            lambda d, reach, ramp: ((ramp + reach - d.abs()) / ramp).sigmoid()
+        ),
+    }
 )

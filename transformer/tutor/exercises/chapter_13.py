@@ -1,7 +1,11 @@
 """Exercises of chapter 13, beyond translation."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
+
+import torch
 
 from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
@@ -38,31 +42,105 @@ def spans(symbols):
     return found
 
 
-def _spans(symbols, first=False, every=False, inclusive=False, opening=False):
+def _spans(symbols, pop=-1, every=False, one=lambda kind, start, end: (kind, start, end), late=False):
+    """Brackets of another phrase (pop: its place among those that are open; None leaves it there), places or form."""
     waiting, found, place = [], [], 0
     for symbol in symbols:
         if symbol > 0:
-            waiting.append((symbol, place, len(found)))
-            if opening:
-                found.append(None)
+            waiting.append((symbol, place))
         elif symbol < 0:
-            kind, start, at = waiting.pop(0 if first else -1)
-            one = kind, start, place - inclusive
-            if opening:
-                found[at] = one
-            else:
-                found.append(one)
-        if every or symbol == 0:
+            kind, start = waiting[-1] if pop is None else waiting.pop(pop)
+            found.append(one(kind, start, place))
+        if every or symbol == 0 or (late and symbol > 0):
             place += 1
     return found
 
 
+def _as_they_open(symbols):
+    waiting, found, place = [], [], 0
+    for symbol in symbols:
+        if symbol > 0:
+            found.append([symbol, place])
+            waiting.append(found[-1])
+        elif symbol < 0:
+            waiting.pop().append(place)
+        else:
+            place += 1
+    return found
+
+
+def _places_of_kinds(symbols):
+    waiting, found, start, place = [], [], 0, 0
+    for symbol in symbols:
+        if symbol > 0:
+            waiting.append(symbol)
+            start = place
+        elif symbol < 0:
+            found.append((waiting.pop(), start, place))
+        else:
+            place += 1
+    return found
+
+
+def _words_open_phrases(symbols):
+    waiting, found, place = [], [], 0
+    for symbol in symbols:
+        if symbol >= 0:
+            waiting.append((symbol, place))
+            place += symbol == 0
+        else:
+            found.append((*waiting.pop(), place))
+    return found
+
+
+def _spans_with(symbols, first=False, every=False, inclusive=False):
+    found = _spans(symbols, pop=0 if first else -1, every=every)
+    return [(kind, start, end - inclusive) for kind, start, end in found]
+
+
 spans.knobs(
-    _spans,
+    _spans_with,
     first="You close the phrase that was opened first, expected the one that was opened last.",
     every="Your places count all symbols, expected words only.",
     inclusive="Your end is the last word of the phrase, expected the place behind it.",
-    opening="Your brackets stand in the order in which they open, expected the order in which they close.",
+)
+spans.mistakes(
+    {
+        "Your brackets stand in the order in which they open, expected the order in which they close.": _as_they_open,
+        "The three stand in another order: a bracket is (kind, start, end).": (
+            lambda symbols: _spans(symbols, one=lambda kind, start, end: (start, end, kind))
+        ),
+        "Your third number is the length of the phrase, expected its end: the place behind its last word.": (
+            lambda symbols: _spans(symbols, one=lambda kind, start, end: (kind, start, end - start))
+        ),
+        "What opens a phrase moves your places on, too: only a word, 0, does.": lambda symbols: _spans(
+            symbols, late=True
+        ),
+        "Words are counted from 0: the first one has the place 0.": (
+            lambda symbols: _spans(symbols, one=lambda kind, start, end: (kind, start + 1, end + 1))
+        ),
+        "Your start is one too large: a phrase begins at the next word, whose place is the number of words so far.": (
+            lambda symbols: _spans(symbols, one=lambda kind, start, end: (kind, start + 1, end))
+        ),
+        "A phrase that closes stays open with you: take it off the list with pop().": (
+            lambda symbols: _spans(symbols, pop=None)
+        ),
+        "Your start is that of the phrase opened last, even if another one closes: keep each start beside its kind.": (
+            _places_of_kinds
+        ),
+        "Words go on your list of open phrases: only numbers above 0 open one.": _words_open_phrases,
+        "Your brackets are sorted, expected in the order in which they close.": lambda symbols: sorted(_spans(symbols)),
+        "A set keeps neither the order nor two equal brackets: collect them in a list, as they close.": (
+            lambda symbols: sorted(set(_spans(symbols)))
+        ),
+        "Your brackets stand in the reverse order: append each one as it closes.": lambda symbols: _spans(symbols)[
+            ::-1
+        ],
+        "The outermost phrase is missing: it is a bracket like the others.": lambda symbols: _spans(symbols)[:-1],
+        "Of two phrases over the same words you keep one: both are brackets.": lambda symbols: list(
+            {one[1:]: one for one in reversed(_spans(symbols))}.values()
+        )[::-1],
+    }
 )
 
 
@@ -73,6 +151,9 @@ def bracketed_sentences(draw: Draw) -> Iterator[Arguments]:
     yield [right, [[1, 0, 2]]], [[[1, 0, 4], [3, 0, 2], [2, 2, 3], [2, 0, 2]], [[1, 0, 2]]]
     yield [[[1, 0, 3], [2, 0, 3], [2, 0, 3]], right], [[[1, 0, 3], [2, 0, 3]], [[2, 0, 2], [2, 0, 2], [1, 0, 3]]]
     yield [[[2, 0, 2], [2, 0, 2], [1, 0, 3]]], [[[2, 0, 2], [2, 0, 2], [3, 0, 3]]]  # the same bracket twice, in both
+    # What one sentence lacks stands in the other, where it is no hit; and nothing at all is found in one of them.
+    yield [[[1, 0, 2]], [[2, 0, 1]]], [[[2, 0, 1]], [[1, 0, 2], [2, 0, 1]]]
+    yield [right, [[1, 0, 2]]], [right, []]
     yield [right, right], [[[1, 0, 4], [1, 1, 2]], [[1, 0, 4], [2, 0, 2], [3, 2, 3], [4, 3, 4], [2, 1, 2]]]
 
 
@@ -106,16 +187,19 @@ def _f1(counts):
     return 2 * hits / (right + ours)
 
 
-def _wrong_f1(gold, found, unlabelled=False, sets=False):
-    bracket = (lambda one: tuple(one[1:])) if unlabelled else tuple
-    return _f1(_counts(gold, found, bracket, set if sets else Counter))
+def _both(counts):
+    """Precision and recall."""
+    hits, right, ours = map(sum, zip(*counts, strict=True))
+    return hits / ours, hits / right
 
 
-labelled_f1.knobs(
-    _wrong_f1,
-    unlabelled="The kinds are not compared: a bracket with another label is no hit.",
-    sets="Your sets forget how often a bracket stands there; count it with a Counter.",
-)
+def _macro(gold, found):
+    counts = list(_counts(gold, found))
+    precision = sum(hits / max(1, ours) for hits, _, ours in counts) / len(counts)
+    recall = sum(hits / max(1, right) for hits, right, _ in counts) / len(counts)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0
+
+
 labelled_f1.mistakes(
     {
         "This is the mean of the sentences' F1, expected the F1 of their summed counts.": lambda gold, found: (
@@ -126,6 +210,52 @@ labelled_f1.mistakes(
         ),
         "This is recall, hits by brackets of the right trees; F1 counts what was found in vain, too.": (
             lambda gold, found: sum(c[0] for c in _counts(gold, found)) / sum(c[1] for c in _counts(gold, found))
+        ),
+        "The kinds are not compared: a bracket with another label is no hit.": lambda gold, found: _f1(
+            _counts(gold, found, key=lambda one: tuple(one[1:]))
+        ),
+        "Your sets forget how often a bracket stands there; count it with a Counter.": lambda gold, found: _f1(
+            _counts(gold, found, kind=set)
+        ),
+        "You put all sentences into one: a bracket is a hit only if the right tree of the same sentence has it.": (
+            lambda gold, found: _f1(_counts([[*chain(*gold)]], [[*chain(*found)]]))
+        ),
+        "You pass over sentences in which nothing was found: what is missing there counts, too.": lambda gold, found: (
+            labelled_f1.reference(*zip(*((a, b) for a, b in zip(gold, found, strict=True) if b), strict=True))
+        ),
+        "The 2 is missing: F1 is twice the hits, divided by the brackets of both sides.": (
+            lambda gold, found: labelled_f1.reference(gold, found) / 2
+        ),
+        "You return percent, expected a share from 0 to 1: leave the 100 out.": (
+            lambda gold, found: 100 * labelled_f1.reference(gold, found)
+        ),
+        "You take the mean of precision and recall; F1 is their harmonic mean, 2 P R / (P + R).": lambda gold, found: (
+            sum(_both(_counts(gold, found))) / 2
+        ),
+        "You take the geometric mean of precision and recall; F1 is the harmonic one, 2 P R / (P + R).": (
+            lambda gold, found: math.prod(_both(_counts(gold, found))) ** 0.5
+        ),
+        "You divide by what stands in either (Jaccard): F1 is twice the hits, divided by both sides' brackets.": (
+            lambda gold, found: 1 / (2 / labelled_f1.reference(gold, found) - 1)
+        ),
+        "You take precision and recall of each sentence, then their means: add hits and brackets up first.": _macro,
+        "Where brackets end is not compared: another end is no hit.": lambda gold, found: _f1(
+            _counts(gold, found, key=lambda one: tuple(one[:2]))
+        ),
+        "A bracket counts as a hit each time it is found, expected at most as often as the right tree has it.": (
+            lambda gold, found: (
+                2
+                * sum(one in right for right, ours in zip(gold, found, strict=True) for one in ours)
+                / sum(map(len, [*gold, *found]))
+            )
+        ),
+        "You compare place by place: a bracket is a hit wherever it stands in the list.": lambda gold, found: (
+            2
+            * sum(a == b for right, ours in zip(gold, found, strict=True) for a, b in zip(right, ours, strict=False))
+            / sum(map(len, [*gold, *found]))
+        ),
+        "A Counter cannot count lists: make a tuple of each bracket first, Counter(map(tuple, brackets)).": (
+            lambda gold, found: _f1(_counts(gold, found, key=list))
         ),
     }
 )
@@ -161,6 +291,11 @@ def _prompt_example(source, target, bos, mark, eos, asks=None, shift=1):
     return text[:-1], [-100] * silent + wanted[silent:]
 
 
+def _wanted(source, target, *end):
+    """What is wanted, from the first place of the prompt to the end."""
+    return [-100] * (len(source) + 1) + [*target, *end]
+
+
 prompt_example.mistakes(
     {
         "The prompt is asked for, too: at its places but the last, −100 is wanted.": (
@@ -178,6 +313,73 @@ prompt_example.mistakes(
         "The end is not asked for: the last thing that is wanted is eos.": lambda *args: (
             _prompt_example(*args)[0],
             [*_prompt_example(*args)[1][:-1], -100],
+        ),
+        "What is wanted is not shifted: at each place the *next* token is wanted, so the inputs end before eos, and "
+        "one −100 fewer is needed.": lambda source, target, bos, mark, eos: (
+            [bos, *source, mark, *target, eos],
+            [-100] * (len(source) + 2) + [*target, eos],
+        ),
+        "Both lists are the same: at each place the *next* token is wanted, and −100 in the prompt.": (
+            lambda source, target, bos, mark, eos: ([bos, *source, mark, *target, eos],) * 2
+        ),
+        "eos stands in your inputs: nothing is wanted behind it, so the inputs end before it.": (
+            lambda source, target, bos, mark, eos: (
+                [bos, *source, mark, *target, eos],
+                _wanted(source, target, eos),
+            )
+        ),
+        "The mark stands before the source: it comes behind it, right before the answer.": (
+            lambda source, target, bos, mark, eos: ([bos, mark, *source, *target], _wanted(source, target, eos))
+        ),
+        "The target is hidden and the prompt is asked for, expected the other way round.": (
+            lambda source, target, bos, mark, eos: (
+                [bos, *source, mark, *target],
+                [*source, mark] + [-100] * (len(target) + 1),
+            )
+        ),
+        "0 or the padding stands where −100 is expected: −100 is what the loss passes over.": (
+            lambda source, target, bos, mark, eos: (
+                [bos, *source, mark, *target],
+                [0] * (len(source) + 1) + [*target, eos],
+            )
+        ),
+        "eos is missing: it is the last thing that is wanted, at the place of the last token.": (
+            lambda source, target, bos, mark, eos: ([bos, *source, mark, *target[:-1]], _wanted(source, target))
+        ),
+        "Your lists differ in length: eos is missing at the end of what is wanted.": (
+            lambda source, target, bos, mark, eos: ([bos, *source, mark, *target], _wanted(source, target))
+        ),
+        "bos stands before the target, too: the text goes on behind the mark.": (
+            lambda source, target, bos, mark, eos: (
+                [bos, *source, mark, bos, *target],
+                _wanted(source, [bos, *target], eos),
+            )
+        ),
+        "bos is missing: the inputs begin with it.": lambda source, target, bos, mark, eos: (
+            [*source, mark, *target],
+            _wanted(source, target, eos)[1:],
+        ),
+        "The two lists come back in the wrong order: inputs, then what is wanted.": (
+            lambda *args: _prompt_example(*args)[::-1]
+        ),
+        "A decoder alone reads the answer, too: the inputs hold bos, source, mark and target.": (
+            lambda source, target, bos, mark, eos: ([*source, mark], [*target, eos])
+        ),
+        "The prompt is hidden in the inputs: −100 belongs into what is wanted only.": (
+            lambda source, target, bos, mark, eos: (
+                [-100] * (len(source) + 2) + [*target],
+                _wanted(source, target, eos),
+            )
+        ),
+        "eos stands behind the source: the mark alone ends it, and eos comes last.": (
+            lambda source, target, bos, mark, eos: (
+                [bos, *source, eos, mark, *target],
+                [-100, *_wanted(source, target, eos)],
+            )
+        ),
+        "The mark is missing: it stands between source and target.": lambda source, target, bos, mark, eos: (
+            [bos, *source, *target],
+            _wanted(source, target, eos)[1:],
         ),
     }
 )
@@ -223,6 +425,62 @@ cut_patches.mistakes(
         "Your rows hold every p-th pixel of the image, expected neighbours.": lambda image, p: (
             image.reshape(p, image.size(0) // p, p, image.size(1) // p).permute(1, 3, 0, 2).reshape(-1, p * p)
         ),
+        "Squares and their pixels go down the columns, expected from left to right, row by row: the image is not to be "
+        "transposed.": lambda image, p: cut_patches.reference(image.mT, p),
+        "Your table is transposed: a row is one square, a column one place in it.": (
+            lambda image, p: cut_patches.reference(image, p).mT
+        ),
+        "Your squares overlap: they begin at every p-th pixel.": (
+            lambda image, p: image.unfold(0, p, 1).unfold(1, p, 1).reshape(-1, p * p)
+        ),
+        "You cut the rows alone: a square takes p rows of the image, too.": lambda image, p: image.unfold(
+            1, p, p
+        ).reshape(-1, p),
+        "Height and width are exchanged: rows are cut in H/p, columns in W/p.": lambda image, p: (
+            image.reshape(image.size(1) // p, p, image.size(0) // p, p).transpose(1, 2).reshape(-1, p * p)
+        ),
+        "p is the side of a square, not their number along a side.": lambda image, p: (
+            image.reshape(p, image.size(0) // p, p, image.size(1) // p).transpose(1, 2).reshape(p * p, -1)
+        ),
+        "You move the wrong axes: of (H/p, p, W/p, p) the two in the middle change places, transpose(1, 2).": (
+            lambda image, p: _cells(image, p).transpose(0, 1).reshape(-1, p * p)
+        ),
+        "Each square begins one pixel after the one before: begin at every p-th pixel, range(0, H, p).": (
+            lambda image, p: torch.stack(
+                [
+                    image[i : i + p, j : j + p].flatten()
+                    for i in range(image.size(0) // p)
+                    for j in range(image.size(1) // p)
+                ]
+            )
+        ),
+        "You keep rows and columns of squares apart: flatten to (n, p·p) in the end.": (
+            lambda image, p: _cells(image, p).transpose(1, 2)
+        ),
+        "You keep the squares as they are: flatten the pixels of each, (n, p·p).": (
+            lambda image, p: _cells(image, p).transpose(1, 2).reshape(-1, p, p)
+        ),
+        "After a transpose the numbers no longer lie in a row in memory, and view asks for that: take reshape.": (
+            lambda image, p: _cells(image, p).transpose(1, 2).view(-1, p * p)
+        ),
+        "You take as many squares along a row as along a column: there are W/p and H/p of them.": (
+            lambda image, p: torch.stack(
+                [
+                    image[i * p : (i + 1) * p, j * p : (j + 1) * p].flatten()
+                    for i in range(image.size(0) // p)
+                    for j in range(image.size(0) // p)
+                ]
+            )
+        ),
+        "The last row and column of squares are missing: range(0, H, p) ends before H as it is.": (
+            lambda image, p: torch.stack(
+                [
+                    image[i : i + p, j : j + p].flatten()
+                    for i in range(0, image.size(0) - p, p)
+                    for j in range(0, image.size(1) - p, p)
+                ]
+            )
+        ),
     }
 )
 
@@ -254,18 +512,60 @@ def training_operations(L, d, d_ff, V, n):
     return 3 * (L * layer + 2 * V * d)
 
 
-def _operations(L, d, d_ff, V, n, forward=False, once=False, single=False, bare=False, headless=False, three=False):
-    passes, each = 1 if forward else 2 if once else 3, 1 if single else 2
-    layer = each * ((3 if three else 4) * d * d + 2 * d * d_ff) + (0 if bare else 2 * each * n * d)
-    return passes * (L * layer + (0 if headless else each * V * d))
+def _operations(L, d, d_ff, V, n, passes=3, each=2, scores=1, output=1, matrices=4):
+    layer = each * (matrices * d * d + 2 * d * d_ff) + 2 * each * n * d * scores
+    return passes * (L * layer + each * V * d * output)
+
+
+def _operations_with(L, d, d_ff, V, n, forward=False, once=False, alone=False, blind=False, three=False, thin=False):
+    passes = 1 if forward else 2 if once else 3
+    return _operations(L, d, d_ff / 2 if thin else d_ff, V, n, passes, 2, not alone, not blind, 3 if three else 4)
 
 
 training_operations.knobs(
-    _operations,
+    _operations_with,
     forward="This is the forward pass alone: the backward pass costs twice as much again.",
     once="The backward pass costs two forward passes, not one: a gradient by the input and one by the matrix.",
-    single="A multiplication and an addition are two operations.",
-    bare="Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.",
-    headless="The output matrix is forgotten: V × d.",
+    alone="Scores and means are forgotten: they have no matrix of weights, and cost 4 n d a layer.",
+    blind="The output matrix is forgotten: V × d.",
     three="Self-attention has four matrices, for queries, keys, values and the output.",
+    thin="A feed-forward network has two matrices, d × d_ff and d_ff × d.",
+)
+training_operations.mistakes(
+    {
+        "A multiplication and an addition are two operations.": lambda *args: _operations(*args, each=1),
+        "The output matrix counts once, V·d numbers: the embedding is looked up, which multiplies nothing.": (
+            lambda *args: _operations(*args, output=2)
+        ),
+        "Scores are one half: the means of the values cost as much again, 4 n d for both.": (
+            lambda *args: _operations(*args, scores=0.5)
+        ),
+        "Scores and means have a backward pass, too: 4 n d forward, three times that in all.": (
+            lambda *args: _operations(*args, scores=1 / 3)
+        ),
+        "Scores and means are those of one layer: all L have them.": lambda L, d, d_ff, V, n: (
+            _operations(L, d, d_ff, V, n, scores=0) + 12 * n * d
+        ),
+        "The output matrix stands in every layer: there is one, behind the last.": lambda L, d, d_ff, V, n: _operations(
+            L, d, d_ff, V, n, output=L
+        ),
+        "These are the operations for the whole text of n tokens, expected for one of them.": (
+            lambda *args: args[-1] * _operations(*args)
+        ),
+        "Scores and means are those of all n tokens, n² · d: one token looks at n, which are 4 n d a layer.": (
+            lambda L, d, d_ff, V, n: _operations(L, d, d_ff, V, n, scores=n)
+        ),
+        "You count half of the scores, as if the mask saved the others: all n are computed.": (
+            lambda L, d, d_ff, V, n: _operations(L, d, d_ff, V, n, scores=0) + 6 * L * (n + 1) * d
+        ),
+        "You count biases: only matrix products count.": lambda L, d, d_ff, V, n: (
+            _operations(L, d, d_ff, V, n) + 6 * L * (5 * d + d_ff)
+        ),
+        "The factor 6 is missing at the output matrix: it has a forward and a backward pass like the others.": (
+            lambda L, d, d_ff, V, n: _operations(L, d, d_ff, V, n, output=0) + V * d
+        ),
+        "You count eight matrices of attention: without an encoder there is self-attention alone, with four.": (
+            lambda *args: _operations(*args, matrices=8)
+        ),
+    }
 )
