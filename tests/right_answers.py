@@ -2119,7 +2119,7 @@ def f1_by_errors(gold, found):
 def f1_with_tensors(gold, found):
     hits = 0
     for right, ours in zip(gold, found, strict=True):
-        a, b = torch.tensor(right), torch.tensor(ours)
+        a, b = torch.tensor(right).reshape(-1, 3), torch.tensor(ours).reshape(-1, 3)
         earlier = (a[:, None] == a).all(-1).tril(-1).sum(-1)
         hits += ((a[:, None] == b).all(-1).sum(-1) > earlier).sum()
     return 2 * hits / sum(len(s) for side in (gold, found) for s in side)

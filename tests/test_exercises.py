@@ -344,7 +344,7 @@ def test_what_many_mistakes_come_to_is_said_without_choosing_one(name: str):
         "top_p": (lambda logits, p: logits, "Your function returns logits as it was given."),
         "clipped_precision": (lambda hyp, ref, n: 0.0, "Your result is 0 in every failing case."),
         "spans": (lambda symbols: [], "Your result is empty in every failing case."),
-        "my_padding_mask": (lambda ids, pad: torch.zeros(len(ids), 1, 1, ids.size(1)) > 0, "Every entry of your"),
+        "my_padding_mask": (lambda ids, pad=0: torch.zeros(len(ids), 1, 1, ids.size(1)) > 0, "Every entry of your"),
     }
     answer, text = said[name]
     assert grading.grade(exercises()[name], answer).text.startswith(text)
