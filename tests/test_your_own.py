@@ -41,13 +41,30 @@ from transformer.tutor.your_own import (
 
 SIZES = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3, "d_ff": 20, "dropout": 0.0}
 EXAMPLES = [([5, 7, 9, 4, 5, 11, 20], [6, 7, 8, 9]), ([4, 15], [8, 4, 5, 5, 19, 20]), ([9, 9, 3, 4], [21])]
+NO_EMPTY_ROW = "each word of the model sees a word"
+PADDING_IS_0 = "the model's padding is 0, and stands at the end"
+SMALL = "no number of a small model is that large"
 UNSEEN = {
-    "You compare with 0, whatever pad is: compare with pad.": "the model's padding is 0",
-    "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": (
-        "no score of a small model is that large"
+    "You compare with 0, whatever pad is: compare with pad.": PADDING_IS_0,
+    "Real words may have smaller ids than pad: compare with !=, not with >.": PADDING_IS_0,
+    "You count the real words and take as many places from the left: padding may stand anywhere.": PADDING_IS_0,
+    "The id of padding is `pad`, not always 0.": PADDING_IS_0,
+    "Real is every id but `pad`, y != pad: ids below it are words, too.": PADDING_IS_0,
+    "A row in which everything is hidden is 0/0 = NaN: it should be zeros.": NO_EMPTY_ROW,
+    "A row in which everything is hidden shares its weight out evenly, as with −1e9: it should be zeros.": NO_EMPTY_ROW,
+    "any(-2) looks through the queries of a key: a row is empty where no key is left, any(-1, keepdim=True).": (
+        NO_EMPTY_ROW
     ),
-    "A row in which everything is hidden is 0/0 = NaN: it should be zeros.": "each word of the model sees a word",
-    "With −1e9 a row in which everything is hidden shares its weight out evenly: it should be zeros.": "the same",
+    "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": SMALL,
+    "You mask after the softmax and divide by what is left: where that is 0 you get NaN. Mask before.": SMALL,
+    "The mask comes after the exponential, which may overflow, and ∞ · 0 is NaN: set hidden scores to −∞ "
+    "before.": SMALL,
+    "exp of a large logit is inf in float32: take log_softmax, which subtracts the maximum first.": SMALL,
+    "You add a small number to p, which changes the loss where p is small: take log_softmax, which never meets "
+    "log 0.": SMALL,
+    "ε is 1e-5 whatever `eps` says (the default of F.layer_norm): use `eps`.": "that is the model's ε",
+    "You take axis 2: the features are the last axis, −1, however many stand before it.": "here the last is number 2",
+    "h may be a single vector, too, (D,): your answer counts on more axes than that.": "here there are always three",
 }
 """known mistakes that make no difference in the model, and why"""
 
