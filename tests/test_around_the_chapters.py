@@ -102,7 +102,7 @@ def links(text: str) -> list[tuple[str, str]]:
 
 def test_every_session_has_something_to_read_predict_run_and_discuss():
     sessions = COURSES.count("\n### ")
-    assert sessions == 4 + 7
+    assert sessions == 4 + 8
     assert all(len(things_to_do(kind)) == sessions for kind in ("Read", "Predict", "Run", "Discuss"))
     assert len(things_to_do("Solve")) == sessions - 2  # the first hour and the last have none
 
