@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
+from nbclient import NotebookClient
 
 from tests.right_answers import RIGHT
 from transformer.config import TransformerConfig
@@ -39,6 +41,7 @@ from transformer.tutor.your_own import (
     your_parts,
 )
 
+ROOT = Path(__file__).parents[1]
 SIZES = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3, "d_ff": 20, "dropout": 0.0}
 EXAMPLES = [([5, 7, 9, 4, 5, 11, 20], [6, 7, 8, 9]), ([4, 15], [8, 4, 5, 5, 19, 20]), ([9, 9, 3, 4], [21])]
 NO_EMPTY_ROW = "each word of the model sees a word"
@@ -320,6 +323,25 @@ def test_learner_is_told_when_an_answer_cannot_be_kept(own_folder: Path, capsys:
     check("3.3")(lambda w, v: w @ v)
     assert "This answer cannot be kept: <lambda> is no function" in capsys.readouterr().out
     assert "mix_values" in kept_answers(PARTS)  # of this session
+
+
+@pytest.mark.slow
+def test_chapter_runs_with_every_answer_kept(own_folder: Path):
+    """As after all exercises: that it runs with none is seen where the book is built."""
+    keep_answers()
+    imports = "import math\nimport torch\nfrom collections import Counter\nfrom transformer.tutor import check"
+    for name in PARTS:
+        notebook(f"{imports}\n@check\n{exercises()[name].solution}")
+    assert kept_answers(PARTS).keys() == PARTS.keys()
+    chapter = nbformat.read(ROOT / "book" / "14_your_own.ipynb", as_version=4)
+    NotebookClient(chapter).execute()
+    shown = "".join(
+        str(output.get("data", {}).get("text/plain", ""))
+        for cell in chapter.cells
+        for output in cell.get("outputs", [])
+    )
+    assert "25 of its 25 parts are yours; it is equal to the package's in all" in shown
+    assert "○" not in shown.partition("Your own Transformer")[2].partition("(○: the book's)")[0]
 
 
 def test_names_that_are_only_attributes_or_local_are_no_helpers():
