@@ -128,6 +128,10 @@ smooth.mistakes(
     {
         "This is the version of a well-known tutorial: ε/(V − 2) for all others, nothing for the padding. In this "
         "book, as in F.cross_entropy, every token gets ε/V, the padding too.": _smooth_as_published,
+        "This is the version of a well-known tutorial, and with 0 for the padding whatever `pad` is: every token gets "
+        "ε/V, the padding too, and `pad` says which rows are 0.": lambda y, V, epsilon, pad: _smooth_as_published(
+            y, V, epsilon, 0
+        ),
         "Nothing is smoothed: this is the one-hot target.": lambda y, V, epsilon, pad: (
             F.one_hot(y, V).float() * (y != pad)[:, None]
         ),

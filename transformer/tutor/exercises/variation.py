@@ -175,7 +175,7 @@ NAMES = {
     "masked_fill": "the filling in under the mask", "tril": "the cut to a triangle", "clamp": "the limits",
     "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
     "gather": "the choice of entries", "topk": "the choice of the largest", "amin": "the smallest",
-    "cumprod": "the running product", "double": "the change to numbers with a point",
+    "cumprod": "the running product", "outer": "the outer product", "double": "the change to numbers with a point",
 }  # fmt: skip
 """how functions are called in a sentence"""
 NOUNS = {
