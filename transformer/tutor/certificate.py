@@ -27,7 +27,8 @@ def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
             box = axes.bar(x, 0.8, 0.94, bottom=-y - 0.4, **ground)[0]
             box.set_alpha(0.35 if name in yours else 1)
             label = f"{exercises()[name].number} {name.removeprefix('my_').replace('_', ' ')}"
-            axes.text(x, -y, label.replace(" ", "\n", 1), ha="center", va="center", size=9, linespacing=1.05)
+            in_two_lines = "\n".join(label.rsplit(" ", 1))
+            axes.text(x, -y, in_two_lines, ha="center", va="center", size=11, linespacing=1.0)
     axes.set(xlim=(-0.55, 3.55), ylim=(-6.6, 1.4))
     axes.axis("off")
 
@@ -65,6 +66,12 @@ class Certificate:
             f"{'✔' if name in self.yours else '○'} {exercises()[name].number} {name}: {PARTS[name]}" for name in PARTS
         ]
 
+    def _whose(self, title: str, yours: bool) -> str:
+        """A paragraph of the parts that are yours, or of the others; nothing for none."""
+        names = [name for name in PARTS if (name in self.yours) == yours]
+        listed = ", ".join(f"{exercises()[name].number} {name.removeprefix('my_').replace('_', ' ')}" for name in names)
+        return f"<p><strong>{title}:</strong> {html.escape(listed)}.</p>" if names else ""
+
     def __str__(self) -> str:
         said = [f"{source} → {target}" for source, target in self.translations]
         return "\n".join(["Your own Transformer", *self._facts(), *said, *self._parts(), "(○: the book's)"])
@@ -75,10 +82,9 @@ class Certificate:
             f'<p lang="en"><em>{html.escape(source)}</em><br><span lang="de">{html.escape(target)}</span></p>'
             for source, target in self.translations
         )
-        parts = "\n".join(map(html.escape, self._parts()))
         status = "right" if self.comparison.is_equal else "wrong"
         page = (
             f'<div class="verdict" data-status="{status}"><strong>Your own Transformer</strong>{facts}{rows}'
-            f"<pre>{parts}\n(○: the book's)</pre></div>"
+            f"{self._whose('✔ Yours', True)}{self._whose('○ The book’s', False)}</div>"
         )
         return {"text/plain": str(self), "text/html": page}
