@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,12 +23,15 @@ from transformer.files import (
     read_tensors,
     replace_text,
     saved_checkpoints,
+    step_of,
     write_folder,
     write_json,
 )
 from transformer.model import Transformer
 from transformer.text.tokenizer import Tokenizer
 
+OWN = {"config.json", "metrics.jsonl", "best.json", "checkpoints"}
+"""what a training puts into its folder"""
 DELETED = ".deleted"
 """ends the name of a checkpoint that is being deleted, so that what is left half-way is none"""
 
@@ -50,27 +54,43 @@ class Run:
     def start(self) -> None:
         """Make the folder for a new training.
 
-        Raises CheckpointError where it holds one already, or cannot be written.
+        Raises CheckpointError where it holds one already or anything else, which would be written over, or cannot be
+        written. What a training left that was stopped before its first checkpoint gives way.
         """
         if saved_checkpoints(self.folder):
             raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
+        if foreign := self._foreign():
+            raise CheckpointError(
+                f"{self.folder} is no run, it holds {foreign}; a training would write over what is there. Choose a new "
+                "folder, or an empty one"
+            )
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
 
+    def _foreign(self) -> str | None:
+        """The name of something in the folder that no training has put there; None where there is nothing such."""
+        checkpoints = self.folder / "checkpoints"
+        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if not checkpoints.is_dir():  # the first thing that a training makes
+            return min(there, default=None)
+        drafts = {path.name for path in checkpoints.glob("step-*")}
+        own = OWN | {f"{name}.draft" for name in OWN}
+        return min((there - own) | ({path.name for path in checkpoints.iterdir()} - drafts), default=None)
+
     def restore(self, model: Transformer, optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into model and optimiser, and return the number of its update.
 
-        Raises CheckpointError for a folder without one, or one that does not fit the model.
+        Raises CheckpointError for a folder without one, or one that is damaged or does not fit the model.
         """
         last = last_checkpoint(self.folder)
         step = read_json(last / "state.json").get("step")
-        if not isinstance(step, int):
+        if type(step) is not int or step != step_of(last):  # True is an int, too
             raise CheckpointError(
-                f"{last / 'state.json'} has step {step!r}, expected the number of an update; it is damaged, "
-                f"delete {last} to go on from the checkpoint before it"
+                f"{last / 'state.json'} has step {step!r}, expected the number of an update, {step_of(last)} as the "
+                f"folder's name says; it is damaged, delete {last} to go on from the checkpoint before it"
             )
         model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
         _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
@@ -79,20 +99,34 @@ class Run:
     def go_on(self, step: int) -> None:
         """Keep the records up to this update, since a resumed training makes those after it again.
 
-        Settings, where there are any, replace those that were stored.
+        Settings, where there are any, replace those that were stored. Lines that are no records stop no training: the
+        file is kept under another name, `metrics.jsonl.damaged`, and a warning names the first of them.
         """
-        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+        path = self.folder / "metrics.jsonl"
+        records, damaged = _read_records(path)
+        kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]
         with self._writing():
+            if damaged:
+                shutil.copyfile(path, path.with_name(path.name + ".damaged"))
+                warnings.warn(f"{_damage(path, damaged)}; it is kept as {path.name}.damaged", stacklevel=2)
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
-            replace_text(self.folder / "metrics.jsonl", "".join(kept))
+            replace_text(path, "".join(kept))
         for half in (self.folder / "checkpoints").glob(f"step-*{DELETED}"):
             shutil.rmtree(half)
 
     def metrics(self) -> list[dict[str, float]]:
-        """The records so far; a last line that was cut off in the middle is left out."""
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        """The records so far; a last line that was cut off in the middle is left out.
+
+        Raises CheckpointError for another line that is no record.
+        """
+        path = self.folder / "metrics.jsonl"
+        records, damaged = _read_records(path)
+        if damaged:
+            raise CheckpointError(
+                f"{_damage(path, damaged)}; take the lines out, or resume the run, which leaves them out"
+            )
+        return records
 
     def record(self, record: dict[str, float]) -> None:
         """Add one line to `metrics.jsonl`."""
@@ -137,6 +171,28 @@ class Run:
             ) from error
 
 
+def _read_records(path: Path) -> tuple[list[dict[str, float]], list[int]]:
+    """The records in a file, and the numbers of the lines that hold none; the last line may have been cut off."""
+    records, damaged = [], []
+    content = path.read_bytes() if path.is_file() else b""
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            records.append(record)
+        else:
+            damaged.append(number)
+    return records, damaged
+
+
+def _damage(path: Path, damaged: list[int]) -> str:
+    return (
+        f"line {damaged[0]} of {path} is no record of a training, expected JSON with a step ({len(damaged)} such lines)"
+    )
+
+
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's moments and counters by parameter name, since `model.parameters()` came in that order."""
     state = optimizer.state_dict()["state"]
@@ -145,15 +201,28 @@ def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> 
 
 
 def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give the optimiser the moments and counters of a checkpoint; raises CheckpointError where they do not fit."""
     state: dict[int, dict[str, Tensor]] = {}
-    index = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+    parameters = dict(model.named_parameters())
+    index = {name: i for i, name in enumerate(parameters)}
     for key, tensor in tensors.items():
         name, _, moment = key.rpartition("/")
         if name not in index:
             raise CheckpointError(
                 f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run"
             )
+        shape = parameters[name].shape if moment != "step" else torch.Size()
+        if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise CheckpointError(
+                f"the optimiser's state has {key} of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected "
+                f"finite numbers of shape {tuple(shape)}; it is damaged, delete the checkpoint to go on from the one "
+                "before it"
+            )
         state.setdefault(index[name], {})[moment] = tensor
-    if missing := [name for name in index if index[name] not in state]:
-        raise CheckpointError(f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run")
+    moments = {"step", "exp_avg", "exp_avg_sq"}
+    trained = [name for name in index if parameters[name].requires_grad]  # Adam knows nothing of frozen ones
+    if missing := [name for name in trained if state.get(index[name], {}).keys() < moments]:
+        raise CheckpointError(
+            f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run, or was frozen there"
+        )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
