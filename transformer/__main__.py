@@ -305,5 +305,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale says
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # like the input, whatever the locale says
     sys.exit(main())
