@@ -1,5 +1,6 @@
 """The command line: `python -m transformer train | translate | evaluate`."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
@@ -115,8 +116,10 @@ def run_train(command: Train) -> None:
         if command.resume
         else make_tokenizer(command.tokenizer, corpus, command.model.vocab_size)
     )
+    config = replace(command.model, vocab_size=len(tokenizer))
+    refuse_giants(config)
     torch.manual_seed(command.training.seed)
-    model = Transformer(replace(command.model, vocab_size=len(tokenizer)))
+    model = Transformer(config)
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
         f"{n_parameters:,} parameters, {len(corpus['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
@@ -131,6 +134,18 @@ def run_train(command: Train) -> None:
 def settings(command: Train) -> dict[str, Any]:
     """What `config.json` of a run says, enough to resume it later."""
     return {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
+
+
+def refuse_giants(config: TransformerConfig) -> None:
+    """Raise ValueError for a model that could not be trained in this machine's memory, before it is tried for hours."""
+    sizes = os.sysconf_names if hasattr(os, "sysconf") else {}  # Windows has none, and is not asked
+    if "SC_PHYS_PAGES" in sizes:
+        there, needed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 16 * config.n_numbers
+        if needed > there:
+            raise ValueError(
+                f"a model of {config.n_numbers:,} numbers needs {needed / 1e9:,.0f} GB with gradients and moments, "
+                f"expected at most the {there / 1e9:,.0f} GB of this machine; make it smaller"
+            )
 
 
 def run_translate(command: Translate) -> None:

@@ -10,6 +10,9 @@ from transformer.files import resolve
 from transformer.text.corpora import Corpus
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
+MOST_TOKENS = 2**24
+"""tokens of a byte-pair encoding, at most"""
+
 
 class Tokenizer:
     """A vocabulary and the rules that cut text into its tokens; `tokenizer.json` holds both.
@@ -36,6 +39,8 @@ class Tokenizer:
             raise ValueError(
                 f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens"
             )
+        if vocab_size > MOST_TOKENS:  # the library reserves memory for all of them, and ends the process without it
+            raise ValueError(f"vocab_size is {vocab_size}, expected at most {MOST_TOKENS:,}")
         backend = Backend(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
