@@ -19,7 +19,8 @@ SILENT = (
     ".apparatus, .code, .cell_output pre"
 )
 """what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
-LONGEST = 510  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
+LONGEST = 600  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
+LONGEST_BEHIND = 350  # behind a lesson
 LONGEST_OF_SIGNATURES = 200  # the package's pages are mostly names, which are found by their words as well
 COMMON = 20  # sections: a word that stands in more of them is not kept for the rest of a text
 INLINE = re.compile("a|abbr|b|cite|code|em|i|kbd|mark|q|s|small|span|strong|su[bp]|var|wbr")
@@ -59,7 +60,7 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
     for block in page.article.find_all(lambda element: not INLINE.fullmatch(element.name)):
         block.insert_before(" ")  # two paragraphs are two words, while a word that is stressed in part stays one
         block.insert_after(" ")
-    longest = LONGEST_OF_SIGNATURES if page.select_one("article dl.py") else LONGEST
+    are_signatures = page.select_one("article dl.py") is not None
     title = clean(chapter)
     for section in page.select("article section[id]"):
         heading = section.find(re.compile(r"^h\d$"))
@@ -69,6 +70,7 @@ def sections(page: BeautifulSoup, place: Path) -> Iterator[dict[str, str]]:
         entry = {"page": title, "title": clean(heading), "at": f"{place.as_posix()}#{section['id']}"}
         layer = section.css.closest(BEHIND)
         behind = {"behind": str(layer["id"])} if layer else {}
+        longest = LONGEST_OF_SIGNATURES if are_signatures else LONGEST_BEHIND if layer else LONGEST
         yield {**entry, **behind, "text": text[:longest], **more_words(text, longest)}
 
 

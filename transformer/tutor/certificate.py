@@ -28,7 +28,7 @@ def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
             box.set_alpha(0.35 if name in yours else 1)
             label = f"{exercises()[name].number} {name.removeprefix('my_').replace('_', ' ')}"
             in_two_lines = "\n".join(label.rsplit(" ", 1))
-            axes.text(x, -y, in_two_lines, ha="center", va="center", size=11, linespacing=1.0)
+            axes.text(x, -y, in_two_lines, ha="center", va="center", size=11, linespacing=1.25)
     axes.set(xlim=(-0.55, 3.55), ylim=(-6.6, 1.4))
     axes.axis("off")
 
