@@ -23,8 +23,9 @@ from transformer.model import Transformer
 from transformer.text.batches import Batch
 from transformer.text.symbols import PAD
 from transformer.training import noam
-from transformer.tutor.exercises.grading import as_tensor, close, grade, run
+from transformer.tutor.exercises.grading import grade
 from transformer.tutor.exercises.learner import MARKS, exercises
+from transformer.tutor.exercises.running import as_tensor, close, run
 from transformer.tutor.your_own import SMOOTHING, OwnTransformer, book
 
 Question = tuple[str, Callable[[OwnTransformer], Any], Any]

@@ -51,6 +51,12 @@ class Goal:
         return {"text/plain": str(self), "text/html": page + "".join(f"<p>{line}</p>" for line in lines) + "</div>"}
 
 
+def _not_begun(text: str, *why: str) -> Goal:
+    goal = Goal(text, "todo", why)
+    show(goal)
+    return goal
+
+
 def _shown(text: str, checks: Sequence[tuple[bool, str]]) -> Goal:
     reached = "right" if all(is_met for is_met, _ in checks) else "wrong"
     goal = Goal(text, reached, tuple(f"{MARKS['right' if is_met else 'wrong']} {line}" for is_met, line in checks))
@@ -76,9 +82,7 @@ def turning(
     `parts`; their losses are taken on those 200.
     """
     if is_stub(rotate):
-        goal = Goal(TURNING, "todo")
-        show(goal)
-        return goal
+        return _not_begun(TURNING)
     spread, reach, stretched = distances(rotate)
     losses = [_loss_with(turned, parts, tokenizer, examples, steps) for turned in (rotate, None)]
     return _shown(
@@ -176,9 +180,7 @@ def own_language(file: Path, parts: dict[str, Function], steps: int = 600) -> Go
     """Train a model made of `parts` on sentences of a grammar file, and count what it translates of those it has not
     seen. Raises what `read_grammar` and `sentence` raise."""
     if not Path(file).is_file():
-        goal = Goal(LANGUAGE, "todo", (f"There is no file {file} yet.",))
-        show(goal)
-        return goal
+        return _not_begun(LANGUAGE, f"There is no file {file} yet.")
     grammar, draw = read_grammar(Path(file)), random.Random(0)
     drawn = {" ".join(one): " ".join(other) for one, other in (sentence(grammar, draw) for _ in range(20 * LEAST))}
     pairs = [Pair(one, other) for one, other in drawn.items()]
@@ -213,14 +215,10 @@ def captions(translate: Callable[[list[str]], list[str]], source: str = "de", ta
     """Score a function that translates captions of Multi30k, from a list of texts to a list of texts."""
     text = CAPTIONS.format(source=source, target=target)
     if is_stub(translate):
-        goal = Goal(text, "todo")
-        show(goal)
-        return goal
+        return _not_begun(text)
     try:
         test = load_corpus("multi30k", source, target)["test"][:100]
     except CorpusUnavailable as error:
-        goal = Goal(text, "todo", (str(error),))
-        show(goal)
-        return goal
+        return _not_begun(text, str(error))
     score = bleu(translate([pair.source for pair in test]), [pair.target for pair in test]).score
     return _shown(text, [(score >= 25, f"BLEU {score:.1f}")])

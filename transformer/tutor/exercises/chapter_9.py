@@ -599,15 +599,3 @@ top_p.mistakes(
         ),
     }
 )
-
-
-def _top_p_by_loop(logits, p):
-    held, keep = 0.0, []
-    for token in logits.argsort(descending=True).tolist():
-        if held >= p:
-            break
-        keep.append(token)
-        held += float(logits.softmax(-1)[token])
-    filtered = torch.full_like(logits, -math.inf)
-    filtered[keep] = logits[keep]
-    return filtered

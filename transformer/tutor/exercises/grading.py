@@ -40,7 +40,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
         return Finding("todo")
     if problem := wrong_signature(exercise, answer):
         return Finding("wrong", problem)
-    cases, expected = exercise.cases(seed), reference_runs(exercise, seed)
+    cases, expected = drawn_cases(exercise, seed), reference_runs(exercise, seed)
     runs: list[Run] = []
     for case in cases:
         runs.append(run(answer, case))
@@ -114,7 +114,7 @@ def _is_hole(node: ast.AST) -> bool:
 def wrong_signature(exercise: Exercise, answer: Function) -> str:
     """What is wrong with the answer's parameters, or nothing."""
     try:
-        for case in exercise.cases():  # some leave out what has a default
+        for case in drawn_cases(exercise, 0):  # some leave out what has a default
             inspect.signature(answer).bind(*case)
     except TypeError:
         return f"Your function takes {inspect.signature(answer)}, expected {inspect.signature(exercise.reference)}."
@@ -127,15 +127,21 @@ def wrong_signature(exercise: Exercise, answer: Function) -> str:
 
 
 @cache
+def drawn_cases(exercise: Exercise, seed: int) -> list[Arguments]:
+    """The exercise's cases, drawn once: whatever is run gets copies of them."""
+    return exercise.cases(seed)
+
+
+@cache
 def reference_runs(exercise: Exercise, seed: int) -> list[Run]:
     """What the book's answer gives on every case."""
-    return [run(exercise.reference, case) for case in exercise.cases(seed)]
+    return [run(exercise.reference, case) for case in drawn_cases(exercise, seed)]
 
 
 @cache
 def mistake_runs(exercise: Exercise, seed: int) -> list[tuple[str, list[Run]]]:
     """What every known mistake, then every pair, gives on every case."""
-    cases = exercise.cases(seed)
+    cases = drawn_cases(exercise, seed)
     known = [*exercise.single, *exercise.pairs]
     return [(mistake.text, [run(mistake.function, case) for case in cases]) for mistake in known]
 
@@ -153,7 +159,7 @@ def diagnosis(
 
     numbers: the cases to look at. failing: those of them that are wrong.
     """
-    cases, expected = exercise.cases(seed), reference_runs(exercise, seed)
+    cases, expected = drawn_cases(exercise, seed), reference_runs(exercise, seed)
     mine = [runs[i] for i in numbers]
     is_numbers = not all(same([runs[i]], [expected[i]]) for i in failing)  # not just a dtype, or an input changed
     if is_numbers and (text := known_mistake(exercise, mine, numbers, seed)):
@@ -187,7 +193,7 @@ def variant_run(exercise: Exercise, variant: Variant, case: Arguments) -> Run:
 @cache
 def first_run(exercise: Exercise, variant: Variant, seed: int, i: int) -> Run:
     """What a variant with one change gives on case number i."""
-    return variant_run(exercise, variant, exercise.cases(seed)[i])
+    return variant_run(exercise, variant, drawn_cases(exercise, seed)[i])
 
 
 def unforeseen_mistake(
@@ -197,7 +203,7 @@ def unforeseen_mistake(
 
     Two changes are named only where no other two come to the same. only_simple: one change that is plain, or nothing.
     """
-    cases, only_errors = exercise.cases(seed), all(mine.error for mine in runs)
+    cases, only_errors = drawn_cases(exercise, seed), all(mine.error for mine in runs)
 
     def agrees(made: Iterable[Run]) -> bool:
         return all(same([other], [mine]) for other, mine in zip(made, runs, strict=False))
