@@ -210,6 +210,18 @@ AGAIN = {  # the cells, and which of them fail how
         ],
         [],
     ),
+    "a long cell that changes how PyTorch saves tensors": (
+        [
+            "import torch\nfrom torch.autograd.graph import saved_tensors_hooks as hooks",
+            *[  # stopped at any moment, each of them fails one time in three
+                "while 'end' in globals():\n    with hooks(lambda _: 1, lambda _: None): torch.ones(2).square_()",
+                "torch.ones(2, requires_grad=True).square().sum().backward()",
+            ]
+            * 6,
+            "end = 1",
+        ],
+        [],
+    ),
     "an exception that a cell catches": (["try:\n    1 / 0\nexcept Exception:\n    pass"], []),
 }
 

@@ -21,6 +21,12 @@ from IPython.utils.capture import capture_output
 CPU_SECONDS = 0.25
 """processor time that a cell gets: a training need not go to its end again to show that it begins as before"""
 
+WAIT = 0.002
+"""seconds of processor time after which a cell is asked again to stop"""
+
+OWN_CODE = ("__main__", "transformer")
+"""the modules in which it may be stopped: the chapter's cells and the package"""
+
 OF_NAMES = (NameError, AttributeError, TypeError, LookupError)
 """what a cell raises that meets a name with another meaning than it expects"""
 
@@ -87,17 +93,30 @@ def _error(source: str) -> BaseException | None:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise TimeUp
+    def stop(_signal: int, frame: FrameType | None) -> None:
+        if _leaves_no_traces(frame):
+            raise TimeUp
 
     signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, WAIT)  # the signal comes again until it finds a good moment
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         # Not what it was: a signal that is still on its way to another thread would end the kernel.
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
+
+
+def _leaves_no_traces(frame: FrameType | None) -> bool:
+    """Whether a cell may be stopped here: in the book's own code, and not where a `with` begins or ends.
+
+    Stopped within PyTorch, between the two halves of a `with`, a cell would leave its hooks to all cells after it.
+    """
+    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] not in OWN_CODE:
+        return False
+    while frame is not None and frame.f_code.co_name not in ("__enter__", "__exit__"):
+        frame = frame.f_back
+    return frame is None
 
 
 def peak_megabytes() -> float:
