@@ -28,7 +28,7 @@ from transformer.text.corpora import (
     load_parallel,
     read_lines,
 )
-from transformer.text.pairs import Pair
+from transformer.text.pairs import Pair, normalised
 from transformer.text.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from transformer.text.tokenizer import Tokenizer
 
@@ -369,10 +369,22 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path, content: str, expected: li
 def test_strange_separators_shift_nothing(tmp_path: Path):
     (tmp_path / "a").write_text("one\u2028more\ntwo\n", encoding="utf-8")
     (tmp_path / "b").write_text("eins\nzwei\x0cmehr\n", encoding="utf-8")
-    assert load_parallel(tmp_path / "a", tmp_path / "b") == [
-        Pair("one\u2028more", "eins"),
-        Pair("two", "zwei\x0cmehr"),
-    ]
+    assert load_parallel(tmp_path / "a", tmp_path / "b") == [Pair("one more", "eins"), Pair("two", "zwei mehr")]
+
+
+def test_lines_are_normalised_and_know_their_number(tmp_path: Path):
+    (tmp_path / "a").write_text("un cafe\u0301\n\ntwo\t words\u00a0here\n", encoding="utf-8")
+    (tmp_path / "b").write_text("ein Cafe\u0301\nzwei\ndrei\n", encoding="utf-8")
+    pairs = load_parallel(tmp_path / "a", tmp_path / "b")
+    assert pairs == [Pair("un caf\u00e9", "ein Caf\u00e9"), Pair("two words here", "drei")]
+    assert [pair.line for pair in pairs] == [1, 3]
+
+
+def test_normalising_twice_changes_nothing_more():
+    for text in ("e\u0301", " a  b\t", "\u00c5ngstr\u00f6m", ""):
+        assert normalised(normalised(text)) == normalised(text)
+    with pytest.raises(TypeError, match="got bytes b'a', expected a string"):
+        normalised(b"a")  # type: ignore[arg-type]
 
 
 def test_unknown_corpus_language_and_split_are_answered_with_what_there_is(tmp_path: Path):

@@ -154,6 +154,15 @@ def test_evaluation_reports_what_its_parts_report(tiny_model: Callable[..., Tran
     assert (result.token_accuracy, result.perplexity) == (scores.accuracy, scores.perplexity)
 
 
+def test_equal_text_is_equal_however_it_was_typed(tiny_model: Callable[..., Transformer]):
+    composed, apart = "un caf\u00e9 l\u00e0", "un  cafe\u0301 la\u0300\t"
+    tokenizer = Tokenizer.bpe([composed, apart], 300)
+    model, decoding = tiny_model(vocab_size=len(tokenizer)), DecodingConfig("greedy", max_length=8)
+    one, other = (evaluate(model, tokenizer, [Pair(text, text)], decoding) for text in (composed, apart))
+    assert one == other
+    assert translate(model, tokenizer, [apart + "\n"], decoding) == translate(model, tokenizer, [composed], decoding)
+
+
 def test_pairs_are_encoded_side_by_side():
     tokenizer = Tokenizer.words(["a b"])
     a, b = (tokenizer.encode(word)[0] for word in "ab")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
+from transformer.text.pairs import normalised
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 
@@ -356,12 +357,12 @@ def translate(
 ) -> list[str]:
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
-    An empty sentence has an empty translation. Raises ValueError for a sentence that does not fit the model's
+    Sentences are `normalised` first; an empty one has an empty translation. Raises ValueError for a sentence that does not fit the model's
     learned positions, and what `search` raises.
     """
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
-    ids = tokenizer.encode_all(sentences)
+    ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])
     _check_lengths(model, ids)
     order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)
     translations = [""] * len(sentences)

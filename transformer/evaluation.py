@@ -1,7 +1,7 @@
 """Scores of translations and of the model behind them: BLEU, exact match, loss, perplexity, accuracy (paper §6.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from sacrebleu.metrics import BLEU
@@ -10,7 +10,7 @@ from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
-from transformer.text.pairs import Pair
+from transformer.text.pairs import Pair, normalised
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
 
@@ -121,10 +121,11 @@ class Evaluation:
 def evaluate(
     model: Transformer, tokenizer: Tokenizer, pairs: Sequence[Pair], decoding: DecodingConfig = DEFAULT_DECODING
 ) -> Evaluation:
-    """Translate the sources and compare with the targets; then score the targets themselves.
+    """Translate the sources and compare with the targets, all `normalised`; then score the targets themselves.
 
     Raises ValueError where there is nothing to evaluate.
     """
+    pairs = [_normalised_pair(pair) for pair in pairs]
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)
     return Evaluation(
@@ -134,3 +135,8 @@ def evaluate(
         perplexity=scores.perplexity,
         translations=translations,
     )
+
+
+def _normalised_pair(pair: Pair) -> Pair:
+    others = tuple((normalised(text), probability) for text, probability in pair.alternatives)
+    return replace(pair, source=normalised(pair.source), target=normalised(pair.target), alternatives=others)

@@ -7,7 +7,7 @@ in `NAMED`, each with the recipe of a training on it.
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pooch
 
 from transformer.text import grammar
-from transformer.text.pairs import Pair
+from transformer.text.pairs import Pair, normalised
 
 EMBEDDED_SIZES = {"train": 16_000, "val": 500, "test": 500, "comp": 500}
 """sentence pairs in each split of the embedded corpus"""
@@ -174,7 +174,7 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
 
 
 def load_parallel(source: Path, target: Path) -> list[Pair]:
-    """Two text files that translate each other line by line; pairs with an empty side are left out.
+    """Two text files that translate each other line by line, `normalised`; pairs with an empty side are left out.
 
     Raises ValueError for files of unequal length, and what `read_lines` raises.
     """
@@ -184,7 +184,13 @@ def load_parallel(source: Path, target: Path) -> list[Pair]:
             f"{source} has {len(sources)} lines and {target} has {len(targets)}, expected line n of the one to be "
             "the translation of line n of the other; was one of them cut off?"
         )
-    return [Pair(s, t) for s, t in zip(sources, targets, strict=True) if s and t]
+    return pairs_of(sources, targets)
+
+
+def pairs_of(sources: Iterable[str], targets: Iterable[str]) -> list[Pair]:
+    """Pairs of lines, `normalised`, each with the number of its line; those with an empty side are left out."""
+    lines = enumerate(zip(map(normalised, sources), map(normalised, targets), strict=True), 1)
+    return [Pair(source, target, line=i) for i, (source, target) in lines if source and target]
 
 
 def read_lines(path: Path) -> list[str]:

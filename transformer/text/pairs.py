@@ -1,6 +1,7 @@
 """A sentence and its translation: what every corpus is made of."""
 
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,23 @@ class Pair:
     """the bracketed parse of the source, where known"""
     alternatives: tuple[tuple[str, float], ...] = ()
     """all right translations with their probabilities, most likely first, where there is more than one"""
+    line: int = field(default=0, compare=False, repr=False)
+    """the line of its file, from 1; 0 where it comes from none"""
 
     @property
     def translations(self) -> tuple[str, ...]:
         """Every right translation that is known, most likely first."""
         return tuple(text for text, _ in self.alternatives) or (self.target,)
+
+
+def normalised(text: str) -> str:
+    """The text in Unicode's form NFC, with one space for every run of white space, and none at the ends.
+
+    Done once, where text comes in: to corpora, to `translate` and to `evaluate`. So "é" is the same word whether it was
+    typed as one character or as two, and a tab is a space. A tokeniser changes nothing.
+
+    Raises TypeError for what is not a string.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"got {type(text).__name__} {text!r}, expected a string, one sentence")
+    return " ".join(unicodedata.normalize("NFC", text).split())

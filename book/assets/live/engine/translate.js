@@ -11,7 +11,7 @@ globalThis.engine ??= {};
      where it knows it so alone; marks behind a word are tokens of their own. Where a reader must be told something, `say`
      tells it; with a `problem`, "empty", "long" or "unknown", there are no ids. */
   function read({ tokenizer }, text) {
-    const seen = text.replace(/[\t\n\v\f\r]/g, " ").replace(/[\p{Cf}\p{Cc}]/gu, "");
+    const seen = text.normalize("NFC").replace(/[\t\n\v\f\r]/g, " ").replace(/[\p{Cf}\p{Cc}]/gu, "");
     const words = seen.split(/\s+/).filter(Boolean), sentence = tokenizer.begun(words.join(" "));
     if (!sentence) return { problem: "empty", say: "There is no sentence yet. Type one in English." };
     const ids = tokenizer.encode(sentence, MOST);
