@@ -297,7 +297,7 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
         ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
         ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", " or ".join(NAMED)]),
-        ("evaluate --model run --corpus numbers --target fr", ["has no train.fr"]),
+        ("evaluate --model run --corpus numbers --target fr", ["has no test.fr"]),
         ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
         ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),
         ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),

@@ -7,6 +7,7 @@ import http.server
 import itertools
 import os
 import random
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from transformer.text.corpora import (
     load_multi30k,
     load_parallel,
     read_lines,
+    read_table,
 )
 from transformer.text.pairs import Pair, normalised
 from transformer.text.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
@@ -320,14 +322,40 @@ def test_pairs_with_an_empty_side_are_left_out_together(tmp_path: Path):
 def test_files_of_unequal_length_are_refused(tmp_path: Path):
     folder = write_corpus(tmp_path, val_de="nur eine Zeile\n")
     with pytest.raises(ValueError, match=r"val\.en has 2 lines and .*val\.de has 1.*, expected .* cut off"):
-        load_corpus(str(folder))
+        load_corpus(str(folder))["val"]
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 def test_line_that_is_not_utf8_is_named(tmp_path: Path, start: bytes):
     folder = write_corpus(tmp_path, train_de=start + "ein Hund\nMünchen\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"train\.de is not UTF-8 text \(line 2: .*iconv"):
-        load_corpus(str(folder))
+    with pytest.raises(ValueError, match=r"train\.de is not UTF-8 text \(line 2: .*iconv -f latin1 -t utf-8"):
+        load_corpus(str(folder))["train"]
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "cp1252", "utf-16", "utf-16le", "utf-16be"])
+def test_advised_conversion_brings_the_text_back(tmp_path: Path, encoding: str):
+    """What `iconv -f` is told to read, as Python reads it: the very text that was written."""
+    text = "ein Hund läuft.\nMünchen\n" + ("“so”\n" if encoding == "cp1252" else "")
+    (tmp_path / "text").write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match="is not UTF-8 text") as refused:
+        read_lines(tmp_path / "text")
+    advised = re.search(r"iconv -f (\S+) -t utf-8", str(refused.value))[1]
+    assert (tmp_path / "text").read_bytes().decode(advised) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a plain t\0ext with one zero byte\n", "line 1: a zero byte.* damaged; fetch it again"),
+        ("one\nfünf Ü".encode()[:-1], "line 2: .* cut off within a letter: fetch it again"),
+        (b"one\rtwo\rthree\r", r"ends its lines with \\r alone, as old Macs did, expected \\n; .* tr "),
+    ],
+    ids=["zero byte", "cut off", "old Mac"],
+)
+def test_text_that_cannot_be_lines_is_refused_with_advice(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_lines(tmp_path / "text")
 
 
 def test_byte_at_the_start_of_a_line_belongs_to_it(tmp_path: Path):
@@ -338,8 +366,79 @@ def test_byte_at_the_start_of_a_line_belongs_to_it(tmp_path: Path):
 
 
 def test_missing_file_of_a_folder_is_named(tmp_path: Path):
+    corpus = load_corpus(str(write_corpus(tmp_path, test_de=None)))
+    assert len(corpus["train"]) == len(corpus["val"]) == 2, "which need no test"
     with pytest.raises(ValueError, match=r"has no test\.de \(or test\.de\.gz\)"):
-        load_corpus(str(write_corpus(tmp_path, test_de=None)))
+        corpus["test"]
+
+
+def test_split_that_nobody_asks_for_may_be_missing(tmp_path: Path):
+    corpus = load_corpus(str(write_corpus(tmp_path, test_en=None, test_de=None)))
+    assert set(corpus.splits) == {"train", "val"}
+    with pytest.raises(ValueError, match="has no split 'test', expected one of train, val"):
+        corpus["test"]
+    with pytest.raises(ValueError, match=r"has no train\.la or train\.fi, expected .* name the file itself"):
+        load_corpus(str(tmp_path), "la", "fi")
+
+
+# Tables of pairs
+
+
+def table(folder: Path, text: str, name: str = "pairs.tsv") -> Path:
+    (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a dog\tein Hund\nthe dogs\tdie Hunde\n", [("a dog", "ein Hund", 1), ("the dogs", "die Hunde", 2)]),
+        ("\ufeffa dog\tein Hund\tCC-BY, by somebody\r\n", [("a dog", "ein Hund", 1)]),
+        ("de\tid\ten\nein Hund\t7\ta dog\n", [("a dog", "ein Hund", 2)]),
+        ('one\teins\n\n\tzwei\nthree\t \n"four\tvier\n', [("one", "eins", 1), ('"four', "vier", 5)]),
+        ("", []),
+    ],
+    ids=["two columns", "three, from Windows", "named columns", "empty sides", "empty"],
+)
+def test_table_is_read(tmp_path: Path, text: str, expected: list[tuple[str, str, int]]):
+    for name in ("pairs.tsv", "pairs.tsv.gz"):
+        pairs = read_table(table(tmp_path, text, name), "en", "de")
+        assert [(pair.source, pair.target, pair.line) for pair in pairs] == expected
+
+
+def test_names_over_the_columns_say_the_direction(tmp_path: Path):
+    path = table(tmp_path, "en\tde\na dog\tein Hund\n")
+    assert read_table(path, "de", "en") == [Pair("ein Hund", "a dog")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\tb\n\na sentence alone\n", "1 columns in line 3, expected at least 2: a sentence, a tab"),
+        ("1276\tLet's try.\t77\tVersuchen wir's!\n", "numbers in column 1, expected sentences; name the columns"),
+    ],
+)
+def test_table_of_something_else_is_refused(tmp_path: Path, text: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        read_table(table(tmp_path, text), "en", "de")
+
+
+def test_folder_may_hold_tables(tmp_path: Path):
+    for split in ("train", "val"):
+        table(tmp_path, f"{split}\tja\n", f"{split}.tsv")
+    assert load_corpus(str(tmp_path), "en", "de")["val"] == [Pair("val", "ja")]
+
+
+def test_one_table_is_split_by_its_sentences_alone(tmp_path: Path):
+    lines = [f"sentence {i}\t{reading} {i}\n" for i in range(200) for reading in ("Satz", "Spruch")]
+    corpus = load_corpus(str(table(tmp_path, "".join(lines))), "en", "de")
+    sources = {split: {pair.source for pair in corpus[split]} for split in corpus.splits}
+    assert {split: len(corpus[split]) for split in corpus.splits} == {"train": 360, "val": 20, "test": 20}
+    assert not sources["train"] & sources["val"] and not (sources["train"] | sources["val"]) & sources["test"]
+    shuffled = load_corpus(str(table(tmp_path, "".join(reversed(lines)))), "en", "de")
+    assert {split: {pair.source for pair in shuffled[split]} for split in shuffled.splits} == sources
+    with pytest.raises(ValueError, match="2 different sentences, expected at least 3"):
+        load_corpus(str(table(tmp_path, "a\tb\nc\td\n")), "en", "de")
 
 
 @pytest.mark.parametrize("content", [b"plain text", gzip.compress(b"line\n" * 999)[:-9]], ids=["no gzip", "cut off"])

@@ -20,13 +20,13 @@ from transformer.runs.loop import train
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import encode_pairs
-from transformer.text.corpora import NAMED, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
+from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
 
 NOT_STORED = ("run", "resume", "until", "device")  # of one command, not of the run
-CORPORA = f"{', '.join(NAMED)}, or a folder with train.en, train.de, val.en, …"
+CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
 
 
@@ -34,7 +34,7 @@ MULTI30K = recipe_for("multi30k")
 class Train:
     """Train a model on a corpus, and keep settings, history and checkpoints in a folder.
 
-    The defaults are the recipe of the corpus (of multi30k for a folder); with --resume, the settings of the run.
+    The defaults are the recipe of the corpus (of multi30k for one of your own); with --resume, the settings of the run.
     Ctrl-C saves before it stops.
     """
 
@@ -46,7 +46,7 @@ class Train:
     tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
     """byte-pair encoding of vocab_size tokens, or every word of the training texts"""
     run: Path | None = None
-    """folder of the run; None: runs/CORPUS-SOURCE-TARGET"""
+    """folder of the run; None: runs/CORPUS-SOURCE-TARGET, where a folder or file is called by its name"""
     resume: bool = False
     """go on from the last checkpoint of the run, with its settings; --validate-every, --keep-last and, unless the
     schedule is linear, --steps may change"""
@@ -61,7 +61,10 @@ class Train:
 
     def folder(self) -> Path:
         """Where the run is kept."""
-        return self.run or Path("runs") / f"{Path(self.corpus).name}-{self.source}-{self.target}"
+        name = Path(self.corpus).resolve().name  # of "." too
+        for ending in TABLES:
+            name = name.removesuffix(ending)
+        return self.run or Path("runs") / f"{name}-{self.source}-{self.target}"
 
 
 @dataclass(frozen=True)

@@ -357,8 +357,8 @@ def translate(
 ) -> list[str]:
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
-    Sentences are `normalised` first; an empty one has an empty translation. Raises ValueError for a sentence that does not fit the model's
-    learned positions, and what `search` raises.
+    Sentences are `normalised` first; an empty one has an empty translation. Raises ValueError for a sentence that
+    does not fit the model's learned positions, and what `search` raises.
     """
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")

@@ -5,6 +5,7 @@ in `NAMED`, each with the recipe of a training on it.
 """
 
 import gzip
+import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,6 +39,8 @@ MULTI30K_SHA256 = {
     "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
 }
 """checksums of its files"""
+TABLES = (".tsv", ".tsv.gz")
+"""how the name of a file of sentence pairs ends"""
 
 
 class CorpusUnavailable(RuntimeError):
@@ -46,7 +49,7 @@ class CorpusUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentence pairs in splits; "train", "val" and "test" are always there."""
+    """Sentence pairs in splits: "train", "val" and "test", of which a folder of your own may lack some."""
 
     name: str
     """its name, such as "embedded" or "multi30k", or that of a folder"""
@@ -64,17 +67,20 @@ class Corpus:
 
 
 def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
-    """Load the corpus of that name, such as "embedded" or "multi30k", or the folder of that path (see `load_folder`).
+    """Load the corpus of that name, such as "embedded" or "multi30k", or of that path.
 
+    A path is a folder (see `load_folder`) or a file of sentence pairs (see `load_table`).
     Raises ValueError for an unknown corpus or language, CorpusUnavailable for one that cannot be had.
     """
     if name in NAMED:
         return NAMED[name].load(source, target)
     if Path(name).is_dir():
         return load_folder(Path(name), source, target)
+    if name.endswith(TABLES):
+        return load_table(Path(name), source, target)
     raise ValueError(
-        f"corpus {name!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds "
-        f"train.{source}, train.{target}, val.{source}, val.{target}, test.{source} and test.{target}"
+        f"corpus {name!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds train.{source}, "
+        f"train.{target}, val.{source} and val.{target}, or a file that ends in .tsv; if it was moved, name its new place"
     )
 
 
@@ -85,25 +91,32 @@ def load_embedded(source: str = "en", target: str = "de") -> Corpus:
     """
     if (source, target) != ("en", "de"):
         raise ValueError(f"the embedded corpus goes from en to de, got {source} to {target}")
-    return Corpus("embedded", source, target, _Generated())
+    splits = _OnDemand(EMBEDDED_SIZES, lambda split: grammar.generate(EMBEDDED_SIZES[split], seed=0, split=split))
+    return Corpus("embedded", source, target, splits)
 
 
-class _Generated(Mapping[str, list[Pair]]):
-    """The splits of the embedded corpus, each generated when it is first asked for: "train" takes seconds."""
+class _OnDemand(Mapping[str, list[Pair]]):
+    """Splits that are made or read when they are first asked for, so that a command pays for what it uses alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str], make: Callable[[str], list[Pair]]) -> None:
+        self._names, self._make = tuple(names), make
         self._made: dict[str, list[Pair]] = {}
 
     def __getitem__(self, split: str) -> list[Pair]:
+        if split not in self._names:
+            raise KeyError(split)
         if split not in self._made:
-            self._made[split] = grammar.generate(EMBEDDED_SIZES[split], seed=0, split=split)
+            self._made[split] = self._make(split)
         return self._made[split]
 
+    def __contains__(self, split: object) -> bool:
+        return split in self._names
+
     def __iter__(self) -> Iterator[str]:
-        return iter(EMBEDDED_SIZES)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(EMBEDDED_SIZES)
+        return len(self._names)
 
 
 def load_multi30k(source: str = "en", target: str = "de") -> Corpus:
@@ -155,22 +168,90 @@ def _multi30k_file(name: str) -> Path:
 
 
 def load_folder(folder: Path, source: str, target: str) -> Corpus:
-    """A corpus of your own: `train`, `val` and `test` as parallel text files, `train.en` or `train.en.gz`.
+    """A corpus of your own: `train`, `val` and `test`, each as two parallel text files or as one table.
 
-    Raises ValueError for a file that is missing, and what `load_parallel` raises.
+    That is `train.en` and `train.de` (see `load_parallel`), or `train.tsv` (see `read_table`); all may be gzipped, with
+    `.gz` behind the name. A split is read when it is asked for, so what nobody asks for may be missing.
+
+    Raises ValueError for a folder with nothing of that kind, and, when a split is asked for, for a file that is
+    missing, and what reading it raises.
     """
 
-    def find(split: str, language: str) -> Path:
-        candidates = [folder / f"{split}.{language}{ending}" for ending in ("", ".gz")]
-        found = [path for path in candidates if path.is_file()]
-        if not found:
-            raise ValueError(
-                f"{folder} has no {candidates[0].name} (or {candidates[1].name}), expected one line a sentence"
-            )
-        return found[0]
+    def find(*names: str) -> Path | None:
+        candidates = [folder / (name + ending) for name in names for ending in ("", ".gz")]
+        return next((path for path in candidates if path.is_file()), None)
 
-    pairs = {split: load_parallel(find(split, source), find(split, target)) for split in ("train", "val", "test")}
-    return Corpus(str(folder), source, target, pairs)
+    def read(split: str) -> list[Pair]:
+        names = [f"{split}.{language}" for language in (source, target)]
+        files = [find(name) for name in names]
+        table = find(f"{split}.tsv")
+        if None not in files:
+            return load_parallel(*files)
+        if table:
+            return read_table(table, source, target)
+        missing = names[files.index(None)]
+        raise ValueError(f"{folder} has no {missing} (or {missing}.gz), expected one line a sentence")
+
+    present = [
+        split for split in ("train", "val", "test") if find(f"{split}.{source}", f"{split}.{target}", f"{split}.tsv")
+    ]
+    if not present:
+        raise ValueError(
+            f"{folder} has no train.{source} or train.{target}, expected these, val.{source} and val.{target}, or "
+            "train.tsv and val.tsv; for one file of pairs, name the file itself"
+        )
+    return Corpus(str(folder), source, target, _OnDemand(present, read))
+
+
+def load_table(path: Path, source: str, target: str) -> Corpus:
+    """One file of sentence pairs (see `read_table`), split by chance: a twentieth for val, as much for test.
+
+    At most 1,000 source sentences each. Which are drawn depends on the sentences alone, neither on their order nor on a
+    seed, and all pairs with one source sentence go to the same split, so that none is tested on what it was trained on.
+
+    Raises ValueError for fewer than three different source sentences, and what `read_table` raises.
+    """
+    pairs = read_table(path, source, target)
+    drawn = sorted({pair.source for pair in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    if len(drawn) < 3:
+        raise ValueError(f"{path} has {len(drawn)} different sentences, expected at least 3: one for each split")
+    n = min(1_000, max(1, len(drawn) // 20))
+    split_of = dict.fromkeys(drawn[:n], "val") | dict.fromkeys(drawn[n : 2 * n], "test")
+    splits: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
+    for pair in pairs:
+        splits[split_of.get(pair.source, "train")].append(pair)
+    return Corpus(str(path), source, target, splits)
+
+
+def read_table(path: Path, source: str, target: str) -> list[Pair]:
+    """The sentence pairs of a .tsv file, a pair a line, its two sentences separated by a tab, `normalised`.
+
+    A first line that holds the names of both languages, such as "en" and "de", says which columns they are; without it
+    the first column is the source and the second the target. Further columns are left out, and so are pairs with
+    an empty side. Quotation marks are text.
+
+    Raises ValueError for a line with too few columns and for columns of numbers, and what `read_lines` raises.
+    """
+    rows = [[cell.strip() for cell in line.split("\t")] for line in read_lines(path)]
+    names = rows[0] if rows else []
+    named = source in names and target in names
+    columns = (names.index(source), names.index(target)) if named else (0, 1)
+    for i, row in enumerate(rows, 1):
+        if len(row) <= max(columns) and any(row):
+            raise ValueError(
+                f"{path} has {len(row)} columns in line {i}, expected at least {max(columns) + 1}: a sentence, a tab "
+                "and its translation"
+            )
+    if named:
+        rows[0] = [""] * (max(columns) + 1)
+    sides = [[row[column] if any(row) else "" for row in rows] for column in columns]
+    for column, side in zip(columns, sides, strict=True):
+        if any(side) and all(text.isdecimal() for text in side if text):
+            raise ValueError(
+                f"{path} has nothing but numbers in column {column + 1}, expected sentences; name the columns in a first "
+                f"line, with {source} and {target} over the right ones"
+            )
+    return pairs_of(*sides)
 
 
 def load_parallel(source: Path, target: Path) -> list[Pair]:
@@ -194,10 +275,10 @@ def pairs_of(sources: Iterable[str], targets: Iterable[str]) -> list[Pair]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, perhaps gzipped, stripped of white space at both ends.
+    """The lines of a UTF-8 text file, perhaps gzipped, without their ends.
 
-    Raises FileNotFoundError where there is no such file, ValueError for one that is not UTF-8 or whose
-    compression is damaged.
+    Raises FileNotFoundError where there is no such file, ValueError for one whose compression is damaged, and what
+    `lines_of` raises.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, expected UTF-8 text with one sentence a line")
@@ -211,16 +292,44 @@ def read_lines(path: Path) -> list[str]:
 
 
 def lines_of(content: bytes, name: str) -> list[str]:
-    """The lines of UTF-8 text, stripped of white space at both ends; raises ValueError where it is not UTF-8."""
+    """The lines of UTF-8 text, without their ends, which are "\\n" or "\\r\\n"; a byte order mark is no part of it.
+
+    Raises ValueError for another encoding, saying which it looks like, and for lines that end in "\\r" alone.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{name} is not UTF-8 text (line {line}: {error.reason}); convert it with iconv -t utf-8"
+            f"{name} is not UTF-8 text (line {line}: {error.reason}); {_advice(content, error)}"
         ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"{name} is not UTF-8 text (line {line}: a zero byte); {_advice(content)}")
     # Only \n ends a line: str.splitlines would also cut at form feeds and the like, and shift one side.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+    if "\n" not in text and "\r" in text.strip():
+        raise ValueError(
+            f"{name} ends its lines with \\r alone, as old Macs did, expected \\n; convert it with tr '\\r' '\\n'"
+        )
+    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _advice(content: bytes, error: UnicodeDecodeError | None = None) -> str:
+    """What a text that is not UTF-8 looks like, and how to convert it."""
+    zeros = content[:4_000].count(0) / max(1, len(content[:4_000]))
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        found = "utf-16"
+    elif zeros > 0.2:  # Latin letters in UTF-16 have a zero byte each
+        found = "utf-16le" if content[1:4_000:2].count(0) > content[0:4_000:2].count(0) else "utf-16be"
+    elif zeros:
+        return "it holds no text, or is damaged; fetch it again"
+    elif error is not None and error.reason == "unexpected end of data":
+        return (
+            "it was cut off within a letter: fetch it again; or it is latin1: convert it with iconv -f latin1 -t utf-8"
+        )
+    else:  # cp1252 is latin1 with letters and marks where latin1 has control characters
+        found = "cp1252" if any(0x80 <= byte < 0xA0 for byte in content) else "latin1"
+    return f"it looks like {found}: convert it with iconv -f {found} -t utf-8"
 
 
 @dataclass(frozen=True)
