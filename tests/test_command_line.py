@@ -334,6 +334,40 @@ def test_sentence_longer_than_the_learned_positions_is_refused(command: Command,
     assert_explained(result, "sentence 1 has 10 tokens", "at most 6")
 
 
+@pytest.fixture
+def corpus_with_long_lines(place: Path, tmp_path: Path) -> Path:
+    """The numbers, with a long line in training, behind an empty one, and one in validation."""
+    folder = shutil.copytree(place / "numbers", tmp_path / "long")
+    for language, word in {"en": "one ", "de": "eins "}.items():
+        for split, n in {"train": 300, "val": 40}.items():
+            text = (folder / f"{split}.{language}").read_text(encoding="utf-8")
+            (folder / f"{split}.{language}").write_text(f"\n{word * n}\n{text}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("", ["1 of 301 pairs of train, of which a side has more than 256 tokens: line 2 (301 tokens)"]),
+        ("--longest 301", []),
+        (
+            "--positions learned --max-len 32",
+            ["1 of 301 pairs of train, of which a side has more than 32", "1 of 21 pairs of val", "line 2 (41 tokens)"],
+        ),
+    ],
+    ids=["default", "as long as it is", "learned positions"],
+)
+def test_pairs_that_are_too_long_are_left_out_and_named(
+    command: Command, corpus_with_long_lines: Path, tmp_path: Path, flags: str, told: list[str]
+):
+    end = ["--steps", "1", *flags.split()]
+    result = command("train", "--corpus", corpus_with_long_lines, "--run", tmp_path / "run", *SMALL, *end)
+    assert result.code == 0
+    assert result.err.count("left out") == min(len(told), 2)
+    for part in told:
+        assert part in result.err
+
+
 def test_tokenizer_of_another_model_is_refused(command: Command, place: Path, tmp_path: Path):
     folder = shutil.copytree(saved_checkpoints(place / "run")[-1], tmp_path / "checkpoint")
     make_tokenizer("bpe", Corpus("none", "en", "de", {"train": []}), 260).save(folder / "tokenizer.json")

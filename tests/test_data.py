@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from transformer.text import corpora
-from transformer.text.batches import collate, encode_pairs, pad, plain_batches, token_batches
+from transformer.text.batches import collate, encode_pairs, pad, plain_batches, token_batches, too_long
 from transformer.text.corpora import (
     NAMED,
     Corpus,
@@ -274,6 +274,12 @@ def test_budget_is_used_up():
 def test_sentence_longer_than_the_budget_is_a_batch_of_its_own():
     examples = [([5] * 3, [5] * 3), ([5] * 99, [5] * 3), ([5] * 4, [5] * 4)]
     assert [1] in list(token_batches(examples, 20, seed=0, epoch=0))
+
+
+def test_examples_that_are_too_long_are_found_with_their_length():
+    examples = [([5] * 3, [5] * 3), ([5] * 4, [5]), ([5], [5] * 9)]
+    assert too_long(examples, 4) == {1: 5, 2: 10}, "EOS is a token, too"
+    assert too_long(examples, 10) == {}
 
 
 def test_little_is_padded_when_sentences_are_as_long_as_captions():

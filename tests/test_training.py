@@ -499,6 +499,20 @@ def test_run_that_is_further_than_it_shall_go_is_refused(make_model: Build, whol
         run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True, until=4)
 
 
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_example_beyond_the_learned_positions_is_found_before_the_first_update(
+    make_model: Build, tmp_path: Path, split: str
+):
+    short, long = make_examples(8), [*make_examples(7), ([5], [5] * 12)]
+    examples, validation = (long, short) if split == "training" else (short, long)
+    with pytest.raises(ValueError, match=f"{split} pair 8 has 13 tokens with EOS, expected at most 12"):
+        model = make_model(positions="learned", max_len=12)
+        train(model, examples, validation, settings(), Run(tmp_path / "run"), device="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
+    model = make_model(positions="learned", max_len=13)
+    train(model, examples, validation, settings(steps=2), device="cpu", progress=False)
+
+
 def test_stop_before_the_first_update_is_refused(make_model: Build):
     with pytest.raises(ValueError, match=r"until is 0, expected .* from 1"):
         run_training(make_model(), settings(), make_examples(8), until=0)

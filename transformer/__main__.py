@@ -19,7 +19,7 @@ from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
-from transformer.text.batches import encode_pairs
+from transformer.text.batches import Example, encode_pairs, too_long
 from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
@@ -45,6 +45,8 @@ class Train:
     """language to translate into"""
     tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
     """byte-pair encoding of vocab_size tokens, or every word of the training texts"""
+    longest: int = 256
+    """pairs of which a side has more tokens are left out, and named; learned positions allow no more than max_len"""
     run: Path | None = None
     """folder of the run; None: runs/CORPUS-SOURCE-TARGET, where a folder or file is called by its name"""
     resume: bool = False
@@ -125,9 +127,31 @@ def run_train(command: Train) -> None:
         file=sys.stderr,
     )
     run = Run(folder, tokenizer, settings(command))
-    examples, validation = encode_pairs(tokenizer, corpus["train"]), encode_pairs(tokenizer, corpus["val"])
+    longest = command.longest
+    if command.model.positions == "learned":
+        longest = min(longest, command.model.max_len)
+    examples, validation = (encoded(tokenizer, corpus, split, longest) for split in ("train", "val"))
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
+
+
+def encoded(tokenizer: Tokenizer, corpus: Corpus, split: str, longest: int) -> list[Example]:
+    """A split as token ids, without pairs of more than `longest` tokens on a side: one of them sets memory and time.
+
+    Standard error tells how many those are, and which lines.
+    """
+    pairs = corpus[split]
+    examples = encode_pairs(tokenizer, pairs)
+    left_out = too_long(examples, longest)
+    if left_out:
+        named = [f"line {pairs[i].line or i + 1} ({n:,} tokens)" for i, n in left_out.items()]
+        more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
+        print(
+            f"left out {len(left_out):,} of {len(pairs):,} pairs of {split}, of which a side has more than {longest:,} "
+            f"tokens: {', '.join(named[:5])}{more}",
+            file=sys.stderr,
+        )
+    return [example for i, example in enumerate(examples) if i not in left_out]
 
 
 def settings(command: Train) -> dict[str, Any]:

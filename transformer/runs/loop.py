@@ -18,7 +18,7 @@ from transformer.model import Transformer
 from transformer.runs.device import has_fast_bf16
 from transformer.runs.processes import Processes
 from transformer.runs.run import Run
-from transformer.text.batches import Example, collate
+from transformer.text.batches import Example, collate, too_long
 from transformer.training import TrainingConfig, batches_of_updates, learning_rate, training_step
 
 WHEN_IT_DIVERGES = "lower peak_rate, lengthen warmup or use precision fp32, in a new run: a resumed one diverges again"
@@ -45,12 +45,13 @@ def train(
     update, to be resumed; Ctrl-C does so at once. Random numbers are drawn from seeds of their own: the caller's
     generators, of the CPU and of CUDA, are left as they were.
 
-    Raises ValueError for an empty corpus, an `until` below 1, or a run that is already beyond `until` or
-    `config.steps`; CheckpointError where the run cannot be read or written, FloatingPointError when the loss is
-    no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
+    Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
+    1, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run cannot be read or
+    written, FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
+    _check_lengths(model, {"training": examples, "validation": validation})
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
     processes = Processes(device)
@@ -87,6 +88,18 @@ def train(
             if stop:
                 raise KeyboardInterrupt(f"stopped after update {step}" + (f", saved in {run.folder}" if run else ""))
     return history.records
+
+
+def _check_lengths(model: Transformer, splits: dict[str, Sequence[Example]]) -> None:
+    """Find a sentence that the model cannot read before the first update, not when its turn comes."""
+    if model.config.positions != "learned":
+        return
+    for name, examples in splits.items():
+        for i, n in too_long(examples, model.config.max_len).items():
+            raise ValueError(
+                f"{name} pair {i + 1} has {n} tokens with EOS, expected at most {model.config.max_len}, the number of "
+                "learned positions; leave it out, or train with a larger max_len or with sinusoidal positions"
+            )
 
 
 def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:

@@ -22,6 +22,12 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
     return list(zip(sources, targets, strict=True))
 
 
+def too_long(examples: Sequence[Example], longest: int) -> dict[int, int]:
+    """The examples with more than `longest` tokens on a side, EOS counted: their indices, and how many they have."""
+    lengths = {i: max(len(source), len(target)) + 1 for i, (source, target) in enumerate(examples)}
+    return {i: length for i, length in lengths.items() if length > longest}
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some sentence pairs, padded to the longest: source (B, S) ends in EOS, target (B, T+1) runs BOS … EOS."""

@@ -80,7 +80,7 @@ def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
         return load_table(Path(name), source, target)
     raise ValueError(
         f"corpus {name!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds train.{source}, "
-        f"train.{target}, val.{source} and val.{target}, or a file that ends in .tsv; if it was moved, name its new place"
+        f"train.{target}, val.{source} and val.{target}, or a .tsv file; if it was moved, name its new place"
     )
 
 
@@ -248,8 +248,8 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
     for column, side in zip(columns, sides, strict=True):
         if any(side) and all(text.isdecimal() for text in side if text):
             raise ValueError(
-                f"{path} has nothing but numbers in column {column + 1}, expected sentences; name the columns in a first "
-                f"line, with {source} and {target} over the right ones"
+                f"{path} has nothing but numbers in column {column + 1}, expected sentences; name the columns in a "
+                f"first line, with {source} and {target} over the right ones"
             )
     return pairs_of(*sides)
 
