@@ -101,7 +101,8 @@ def test_training_leaves_a_run(place: Path):
         "best.json", "checkpoints", "config.json", "metrics.jsonl",
     }  # fmt: skip
     stored = read_json(place / "run" / "config.json")
-    assert stored["corpus"] == "numbers" and stored["model"]["d_model"] == 32 and stored["training"]["steps"] == 400
+    assert stored["corpus"] == str(place / "numbers"), "from any folder"
+    assert len(stored["texts"]) == 64 and stored["model"]["d_model"] == 32 and stored["training"]["steps"] == 400
 
 
 def test_sentences_are_translated_as_arguments(command: Command):
@@ -306,7 +307,7 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("train --corpus numbers --run run", ["run already holds a training", "resume it"]),
         ("train --corpus numbers --run new --resume", ["no run to resume in new", "start a new one"]),
         ("train --run run --resume --d-model 64", ["--d-model 64", "started with 32", "new run"]),
-        ("train --run run --resume --corpus embedded", ["--corpus embedded", "started with numbers"]),
+        ("train --run run --resume --corpus embedded", ["--corpus embedded", "numbers; leave out"]),
     ],
 )
 def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
@@ -423,6 +424,42 @@ def started(long_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(long_run, tmp_path / "run")
 
 
+def test_run_is_tied_to_its_sentences_and_to_no_folder(
+    command: Command, started: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert command("train", "--run", started, "--resume", "--until", "3").code == 0
+    assert command("evaluate", "--model", started, "--limit", "1").out.startswith("numbers en→de test")
+    moved = shutil.copytree(place / "numbers", elsewhere / "moved")
+    assert command("train", "--run", started, "--resume", "--corpus", "moved", "--until", "4").code == 0
+    assert read_json(started / "config.json")["corpus"] == str(moved)
+    for language in ("en", "de"):
+        with (moved / f"train.{language}").open("a") as file:
+            file.write("one more\n")
+    before = read_json(started / "config.json")
+    result = command("train", "--run", started, "--resume", "--until", "5")
+    assert_explained(result, "sentences of moved are not those that the run in", "restore them, or start a new run")
+    assert read_json(started / "config.json") == before
+    shutil.rmtree(moved)
+    assert_explained(command("evaluate", "--model", started), f"'{moved}' is unknown", "name its new place")
+
+
+def test_languages_are_the_run_s_unless_others_are_named(command: Command, place: Path, tmp_path: Path):
+    """Also where the corpus is named: from English to "French", not to the German that lies there, too."""
+    folder = shutil.copytree(place / "numbers", tmp_path / "three")
+    for split in ("train", "val", "test"):
+        text = (folder / f"{split}.de").read_text(encoding="utf-8").replace("eins", "un").replace("zwei", "deux")
+        (folder / f"{split}.fr").write_text(text, encoding="utf-8")
+    flags = ["--corpus", folder, "--target", "fr", "--run", tmp_path / "run", *SMALL, "--steps", "1"]
+    assert command("train", *flags).code == 0
+    for given, scored in {"": "en→fr", "--target de": "en→de", "--source de --target en": "de→en"}.items():
+        for corpus in ([], ["--corpus", folder]):
+            result = command("evaluate", "--model", tmp_path / "run", "--limit", "1", *corpus, *given.split())
+            assert result.out.startswith(f"three {scored} test, 1 sentences")
+
+
 def test_resumed_run_may_become_longer(command: Command, started: Path):
     """8,000 is also the default without a run: it counts all the same, and holds for the next time."""
     assert command("train", "--run", started, "--resume", "--steps", "8000", "--until", "3").code == 0
@@ -463,7 +500,7 @@ def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, starte
 def test_other_changes_are_refused_by_name(command: Command, started: Path, flags: str, value: str, stored: str):
     result = command("train", "--run", started, "--resume", *flags.split())
     given = flags if value == "False" else f"{flags.split()[0]} {value}"
-    assert_explained(result, f"{given} was given", f"started with {stored};", "start a new run")
+    assert_explained(result, f"{given} was given, it was started with", f"{stored};", "start a new run")
     assert len(saved_checkpoints(started)) == 1
 
 

@@ -313,6 +313,15 @@ def test_folder_is_a_corpus(tmp_path: Path):
     assert (corpus.source, corpus.target) == ("en", "de")
 
 
+def test_checksum_is_of_the_sentences_to_learn_from(tmp_path: Path):
+    expected = load_corpus(str(write_corpus(tmp_path / "one"))).checksum()
+    same = write_corpus(tmp_path / "two", train_en="a  dog\r\nthe dogs\r\n", test_en=None)
+    assert load_corpus(str(same)).checksum() == expected
+    for name in ("train_en", "val_de"):
+        other = write_corpus(tmp_path / name, **{name: "a dog\nthe dog\n"})
+        assert load_corpus(str(other)).checksum() != expected
+
+
 def test_folder_may_be_gzipped_and_of_any_languages(tmp_path: Path):
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.la.gz").write_bytes(gzip.compress(b"canis\n"))

@@ -114,6 +114,9 @@ def run_train(command: Train) -> None:
     """Train as the command says; build corpus, tokeniser and model first."""
     folder = command.folder()
     corpus = load_corpus(command.corpus, command.source, command.target)
+    texts = corpus.checksum()
+    if command.resume:
+        refuse_other_texts(folder, corpus, texts)
     tokenizer = (
         Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
         if command.resume
@@ -126,7 +129,7 @@ def run_train(command: Train) -> None:
         f"{n_parameters:,} parameters, {len(corpus['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
         file=sys.stderr,
     )
-    run = Run(folder, tokenizer, settings(command))
+    run = Run(folder, tokenizer, settings(command, texts))
     longest = command.longest
     if command.model.positions == "learned":
         longest = min(longest, command.model.max_len)
@@ -154,9 +157,21 @@ def encoded(tokenizer: Tokenizer, corpus: Corpus, split: str, longest: int) -> l
     return [example for i, example in enumerate(examples) if i not in left_out]
 
 
-def settings(command: Train) -> dict[str, Any]:
-    """What `config.json` of a run says, enough to resume it later."""
-    return {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
+def settings(command: Train, texts: str) -> dict[str, Any]:
+    """What `config.json` of a run says, enough to resume it later and from any folder; `texts` is the checksum."""
+    stored = {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
+    if command.corpus not in NAMED:
+        stored["corpus"] = str(Path(command.corpus).resolve())
+    return stored | {"texts": texts}
+
+
+def refuse_other_texts(folder: Path, corpus: Corpus, texts: str) -> None:
+    """Raise ValueError where a run would go on with other sentences than it was started with, wherever they lie."""
+    if read_json(folder / "config.json").get("texts", texts) != texts:
+        raise ValueError(
+            f"the sentences of {corpus.name} are not those that the run in {folder} was started with (the SHA-256 of "
+            "train and val differs); restore them, or start a new run"
+        )
 
 
 def run_translate(command: Translate) -> None:
@@ -273,6 +288,7 @@ def stored_run(folder: Path) -> Train:
     """The command that a run was started with; raises CheckpointError where there is none to resume."""
     last_checkpoint(folder)
     stored = read_json(folder / "config.json")
+    stored.pop("texts", None)  # compared when the corpus is read
     try:
         model, training = TransformerConfig(**stored.pop("model")), TrainingConfig(**stored.pop("training"))
         return Train(**stored, model=model, training=training, run=folder)
@@ -285,6 +301,8 @@ def refuse_changes(started: Train, command: Train) -> None:
     free = {*NOT_STORED, "validate_every", "keep_last"}
     if started.training.schedule != "linear":  # which falls to zero at the last update, wherever that is
         free.add("steps")
+    if not {started.corpus, command.corpus} & {*NAMED}:  # one's own may have moved, if the sentences are the same
+        free.add("corpus")
     before, now = flat(started), flat(command)
     changed = [name for name in now if now[name] != before[name] and name not in free]
     if changed:

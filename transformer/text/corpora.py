@@ -65,6 +65,15 @@ class Corpus:
             raise ValueError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
         return self.splits[split]
 
+    def checksum(self) -> str:
+        """SHA-256 of the sentences to train on and to validate with, in their order, wherever they lie; hex digits."""
+        digest = hashlib.sha256()
+        for split in ("train", "val"):
+            for pair in self[split]:
+                digest.update(f"{pair.source}\t{pair.target}\n".encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
+
 
 def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
     """Load the corpus of that name, such as "embedded" or "multi30k", or of that path.
@@ -200,7 +209,7 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
             f"{folder} has no train.{source} or train.{target}, expected these, val.{source} and val.{target}, or "
             "train.tsv and val.tsv; for one file of pairs, name the file itself"
         )
-    return Corpus(str(folder), source, target, _OnDemand(present, read))
+    return Corpus(folder.resolve().name, source, target, _OnDemand(present, read))
 
 
 def load_table(path: Path, source: str, target: str) -> Corpus:
@@ -220,7 +229,7 @@ def load_table(path: Path, source: str, target: str) -> Corpus:
     splits: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
     for pair in pairs:
         splits[split_of.get(pair.source, "train")].append(pair)
-    return Corpus(str(path), source, target, splits)
+    return Corpus(path.name, source, target, splits)
 
 
 def read_table(path: Path, source: str, target: str) -> list[Pair]:
