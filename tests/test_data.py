@@ -32,7 +32,7 @@ from transformer.text.corpora import (
 )
 from transformer.text.pairs import Pair, normalised
 from transformer.text.symbols import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
-from transformer.text.tokenizer import Tokenizer
+from transformer.text.tokenizer import JOINED, Tokenizer
 
 TEXTS = [
     "a small dog sleeps",
@@ -119,8 +119,31 @@ def test_same_texts_give_the_same_vocabulary(tmp_path: Path):
 
 
 def test_every_word_and_mark_has_an_id_of_its_own(words: Tokenizer):
-    assert words.decode(words.encode("one two: three!")) == "one two : three !"
+    assert words.tokens(words.encode("one, two: three!")) == ["one", ",", "two", ":", "three", "!"]
     assert len(words) == len(SPECIAL_TOKENS) + len({w for t in TEXTS for w in words.tokens(words.encode(t))})
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters=JOINED) | st.just(" ")))
+@settings(max_examples=200)
+@example("Der rot-haarige Hund läuft.")
+@example('today the dog sleeps . "Ja" , sagt er...')
+@example("one\ttwo \u00a0 three ")
+def test_known_words_and_marks_come_back_as_they_stood(text: str):
+    tokenizer = Tokenizer.words([text])
+    assert tokenizer.decode(tokenizer.encode(text)) == " ".join(text.split())
+
+
+def test_word_is_the_same_with_and_without_a_mark_beside_it(words: Tokenizer):
+    assert words.encode("two.")[:1] == words.encode("two") == words.encode('"two')[-1:]
+
+
+def test_every_word_is_in_the_vocabulary_unless_a_size_is_named():
+    texts = [f"w{i} w{i // 2}" for i in range(40_000)]
+    assert len(Tokenizer.words(texts)) == 40_000 + len(SPECIAL_TOKENS), "the library ends at 30,000"
+    some = Tokenizer.words(["rare often often twice twice often", "often"], 6)
+    assert len(some) == 6 and some.encode("rare").count(UNK) == 1 and UNK not in some.encode("often twice")
+    with pytest.raises(ValueError, match="vocab_size is 4, expected at least 5: special tokens and a word"):
+        Tokenizer.words(texts, 4)
 
 
 def test_unseen_word_is_unk_and_never_another_special_token(words: Tokenizer):

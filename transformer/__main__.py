@@ -44,7 +44,7 @@ class Train:
     target: str = "de"
     """language to translate into"""
     tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
-    """byte-pair encoding of vocab_size tokens, or every word of the training texts"""
+    """byte-pair encoding of vocab_size tokens, or the words of the training texts, the vocab_size most frequent ones"""
     longest: int = 256
     """pairs of which a side has more tokens are left out, and named; learned positions allow no more than max_len"""
     run: Path | None = None

@@ -3,12 +3,17 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from transformer.files import resolve
 from transformer.text.corpora import Corpus
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
+
+JOINED = "￭"
+"""how a vocabulary of words writes that a mark touches the word beside it, as OpenNMT does; in a text it is left out"""
+ALL = 2**31
+"""more words than any text has: the library stops at 30,000 unless it is told"""
 
 
 class Tokenizer:
@@ -46,11 +51,41 @@ class Tokenizer:
         return cls(backend)
 
     @classmethod
-    def words(cls, texts: Iterable[str]) -> "Tokenizer":
-        """Give every word of the texts, and every punctuation mark, an id of its own; others become UNK."""
+    def words(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Tokenizer":
+        """Give every word of the texts, and every punctuation mark, an id of its own; others become UNK.
+
+        A mark that touches a word is another token than one that stands apart, so "sleeps." comes back as "sleeps."
+        and "sleeps ." as "sleeps .": decode(encode(x)) == " ".join(x.split()) where all words are known. With a
+        `vocab_size`, the most frequent words get ids, special tokens counted; None: all of them.
+
+        Raises ValueError for a vocabulary that cannot hold a word beside the special tokens.
+        """
+        if vocab_size is not None and vocab_size <= len(SPECIAL_TOKENS):
+            raise ValueError(
+                f"vocab_size is {vocab_size}, expected at least {len(SPECIAL_TOKENS) + 1}: special tokens and a word"
+            )
         backend = Backend(models.WordLevel(unk_token=SPECIAL_TOKENS[UNK]))
-        backend.pre_tokenizer = pre_tokenizers.Whitespace()
-        trainer = trainers.WordLevelTrainer(special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+        # Marks are cut off, and those that touch a word say so: "a dog." is read as "a dog ￭.".
+        before, behind = r"(?<=\w)(?=[^\w\s])", r"(?<=[^\w\s])(?=\w)"
+        backend.normalizer = normalizers.Sequence(
+            [
+                normalizers.Replace(JOINED, ""),
+                normalizers.Replace(Regex(before), f" {JOINED}"),
+                normalizers.Replace(Regex(behind), f"{JOINED} "),
+            ]
+        )
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        backend.decoder = decoders.Sequence(
+            [
+                decoders.Replace(Regex("^"), " "),
+                decoders.Fuse(),
+                *(decoders.Replace(joined, "") for joined in (f" {JOINED}", f"{JOINED} ", JOINED)),
+                decoders.Strip(" ", 1, 0),
+            ]
+        )
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size or ALL, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+        )
         backend.train_from_iterator(texts, trainer)
         return cls(backend)
 
@@ -125,6 +160,9 @@ class Tokenizer:
 
 
 def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
-    """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words"."""
+    """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words".
+
+    Raises what `Tokenizer.bpe` or `Tokenizer.words` raises for a vocabulary that is too small.
+    """
     texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
-    return Tokenizer.words(texts) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
+    return Tokenizer.words(texts, vocab_size) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
