@@ -168,8 +168,14 @@ def test_evaluation_reports_four_measures_of_the_corpus_trained_on(command: Comm
     assert [line.rsplit(" ", 1)[0] for line in measures[1:]] == ["exact match", "token accuracy", "perplexity"]
     assert measures[0].startswith("BLEU = ") and "|tok:13a|" in measures[0]
     assert float(measures[1].split()[-1]) > 0.5
+    assert result.err.startswith("warning: no reference has four tokens") and result.err.count("\n") == 1
     translations = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert len(translations) == 20 and set(" ".join(translations).split()) <= set(NUMBERS.values())
+
+
+def test_evaluation_counts_the_tokens_that_are_named(command: Command):
+    result = command("evaluate", "--model", "run", "--bleu-tokens", "char")
+    assert "|tok:char|" in result.out and result.err == ""
 
 
 def test_evaluation_of_one_checkpoint_finds_its_corpus(command: Command, place: Path):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import sacrebleu
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import bleu, evaluate, exact_match, teacher_forced
+from transformer.evaluation import bleu, bleu_tokens, evaluate, exact_match, teacher_forced
 from transformer.model import Transformer
 from transformer.text.batches import Example, encode_pairs
 from transformer.text.pairs import Pair
@@ -26,6 +27,7 @@ sentences = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
 # BLEU
 
 
+@pytest.mark.filterwarnings("ignore:no reference has four tokens")
 @given(st.lists(st.tuples(sentences, sentences), min_size=1, max_size=8))
 def test_bleu_is_sacrebleu_s(pairs: list[tuple[str, str]]):
     hypotheses, references = (list(side) for side in zip(*pairs, strict=True))
@@ -65,6 +67,38 @@ def test_every_reference_needs_its_hypothesis(hypotheses: list[str], references:
 def test_untranslated_sentence_is_an_empty_string_and_costs():
     references = ["a dog sleeps here", "the dogs sleep there"]
     assert 0 < bleu([references[0], ""], references).score < 100
+
+
+@pytest.mark.parametrize(
+    ("language", "tokens", "texts"),
+    [
+        ("zh", "zh", ["我喜欢这只小猫。", "今天天气很好。"]),
+        ("zh-TW", "zh", ["我喜歡這隻小貓。"]),
+        ("ja", "char", ["犬が走っています。"]),
+        ("de", "13a", ["Der Hund läuft."]),
+    ],
+)
+def test_right_translation_scores_100_in_every_script(language: str, tokens: str, texts: list[str]):
+    found = bleu(texts, texts, bleu_tokens(language))
+    assert found.score == pytest.approx(100)
+    assert f"tok:{tokens}" in found.signature.split("|")
+    assert 0 <= bleu([text[:-2] for text in texts], texts, bleu_tokens(language)).score < 99
+
+
+def test_score_that_says_nothing_is_not_given_without_a_word():
+    with pytest.warns(UserWarning, match="no reference has four tokens as 13a counts them, so BLEU is 0"):
+        assert bleu(["我喜欢这只小猫。"], ["我喜欢这只小猫。"]).score == 0
+
+
+def test_unknown_tokens_are_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"BLEU's tokens are 'mecab', expected one of 13a, .*ja-mecab"):
+        bleu(["a"], ["a"], "mecab")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(find_spec("MeCab") is not None, reason="MeCab is installed")
+def test_missing_library_of_a_tokenisation_is_named():
+    with pytest.raises(ValueError, match=r"ja-mecab needs a library: pip install 'sacrebleu\[ja\]'; or count"):
+        bleu(["犬"], ["犬"], "ja-mecab")
 
 
 # Exact match
@@ -155,7 +189,7 @@ def test_evaluation_reports_what_its_parts_report(tiny_model: Callable[..., Tran
 
 
 def test_equal_text_is_equal_however_it_was_typed(tiny_model: Callable[..., Transformer]):
-    composed, apart = "un caf\u00e9 l\u00e0", "un  cafe\u0301 la\u0300\t"
+    composed, apart = "un caf\u00e9 est l\u00e0", "un  cafe\u0301 est la\u0300\t"
     tokenizer = Tokenizer.bpe([composed, apart], 300)
     model, decoding = tiny_model(vocab_size=len(tokenizer)), DecodingConfig("greedy", max_length=8)
     one, other = (evaluate(model, tokenizer, [Pair(text, text)], decoding) for text in (composed, apart))

@@ -1,6 +1,7 @@
 """The command line: `python -m transformer train | translate | evaluate`."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import tyro
 from transformer import __version__
 from transformer.config import TransformerConfig
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
-from transformer.evaluation import evaluate
+from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
 from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
@@ -102,6 +103,8 @@ class Evaluate(Trained):
     """language to translate from; None: as in training"""
     target: str | None = None
     """language to translate into; None: as in training"""
+    bleu_tokens: BleuTokens | None = None
+    """what BLEU counts, by sacreBLEU's names; None: by the target language, such as zh for Chinese, otherwise 13a"""
     split: str = "test"
     """train, val or test; the embedded corpus also has comp"""
     limit: int | None = None
@@ -217,7 +220,7 @@ def run_evaluate(command: Evaluate) -> None:
     corpus = corpus_of(command)
     pairs = corpus[command.split][: command.limit]
     model, tokenizer = load(command.model, command.average, command.device)
-    result = evaluate(model, tokenizer, pairs, command.decoding)
+    result = evaluate(model, tokenizer, pairs, command.decoding, command.bleu_tokens or bleu_tokens(corpus.target))
     print(f"{corpus.name} {corpus.source}→{corpus.target} {command.split}, {len(pairs):,} sentences")
     print(result.bleu)
     print(f"exact match {result.exact_match:.3f}")
@@ -339,7 +342,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         command = parse(argv)
-        RUNNERS[type(command)](command)
+        with warnings.catch_warnings():  # which restores the next two lines as well
+            warnings.filterwarnings("always", module="transformer")
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            RUNNERS[type(command)](command)
     except (ValueError, OSError, CheckpointError, CorpusUnavailable, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

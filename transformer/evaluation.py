@@ -1,7 +1,9 @@
 """Scores of translations and of the model behind them: BLEU, exact match, loss, perplexity, accuracy (paper §6.1)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from sacrebleu.metrics import BLEU
@@ -13,6 +15,19 @@ from transformer.text.batches import Example, collate, encode_pairs, token_batch
 from transformer.text.pairs import Pair, normalised
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
+
+BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"]
+"""what BLEU counts as a token, by sacreBLEU's names; the last two need its extras sacrebleu[ja] and sacrebleu[ko]"""
+UNSPACED: dict[str, BleuTokens] = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char"}
+"""languages that put no spaces between words, where 13a would take a sentence for a word"""
+
+
+def bleu_tokens(language: str) -> BleuTokens:
+    """What BLEU should count in a language, such as "de" or "zh-TW": 13a, sacreBLEU's standard, unless it is unspaced.
+
+    Japanese is counted by characters, which needs nothing installed; others often publish "ja-mecab".
+    """
+    return UNSPACED.get(language.lower().replace("_", "-").split("-")[0], "13a")
 
 
 @dataclass(frozen=True)
@@ -69,12 +84,17 @@ class Bleu:
         return f"BLEU = {self.score:.2f} ({self.signature})"
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
-    """Corpus BLEU by sacreBLEU, cased, with its standard tokenisation 13a: plain text in, one reference each.
+def bleu(hypotheses: Sequence[str], references: Sequence[str], tokens: BleuTokens = "13a") -> Bleu:
+    """Corpus BLEU by sacreBLEU, cased, with its standard tokenisation 13a unless told otherwise: plain text in.
 
-    Raises ValueError for lists of unequal length, empty lists, and hypotheses with special tokens in them,
-    which would count as words.
+    There is one reference each. Chinese and other texts without spaces need other `tokens`, see `bleu_tokens`; the
+    signature names them. Warns where no reference has four tokens, since BLEU is then 0 whatever was translated.
+
+    Raises ValueError for lists of unequal length, empty lists, tokens of another name or whose library is missing, and
+    hypotheses with special tokens in them, which would count as words.
     """
+    if tokens not in get_args(BleuTokens):
+        raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
             f"got {len(hypotheses)} hypotheses and {len(references)} references, expected one hypothesis for each "
@@ -87,7 +107,18 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
                 f"hypothesis {i} holds {', '.join(marks)}: {text!r}; special tokens would be scored as words, "
                 "decode the ids with Tokenizer.decode, which leaves them out"
             )
-    metric = BLEU(force=True)  # no warning about a corpus whose full stops stand apart, as the embedded one's do
+    try:
+        metric = BLEU(force=True, tokenize=tokens)  # no word on full stops that stand apart, as the embedded corpus's
+    except RuntimeError as error:
+        raise ValueError(
+            f"{tokens} needs a library: pip install 'sacrebleu[{tokens[:2]}]'; or count \"char\""
+        ) from error
+    if metric.corpus_score(list(references), [list(references)]).totals[-1] == 0:
+        warnings.warn(
+            f"no reference has four tokens as {tokens} counts them, so BLEU is 0 whatever was translated; "
+            "in a language without spaces count others, such as char",
+            stacklevel=2,
+        )
     score = metric.corpus_score(list(hypotheses), [list(references)])
     return Bleu(score.score, str(metric.get_signature()))
 
@@ -119,17 +150,21 @@ class Evaluation:
 
 
 def evaluate(
-    model: Transformer, tokenizer: Tokenizer, pairs: Sequence[Pair], decoding: DecodingConfig = DEFAULT_DECODING
+    model: Transformer,
+    tokenizer: Tokenizer,
+    pairs: Sequence[Pair],
+    decoding: DecodingConfig = DEFAULT_DECODING,
+    tokens: BleuTokens = "13a",
 ) -> Evaluation:
     """Translate the sources and compare with the targets, all `normalised`; then score the targets themselves.
 
-    Raises ValueError where there is nothing to evaluate.
+    `tokens` are BLEU's (see `bleu`). Raises ValueError where there is nothing to evaluate, and what `bleu` raises.
     """
     pairs = [_normalised_pair(pair) for pair in pairs]
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)
     return Evaluation(
-        bleu=bleu(translations, [pair.target for pair in pairs]),
+        bleu=bleu(translations, [pair.target for pair in pairs], tokens),
         exact_match=exact_match(translations, pairs),
         token_accuracy=scores.accuracy,
         perplexity=scores.perplexity,
