@@ -98,7 +98,7 @@ def at_the_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_leaves_a_run(place: Path):
     assert {path.name for path in (place / "run").iterdir()} == {
-        "best.json", "checkpoints", "config.json", "metrics.jsonl",
+        "best.json", "checkpoints", "config.json", "lock", "metrics.jsonl",
     }  # fmt: skip
     stored = read_json(place / "run" / "config.json")
     assert stored["corpus"] == str(place / "numbers"), "from any folder"

@@ -18,7 +18,7 @@ from tools import repository
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 COPIED = (*repository.BEARERS, "book")
-OF_COLAB = {"torch", "numpy", "ipython"}  # what the set-up cell leaves as Colab has it
+OF_COLAB = {"torch", "filelock", "numpy", "ipython"}  # what the set-up cell leaves as Colab has it
 
 
 def identity(path: Path) -> str:

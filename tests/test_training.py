@@ -3,8 +3,11 @@
 import itertools
 import json
 import math
+import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -394,6 +397,37 @@ def test_run_that_exists_is_not_trained_over(make_model: Build, whole: Run):
     with pytest.raises(CheckpointError, match=r"already holds a training; resume it, or choose"):
         run_training(make_model(), settings(), make_examples(8), run=whole)
     assert_same_bits(state(whole), before)
+
+
+HOLD = "import sys, pathlib; from transformer import Run; "
+HOLD += "claim = Run(pathlib.Path(sys.argv[1])).claimed(); claim.__enter__(); print('held', flush=True); input()"
+
+
+def test_second_training_in_one_folder_is_refused_until_the_first_has_ended(make_model: Build, whole: Run):
+    """Also where the first one is killed, and so has no chance to say that it has ended."""
+    before = state(whole)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    held = subprocess.Popen([sys.executable, "-c", HOLD, whole.folder], env=env, **pipes)
+    try:
+        assert held.stdout.readline() == "held\n"
+        for resume in (False, True):
+            with pytest.raises(CheckpointError, match=r"another training is going on in .* choose another folder"):
+                run_training(make_model(), with_dropout(), make_examples(14), run=whole, resume=resume)
+    finally:
+        held.kill()
+        held.communicate()
+    assert_same_bits(state(whole), before)
+    run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True)
+
+
+def test_claim_ends_with_the_training_that_failed(make_model: Build, tmp_path: Path):
+    run = Run(tmp_path)
+    with run.claimed(), pytest.raises(CheckpointError, match="another training"), Run(tmp_path).claimed():
+        pass
+    with pytest.raises(ValueError, match="expected"), run.claimed():
+        raise ValueError("expected")
+    run_training(make_model(), settings(steps=1), make_examples(8), run=run)
 
 
 def test_nothing_to_resume_is_said(make_model: Build, tmp_path: Path):

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from transformer.evaluation import TeacherForced, teacher_forced
+from transformer.files import last_checkpoint
 from transformer.model import Transformer
 from transformer.runs.device import has_fast_bf16
 from transformer.runs.processes import Processes
@@ -47,14 +48,33 @@ def train(
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
     1, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run cannot be read or
-    written, FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
+    written, or another training is going on in it; FloatingPointError when the loss is no longer a number,
+    KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
     _check_lengths(model, {"training": examples, "validation": validation})
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
+    if run is not None and resume:
+        last_checkpoint(run.folder)  # or there is nothing to claim
     processes = Processes(device)
+    with run.claimed() if run is not None and processes.is_main else nullcontext():
+        return _train(model, examples, validation, config, run, resume, until, processes, progress)
+
+
+def _train(
+    model: Transformer,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    config: TrainingConfig,
+    run: Run | None,
+    resume: bool,
+    until: int | None,
+    processes: Processes,
+    progress: bool,
+) -> list[dict[str, float]]:
+    """What `train` does once the folder is its own."""
     model.to(processes.device).train()
     optimizer = paper_adam(model)
     processes.synchronize(model, optimizer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,7 +35,8 @@ class Run:
     """The folder of one training.
 
     `config.json` has the settings, `metrics.jsonl` the history, one record a line, `checkpoints/step-…` a
-    checkpoint each, and `best.json` names the one with the lowest validation loss.
+    checkpoint each, and `best.json` names the one with the lowest validation loss. While a training goes on, it holds
+    a lock on the file `lock`.
     """
 
     folder: Path
@@ -43,6 +45,28 @@ class Run:
     """saved with every checkpoint, so that a checkpoint can translate on its own"""
     settings: dict[str, Any] = field(default_factory=dict)
     """what `config.json` is to tell"""
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep every other training out of the folder, which is made, until the block ends.
+
+        By a lock of the operating system on the file `lock`, which ends with its process: a crash leaves nothing that
+        keeps others out. Raises CheckpointError where another training holds it, or the folder cannot be written.
+        """
+        lock = FileLock(self.folder / "lock")
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise CheckpointError(
+                    f"another training is going on in {self.folder}, expected one at a time; stop it, let it end, or "
+                    "choose another folder (one that crashed would not be in the way)"
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def start(self) -> None:
         """Make the folder for a new training.
