@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
-from transformer.__main__ import Evaluate, Train, Translate, main, parse
+from transformer.__main__ import Evaluate, Train, Translate, doubts, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
 from transformer.files import read_json, saved_checkpoints, write_json
@@ -147,6 +147,75 @@ def test_words_that_the_model_does_not_know_are_reported_with_their_line(command
     result = command("translate", "--model", "run", stdin=b"one\none hundred\n")
     assert result.code == 0 and result.out.startswith("eins\n") and result.out.count("\n") == 2
     assert result.err == "line 2 has words that are not in the model's vocabulary: one hundred\n"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "translation", "told"),
+    [
+        ("Mr. Two", "eins", []),
+        ("Three dogs. Two cats", "drei", ["seems to hold 2 sentences"]),
+        ("three dogs . Two cats ! One?", "drei", ["seems to hold 3 sentences"]),
+        ('"Three dogs!" "Two," he said.', "drei", ["seems to hold 2 sentences"]),
+        ("three dogs, e.g. Two at 3.5 p.m. Or Mr. Two...", "drei", []),
+        ("三只狗。两只猫。", "drei", ["seems to hold 2 sentences"]),
+        ("one", "eins zwei drei vier " * 3, ["has a translation that repeats itself"]),
+        ("one", "eins zwei drei vier " * 2, []),
+        ("one", "", []),
+    ],
+)
+def test_doubts_about_a_translation_are_told(sentence: str, translation: str, told: list[str]):
+    tokenizer = make_tokenizer("bpe", Corpus("none", "en", "de", {"train": []}), 260)
+    found = list(doubts(tokenizer, sentence, translation))
+    assert len(found) == len(told) and all(doubt.startswith(part) for doubt, part in zip(found, told, strict=True))
+
+
+def test_reader_who_has_enough_is_no_error(place: Path):
+    """As `… | head` is, which closes its end of the pipe."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "transformer", "translate", "--model", "run", "one", "two"],
+        env=os.environ | {"PYTHONPATH": str(Path(transformer.__file__).parents[1])},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to another process")
+def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path):
+    (tmp_path / "torch.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    path = os.pathsep.join([str(tmp_path), str(Path(transformer.__file__).parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transformer", "train"],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline().strip() == b"importing"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (-signal.SIGINT, b"")
+
+
+def test_damaged_history_is_told_and_keeps_nobody_from_going_on(command: Command, started: Path):
+    before = (started / "metrics.jsonl").read_bytes()
+    (started / "metrics.jsonl").write_bytes(b"\xff\0\n" + before + b'{"loss": 3}\n')
+    damaged = (started / "metrics.jsonl").read_bytes()
+    result = command("train", "--run", started, "--resume", "--until", "3")
+    n = before.count(b"\n") + 2
+    assert (
+        result.code == 0 and f"warning: {started / 'metrics.jsonl'} is damaged in line 1, {n}, expected" in result.err
+    )
+    assert (started / "metrics.jsonl").read_bytes().startswith(before)
+    assert (started / "metrics.damaged.jsonl").read_bytes() == damaged
+    (started / "metrics.jsonl").unlink()
+    result = command("train", "--run", started, "--resume", "--until", "4")
+    assert result.code == 0 and "metrics.jsonl is missing" in result.err
 
 
 def test_decoding_is_configured_by_flags(command: Command):

@@ -1,11 +1,18 @@
 """The command line: `python -m transformer train | translate | evaluate`."""
 
+import os
+import re
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nobody needs a traceback of the imports below
 
 import torch
 import tyro
@@ -22,6 +29,7 @@ from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import Example, encode_pairs, too_long
 from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
+from transformer.text.pairs import normalised
 from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
@@ -29,6 +37,8 @@ from transformer.training import TrainingConfig
 NOT_STORED = ("run", "resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
+SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
+"""the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
 
 
 @dataclass(frozen=True)
@@ -200,12 +210,25 @@ def run_translate(command: Translate) -> None:
 def print_translations(
     model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], decoding: DecodingConfig
 ) -> None:
-    """Print the translations, and say on standard error which lines hold words that the model does not know."""
-    for i, sentence in enumerate(sentences, 1):
-        if UNK in tokenizer.encode(sentence):
-            print(f"line {i} has words that are not in the model's vocabulary: {sentence}", file=sys.stderr)
-    for translation in translate(model, tokenizer, sentences, decoding):
+    """Print the translations, and say on standard error which lines to look at: see `doubts`."""
+    translations = translate(model, tokenizer, sentences, decoding)
+    for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), 1):
+        for doubt in doubts(tokenizer, normalised(sentence), translation):
+            print(f"line {i} {doubt}", file=sys.stderr)
         print(one_line(translation), flush=True)
+
+
+def doubts(tokenizer: Tokenizer, sentence: str, translation: str) -> Iterator[str]:
+    """Why a translation may be wrong, as far as it can be seen: unknown words, more than one sentence, repetition."""
+    if UNK in tokenizer.encode(sentence):
+        yield f"has words that are not in the model's vocabulary: {sentence}"
+    n_sentences = 1 + len(re.findall(SENTENCE_END, sentence))
+    if n_sentences > 1:
+        yield f"seems to hold {n_sentences} sentences, of which some may be lost: give each a line of its own"
+    words = translation.split()
+    fours = Counter(zip(*(words[i:] for i in range(4)), strict=False))
+    if fours and fours.most_common(1)[0][1] > 2:
+        yield "has a translation that repeats itself: the sentence may be longer than those of the training, cut it up"
 
 
 def one_line(text: str) -> str:
@@ -335,7 +358,10 @@ RUNNERS: dict[type, Callable[[Any], None]] = {Train: run_train, Translate: run_t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 after an error that is explained on standard error, 130 after Ctrl-C."""
+    """Run one command; returns 0, 1 after an error that is explained on standard error, 130 after Ctrl-C.
+
+    141, as the shell has it, where nobody reads on.
+    """
     argv = sys.argv[1:] if argv is None else argv
     if list(argv) == ["--version"]:
         print(__version__)
@@ -346,6 +372,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("always", module="transformer")
             warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
             RUNNERS[type(command)](command)
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return 141
     except (ValueError, OSError, CheckpointError, CorpusUnavailable, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -356,5 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale says
     sys.exit(main())

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,18 +101,40 @@ class Run:
     def go_on(self, step: int) -> None:
         """Keep the records up to this update, since a resumed training makes those after it again.
 
-        Settings, where there are any, replace those that were stored.
+        Settings, where there are any, replace those that were stored. Where lines were damaged, the file as it was
+        stays beside the new one, as `metrics.damaged.jsonl`.
         """
-        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
+        records, damaged = self._read_metrics()
+        kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]
         with self._writing():
+            if damaged:
+                shutil.copy(self.folder / "metrics.jsonl", self.folder / "metrics.damaged.jsonl")
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
             replace_text(self.folder / "metrics.jsonl", "".join(kept))
 
     def metrics(self) -> list[dict[str, float]]:
-        """The records so far; a last line that was cut off in the middle is left out."""
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        """The records so far; a last line that was cut off in the middle is left out.
+
+        Warns of other lines that are damaged, and of a missing file, and goes on: the checkpoints need none of it.
+        """
+        return self._read_metrics()[0]
+
+    def _read_metrics(self) -> tuple[list[dict[str, float]], list[int]]:
+        """The records, and the numbers of damaged lines."""
+        path = self.folder / "metrics.jsonl"
+        if not path.is_file():
+            warnings.warn(f"{path} is missing, so the history until now is lost; the checkpoints are not", stacklevel=3)
+            return [], []
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        found = {i: _record(line) for i, line in enumerate(lines[:-1], 1)}
+        damaged = [i for i, record in found.items() if record is None]
+        if damaged:
+            named = ", ".join(map(str, damaged[:5])) + (f" and {len(damaged) - 5} more" if len(damaged) > 5 else "")
+            warnings.warn(
+                f"{path} is damaged in line {named}, expected a JSON object with a step; left out", stacklevel=3
+            )
+        return [record for record in found.values() if record is not None], damaged
 
     def record(self, record: dict[str, float]) -> None:
         """Add one line to `metrics.jsonl`."""
@@ -154,6 +177,15 @@ class Run:
                 f"could not write to {self.folder} ({error}); make room or choose a folder that is writable. "
                 "Checkpoints saved before are intact: resume from the last one"
             ) from error
+
+
+def _record(line: str) -> dict[str, float] | None:
+    """One line of `metrics.jsonl`; None for a damaged one."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
