@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -494,6 +495,119 @@ def test_best_is_remembered_over_a_resumed_training(make_model: Build, tmp_path:
     run_training(make_model(), config, make_examples(8), run=run, until=2)
     run_training(make_model(), config, make_examples(8), run=run, resume=True)
     assert steps_kept(run) == [1, 4]
+
+
+# A process that is killed
+
+
+class Killed(BaseException):
+    """Stands in for kill -9: nothing in the package catches it, so nothing is put in order."""
+
+
+WRITING = [
+    *((Path, name) for name in ("mkdir", "open", "write_text", "replace", "rename")),
+    *((os, name) for name in ("fsync", "unlink", "rmdir")),
+    *((sys.modules[f"transformer.{name}"], "save_file") for name in ("model", "runs.run")),
+]
+"""all that touches the disk in a training, deleting included"""
+
+
+def train_until_killed(patch: pytest.MonkeyPatch, at: float, training: Callable[[], object]) -> int:
+    """Train, and die before the disk is touched for the n-th time; returns how often it was touched."""
+    touched = 0
+
+    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def touch(*args: Any, **options: Any) -> Any:
+            nonlocal touched
+            touched += 1
+            if touched == at:
+                raise Killed
+            return function(*args, **options)
+
+        return touch
+
+    with patch.context() as disk:
+        for place, name in WRITING:
+            disk.setattr(place, name, deadly(getattr(place, name)))
+        try:
+            training()
+        except Killed:
+            assert touched == at
+    return touched
+
+
+def kept(run: Run) -> dict[str, Any]:
+    """All that a training leaves, but for how long it took, and a checkpoint that the next one would take away."""
+    records = [{k: v for k, v in record.items() if "second" not in k} for record in run.metrics()]
+    stale = set(saved_checkpoints(run.folder)[:-1]) - {best_checkpoint(run.folder)}
+    paths = [path for path in run.folder.rglob("*") if not stale & {path, *path.parents}]
+    files = sorted(str(path.relative_to(run.folder)) for path in paths)
+    bits = {name: tensor.numpy().tobytes() for name, tensor in state(run).items()}
+    return {"records": records, "files": files, "bits": bits, "best": read_json(run.folder / "best.json")}
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_validation_that_was_cut_off_is_made_up_for(
+    make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+):
+    """Where a model was best, and killed while that was measured, it is still the result; the last one, too."""
+    run, config = Run(tmp_path), settings(steps=4, validate_every=1, keep_last=4)
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([3.0] * (step - 1)))
+    with pytest.raises(StopIteration):  # instead of the validation of this update
+        run_training(make_model(), config, make_examples(8), run=run)
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([1.0] + [2.0] * (4 - step)))
+    run_training(make_model(), config, make_examples(8), run=run, resume=True)
+    assert [record["val_nll"] for record in run.metrics() if "val_nll" in record] == (
+        [3.0] * (step - 1) + [1.0] + [2.0] * (4 - step)
+    )
+    assert best_checkpoint(tmp_path).name == f"step-{step:08d}"
+
+
+def test_checkpoint_of_ctrl_c_is_not_validated_on_resuming(make_model: Build, whole: Run, tmp_path: Path):
+    """It was not to be: the history is that of a training which nothing interrupted."""
+    run, counter = Run(tmp_path / "stopped"), itertools.count(1)
+
+    def press_ctrl_c(*_: object) -> None:
+        if next(counter) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    hook = register_optimizer_step_pre_hook(press_ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="update 3"):
+            run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run)
+    finally:
+        hook.remove()
+    run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=run, resume=True)
+    assert [r["step"] for r in run.metrics() if "val_nll" in r] == [
+        r["step"] for r in whole.metrics() if "val_nll" in r
+    ]
+
+
+@pytest.mark.slow
+def test_training_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
+    make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed before each touch of the disk, then resumed: weights, records, the best, and no rubbish."""
+    config = settings(steps=4, validate_every=1, keep_last=1, log_every=3)
+
+    def score(model: Transformer, *_: object) -> Any:  # another one for each checkpoint, and the second is best
+        nll = (model.output.weight[5, 3].item() * 1e4) % 1
+        return SimpleNamespace(loss=nll, nll=nll, perplexity=math.exp(nll), accuracy=0.0)
+
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", score)
+
+    def learn(name: object) -> Run:
+        run = Run(tmp_path / str(name))
+        resume = bool(saved_checkpoints(run.folder))
+        run_training(make_model(dropout=0.3), config, make_examples(8), run=run, resume=resume)
+        return run
+
+    n = train_until_killed(monkeypatch, math.inf, lambda: learn("whole"))
+    whole = kept(Run(tmp_path / "whole"))
+    assert n > 50 and whole["best"]["checkpoint"] < "step-00000004", "the last must not be the best"
+    for at in range(1, n + 1):
+        train_until_killed(monkeypatch, at, lambda at=at: learn(at))
+        assert kept(learn(at)) == whole, f"killed before touch {at} of {n}"
 
 
 # What must stop a training

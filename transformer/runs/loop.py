@@ -42,7 +42,7 @@ def train(
     A record has "step", "cpu_seconds" (this process's, since the record before), and either "loss" (nats per
     token, smoothed), "learning_rate" and "tokens_per_second" (target tokens, padding not counted), or "val_loss",
     "val_nll", "val_perplexity" and "val_accuracy". With a `run`, everything is kept in its folder, and `resume`
-    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped. `until` stops after that
+    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped, however it was stopped. `until` stops after that
     update, to be resumed; Ctrl-C does so at once. Random numbers are drawn from seeds of their own: the caller's
     generators, of the CPU and of CUDA, are left as they were.
 
@@ -87,6 +87,8 @@ def _train(
     upcoming = itertools.islice(batches_of_updates(examples, config, processes.count), done, last)
     gpus = [processes.device] if processes.device.type == "cuda" else []
     with history, _interruptible() as interrupted, torch.random.fork_rng(gpus):
+        if history.owes_validation(config):  # cut off between the checkpoint and its validation
+            history.log_validation(done, teacher_forced(model, validation, config.label_smoothing))
         for step, update in enumerate(upcoming, done + 1):
             # Dropout depends on seed, update and process alone: a resumed run repeats it exactly.
             torch.manual_seed((config.seed * 1_000_003 + step) * 1_009 + processes.index)
@@ -132,7 +134,7 @@ class _History:
     """The records of a training, shown as a progress bar and kept, like the checkpoints, in its run."""
 
     def __init__(self, run: Run | None, done: int, last: int, show: bool) -> None:
-        self.run = run
+        self.run, self.done = run, done
         if run is not None and done:
             run.go_on(done)
         elif run is not None:
@@ -146,6 +148,12 @@ class _History:
         self.n_tokens = 0
         self.started = time.perf_counter()
         self.cpu_started = time.process_time()
+
+    def owes_validation(self, config: TrainingConfig) -> bool:
+        """Whether the checkpoint resumed from was to be validated, and no record of that was kept."""
+        if self.run is None or not self.done or (self.done % config.validate_every and self.done < config.steps):
+            return False
+        return not any(record["step"] == self.done and "val_nll" in record for record in self.run.metrics())
 
     def add(self, loss: Tensor, n_tokens: int) -> None:
         """Count one update, its loss in nats per token, which stays on its device until it is asked for."""
@@ -171,9 +179,9 @@ class _History:
     def log_validation(self, step: int, scores: TeacherForced) -> None:
         """Record how well the model predicts sentences that it was not trained on."""
         values = {"loss": scores.loss, "nll": scores.nll, "perplexity": scores.perplexity, "accuracy": scores.accuracy}
-        self._record({"step": step} | {f"val_{name}": value for name, value in values.items()})
         if self.run is not None:
-            self.run.note_best(step, scores.nll)
+            self.run.note_best(step, scores.nll)  # first: what has no record is validated again on resuming
+        self._record({"step": step} | {f"val_{name}": value for name, value in values.items()})
         if not self.bar.disable:
             self.bar.write(
                 f"update {step}: validation loss {scores.loss:.3f} smoothed, {scores.nll:.3f} unsmoothed, "

@@ -30,6 +30,9 @@ from transformer.files import (
 from transformer.model import Transformer
 from transformer.text.tokenizer import Tokenizer
 
+DELETED = ".deleted"
+"""ends the name of a checkpoint that is being deleted, so that what is left half-way is none"""
+
 
 @dataclass
 class Run:
@@ -112,6 +115,8 @@ class Run:
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
             replace_text(self.folder / "metrics.jsonl", "".join(kept))
+        for half in (self.folder / "checkpoints").glob(f"step-*{DELETED}"):
+            shutil.rmtree(half)
 
     def metrics(self) -> list[dict[str, float]]:
         """The records so far; a last line that was cut off in the middle is left out.
@@ -158,7 +163,7 @@ class Run:
         write_folder(folder, write)
         saved = saved_checkpoints(self.folder)
         for old in set(saved[:-keep_last]) - {best_checkpoint(self.folder)}:
-            shutil.rmtree(old)
+            shutil.rmtree(old.rename(old.with_name(old.name + DELETED)))
         return folder
 
     def note_best(self, step: int, nll: float) -> None:
