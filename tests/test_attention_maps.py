@@ -52,4 +52,4 @@ def test_chart_holds_every_cell_and_names_its_tokens(
     monkeypatch.setattr(charts, "display", lambda bundle, raw: shown.append(bundle[charts.SPECIFICATION]))
     attention_maps.show_attention(*reader, PAIR, kinds=("cross",), cell=(1, 0))
     text = json.dumps(shown[0], ensure_ascii=False)
-    assert text.count('"weight":') == 2 * 2 * 5 * 5 and "'Hund'" in text and "÷ 2.828" in text
+    assert text.count('"weight":') == 2 * 2 * 5 * 5 and r"\"Hund\"" in text and "÷ 2.828" in text

@@ -1,6 +1,7 @@
 """Figures and charts: what they refuse, what they hand to notebooks and pages, and colours that all can tell apart."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_without_a_network_a_chart_brings_vega_with_it(shown, line, monkeypatch)
     assert "<script src" not in bundle["text/html"]
     assert "cdn.jsdelivr.net" not in bundle["text/html"]
     assert len(bundle["text/html"]) > 500_000
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", "<!--<script>", "</SCRIPT >"])
+def test_no_text_of_a_chart_ends_the_script_that_it_stands_in(shown, monkeypatch, mode, text):
+    """As names, data, description: in the saved page a stranger's sentence would run."""
+    if mode == "offline":
+        pytest.importorskip("vl_convert")
+    monkeypatch.setenv("TRANSFORMER_CHARTS", mode)
+    chart = alt.Chart(alt.Data(values=[{text: 1}, {"name": text}]), title=text).mark_line()
+    charts.show(chart, f"{DESCRIPTION} {text}")
+    (bundle,) = shown
+    assert text not in bundle["text/html"]
+    assert json.dumps(text)[1:-1].replace("<", r"\u003c") in bundle["text/html"], "the text itself is all there"
+    assert bundle[charts.SPECIFICATION]["title"] == text
 
 
 def test_a_chart_that_cannot_be_read_out_is_refused(shown, line):

@@ -111,16 +111,26 @@ def _style() -> alt.theme.ThemeConfig:
     return alt.theme.ThemeConfig(config=_STYLE)
 
 
+class _InScript(json.JSONEncoder):
+    """JSON that may stand in the script of a page: no text in it, such as "</script>", can end the script."""
+
+    def encode(self, o: Any) -> str:
+        """The JSON of an object, with every "<", which only strings have, as an escape."""
+        return super().encode(o).replace("<", "\\u003c")
+
+
 def _as_html(specification: dict[str, Any]) -> dict[str, str]:
     """The chart for a notebook, as HTML: Altair's own way, or with Vega inside where there is no network."""
     mode = os.environ.get("TRANSFORMER_CHARTS", "online")
     if mode == "online":
-        return alt.renderers.get()(specification)
+        render = alt.renderers.get()
+        bundle = render(specification)
+        return render(specification, json_kwds={"cls": _InScript}) if "text/html" in bundle else bundle
     if mode != "offline":
         raise ValueError(f"TRANSFORMER_CHARTS is {mode!r}, expected 'online' or 'offline'")
     import vl_convert  # only here: the package itself does not need it
 
     place = f"chart-{uuid4().hex}"
     vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    call = f'vegaEmbed("#{place}", {json.dumps(specification)}, {{mode: "vega-lite"}});'
+    call = f'vegaEmbed("#{place}", {json.dumps(specification, cls=_InScript)}, {{mode: "vega-lite"}});'
     return {"text/html": f'<div id="{place}" style="width: 100%"></div><script>(() => {{ {vega} }})();{call}</script>'}
