@@ -194,6 +194,8 @@ def test_missing_tokenizer_is_named(tmp_path: Path):
 
 
 def test_only_unicode_text_can_be_encoded(bpe: Tokenizer):
+    with pytest.raises(TypeError, match="got one string, 'dogs', expected a list of texts"):
+        bpe.encode_all("dogs")
     with pytest.raises(TypeError, match="got bytes b'dogs', expected a string"):
         bpe.encode(b"dogs")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="half a surrogate pair, expected Unicode text"):

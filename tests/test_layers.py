@@ -107,6 +107,14 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
 # Residual connections
 
 
+@pytest.mark.parametrize("p", [math.nan, -0.1, 1.1])
+def test_dropout_that_is_no_probability_is_refused(p: float):
+    with pytest.raises(ValueError, match="dropout"):
+        Dropout(p)
+    with pytest.raises(ValueError, match="dropout is .*, expected a probability"):
+        MultiHeadAttention(4, 2, dropout=p)
+
+
 def test_residual_normalises_the_sum_or_what_the_sub_layer_sees():
     x = normal(2, 3, 4)
     post, pre = (randomized(Residual(TransformerConfig(**CONFIG, norm=norm))) for norm in ("post", "pre"))

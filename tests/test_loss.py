@@ -95,6 +95,13 @@ def test_gradients_that_nobody_asked_for_are_not_computed(
         assert counter.count == products
 
 
+@pytest.mark.parametrize(("n", "width"), [(2, 5), (5, 5), (4, 6)], ids=["too few", "too many", "too wide"])
+def test_each_row_needs_its_target(n: int, width: int):
+    hidden, matrix, targets = torch.randn(4, 5), torch.randn(7, width), torch.zeros(n, dtype=torch.long)
+    with pytest.raises(ValueError, match=rf"got hidden \(4, 5\), matrix \(7, {width}\) and targets \({n},\), expected"):
+        smoothed_cross_entropy(hidden, matrix, targets)
+
+
 def test_nothing_to_predict_costs_nothing():
     hidden, matrix, targets = problem(0, n=0)
     got = smoothed_cross_entropy(hidden, matrix, targets, 0.1)

@@ -127,7 +127,8 @@ class MultiHeadAttention(nn.Module):
     d_model / n_heads unless given. Matrices start from Xavier's uniform distribution and biases from zero;
     the paper does not say how its own were drawn.
 
-    Raises ValueError where d_model is not divisible by n_heads and the sizes of a head are not given.
+    Raises ValueError where d_model is not divisible by n_heads and the sizes of a head are not given, and for a
+    dropout outside [0, 1).
     """
 
     def __init__(
@@ -136,6 +137,8 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         if n_heads < 1:
             raise ValueError(f"n_heads is {n_heads}, expected at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
         if d_model % n_heads and None in (d_k, d_v):
             raise ValueError(
                 f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "

@@ -101,7 +101,9 @@ class Tokenizer:
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of many texts, in parallel."""
+        """Token ids of many texts, in parallel; raises what `encode` raises, and TypeError for a single string."""
+        if isinstance(texts, str):
+            raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would become texts")
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"got {type(text).__name__} {text!r}, expected a string to encode")
