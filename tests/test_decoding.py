@@ -490,6 +490,11 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (beam_search, {"beam": 0}, "beam is 0, expected at least 1 hypothesis; 1 is greedy search"),
         (beam_search, {"alpha": -0.1}, r"alpha is -0.1, expected 0 \(no length penalty\) or more"),
         (beam_search, {"alpha": math.nan}, "alpha is nan, expected 0"),
+        (beam_search, {"alpha": 2000.0}, "alpha is 2000.0, expected .* up to 10"),
+        (beam_search, {"max_length": 10**12}, "max_length is 1000000000000, expected at least 1 token, and fewer than"),
+        (sample, {"temperature": math.inf}, "temperature is inf, expected .* from 1e-6 to 1e6"),
+        (sample, {"temperature": 1e-40}, "temperature is 1e-40, expected"),
+        (search, {"config": DecodingConfig("sample", seed=2**64)}, "seed is 18446744073709551616, expected 0 or more"),
         (sample, {"temperature": -1.0}, r"temperature is -1.0, expected 0 \(greedy\) or more"),
         (sample, {"temperature": math.nan}, "temperature is nan"),
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
@@ -503,6 +508,23 @@ def test_settings_that_make_no_sense_are_refused(
 ):
     with pytest.raises(ValueError, match=message):
         search(model, pad(SOURCES), **options)
+
+
+@SEARCHES
+def test_weights_that_are_no_numbers_are_said(model: Transformer, search: Callable[..., Any]):
+    """A training that diverged in memory: nothing was loaded that could have been refused."""
+    with torch.no_grad():
+        model.encoder.layers[0].feed_forward.inner.bias.fill_(math.nan)
+    options = {"temperature": 0.0} if search is sample else {}
+    with pytest.raises(FloatingPointError, match="the scores of sentence 1 are no finite numbers"):
+        search(model, pad(SOURCES), **options)
+
+
+def test_extreme_settings_that_are_allowed_work(model: Transformer):
+    source = pad(SOURCES)
+    assert all(d.hypotheses for d in beam_search(model, source, alpha=10.0))
+    assert best(sample(model, source, 1e-6, generator=torch.Generator())) == best(greedy(model, source))
+    assert len(sample(model, source, 1e6, generator=torch.Generator())) == len(source)
 
 
 # From text to text

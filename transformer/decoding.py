@@ -103,10 +103,10 @@ def sample(
 
     The `log_prob` of a result is under the model's own distribution, whatever the filters did.
 
-    Raises ValueError for a temperature below 0, a top_k below 1 or a top_p outside (0, 1].
+    Raises ValueError for a temperature that is neither 0 nor from 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1].
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more")
+    if temperature and not 1e-6 <= temperature <= 1e6:  # beyond, logits / temperature are no longer numbers
+        raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more: from 1e-6 to 1e6")
 
     def choose(log_probs: Tensor) -> Tensor:  # (B, V) → (B,)
         if temperature == 0:
@@ -180,12 +180,12 @@ def beam_search(
     narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
     any more. Beam 1 is greedy search, and a beam as wide as the number of sequences is exhaustive search.
 
-    Raises ValueError for a beam below 1 or an alpha below 0.
+    Raises ValueError for a beam below 1 or an alpha outside 0 to 10.
     """
     if beam < 1:
         raise ValueError(f"beam is {beam}, expected at least 1 hypothesis; 1 is greedy search")
-    if not alpha >= 0:
-        raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more")
+    if not 0 <= alpha <= 10:  # the penalty of a long translation must stay a number
+        raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more, up to 10")
     finished: list[list[Hypothesis]] = [[] for _ in source]
     trees: list[list[list[BeamNode]]] = [[] for _ in source]
     with torch.inference_mode(), evaluation_mode(model):
@@ -277,8 +277,8 @@ class _Batch:
 
 def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -> Tensor:
     """How many tokens each translation may have, (B,): its source's length, EOS not counted, + 50."""
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"max_length is {max_length}, expected at least 1 token")
+    if max_length is not None and not 1 <= max_length < 2**31:
+        raise ValueError(f"max_length is {max_length}, expected at least 1 token, and fewer than 2³¹")
     lengths = (source != PAD).sum(1) - 1  # (B,)
     limits = lengths + EXTRA_LENGTH if max_length is None else torch.full_like(lengths, max_length)
     room = model.config.max_len if model.config.positions == "learned" else None
@@ -292,7 +292,16 @@ def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -
 
 
 def _results(model: Transformer, source: Tensor, decoded: list[Decoded], attention: bool) -> list[Decoded]:
-    """Add, where asked for, the attention behind each best hypothesis, by one pass over the finished sentence."""
+    """Add, where asked for, the attention behind each best hypothesis, by one pass over the finished sentence.
+
+    Raises FloatingPointError where the model gave no numbers to choose by.
+    """
+    for i, found in enumerate(decoded, 1):
+        if not found.hypotheses or not math.isfinite(found.best.log_prob):
+            raise FloatingPointError(
+                f"the scores of sentence {i} are no finite numbers; are the model's weights? Use a checkpoint from before "
+                "the training diverged"
+            )
     if not attention:
         return decoded
     return [replace(d, attention=_attention_behind(model, row, d.best)) for row, d in zip(source, decoded, strict=True)]
@@ -349,6 +358,8 @@ def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[D
     """
     if config.method not in METHODS:
         raise ValueError(f"method is {config.method!r}, expected one of {', '.join(METHODS)}")
+    if not 0 <= config.seed < 2**63:
+        raise ValueError(f"seed is {config.seed}, expected 0 or more, and less than 2⁶³")
     return METHODS[config.method](model, source, config)
 
 
