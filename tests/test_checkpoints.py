@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -303,11 +304,13 @@ def test_damaged_json_is_refused_by_name(run: Run, tiny_model: Builder, file: st
         use(run, file, tiny_model)
 
 
-@pytest.mark.parametrize("content", [{}, {"step": None}, {"step": "two"}], ids=str)
+@pytest.mark.parametrize("content", [{}, *({"step": step} for step in (None, "two", True, -5, 0, 120, 2.0))], ids=str)
 def test_state_that_does_not_say_where_to_go_on_is_refused(run: Run, tiny_model: Builder, content: dict[str, Any]):
     write_json(saved_checkpoints(run.folder)[0] / "state.json", content)
-    with pytest.raises(CheckpointError, match=r"state\.json has step .*, expected the number of an update"):
+    before = contents(run.folder)
+    with pytest.raises(CheckpointError, match=r"state\.json has step .*, expected the number of an update, 2 as"):
         train_some(tiny_model(), run, until=4, resume=True)
+    assert contents(run.folder) == before
 
 
 @pytest.mark.parametrize("file", sorted(FILES - {"tokenizer.json"}))
@@ -350,12 +353,124 @@ def test_optimiser_of_another_run_is_refused(run: Run, tiny_model: Builder):
         train_some(tiny_model(), run, until=4, resume=True)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensor: tensor.flatten()[:-1],
+        lambda tensor: tensor[None],
+        lambda tensor: tensor.int(),
+        lambda tensor: torch.full_like(tensor, math.nan),
+    ],
+    ids=["shorter", "one dimension more", "whole numbers", "no numbers"],
+)
+@pytest.mark.parametrize("moment", ["exp_avg", "exp_avg_sq"])
+def test_damaged_moments_are_refused(run: Run, tiny_model: Builder, damage: Callable[..., Any], moment: str):
+    """They had ended as a loss that is no number, and as the advice to lower the learning rate."""
+    path = saved_checkpoints(run.folder)[0] / "optimizer.safetensors"
+    tensors, key = load_file(path), f"encoder.layers.0.feed_forward.inner.weight/{moment}"
+    save_file(tensors | {key: damage(tensors[key]).contiguous()}, path)
+    with pytest.raises(
+        CheckpointError, match=rf"state has {key} of shape .*, expected finite numbers of shape \(32, 16\)"
+    ):
+        train_some(tiny_model(), run, until=4, resume=True)
+    save_file({name: tensor for name, tensor in tensors.items() if name != key}, path)
+    with pytest.raises(CheckpointError, match=r"lacks the parameter 'encoder\.layers\.0\.feed_forward\.inner\.weight'"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+def test_training_with_frozen_parameters_goes_on(tiny_model: Builder, tmp_path: Path):
+    def half_frozen() -> Transformer:
+        torch.manual_seed(3)
+        model = tiny_model()
+        model.encoder.requires_grad_(False)
+        return model
+
+    halved, whole, model = Run(tmp_path / "halved"), Run(tmp_path / "whole"), half_frozen()
+    train_some(half_frozen(), whole, until=4)
+    train_some(half_frozen(), halved, until=2)
+    train_some(model, halved, until=4, resume=True)
+    one, other = (load_file(saved_checkpoints(run.folder)[-1] / "model.safetensors") for run in (halved, whole))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    frozen, fresh = half_frozen().encoder.state_dict(), model.encoder.state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in frozen.items())
+    with pytest.raises(CheckpointError, match=r"lacks the parameter 'encoder.*, or was frozen there"):
+        train_some(tiny_model(), halved, until=6, resume=True)
+
+
+DAMAGED_LINES = ["", "{", '{"loss": 1.0}', "[2]", "null", '{"step": "two"}', '{"step": true}', "\udcff\udcfe"]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES)
+def test_line_that_is_no_record_stops_no_training(run: Run, tiny_model: Builder, line: str):
+    """It is named, and the file is kept; the checkpoints are whole."""
+    path, before = run.folder / "metrics.jsonl", run.metrics()
+    content = line.encode(errors="surrogateescape") + b"\n" + path.read_bytes()
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged in line 1, expected a JSON object .*; left out"):
+        assert run.metrics() == before
+    with pytest.warns(UserWarning, match="is damaged in line 1, "):
+        train_some(tiny_model(), run, until=4, resume=True)
+    assert run.metrics()[: len(before)] == before
+    assert (run.folder / "metrics.jsonl.damaged").read_bytes() == content
+
+
+# A folder that is something else
+
+
+@pytest.mark.parametrize(
+    "names", [["config.json", "model.safetensors"], ["metrics.jsonl"], ["best.json"], ["a thesis"]]
+)
+@pytest.mark.parametrize("with_checkpoints", [False, True])
+def test_folder_of_something_else_is_left_alone(
+    tiny_model: Builder, tmp_path: Path, names: list[str], with_checkpoints: bool
+):
+    for name in names:
+        (tmp_path / name).write_text("dear to somebody")
+    if with_checkpoints:  # as other programs call them
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "epoch-1.pt").write_text("dear, too")
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=r"is no run, it holds .*; a training would write over .* Choose a new"):
+        train_some(tiny_model(), Run(tmp_path))
+    assert contents(tmp_path) == before
+
+
+def test_training_that_died_before_its_first_checkpoint_can_be_started_anew(tiny_model: Builder, tmp_path: Path):
+    (tmp_path / "checkpoints" / "step-00000002.draft").mkdir(parents=True)
+    for name in ("config.json", "metrics.jsonl", "best.json.draft"):
+        (tmp_path / name).write_text("{}")
+    train_some(tiny_model(), Run(tmp_path))
+    assert [folder.name for folder in saved_checkpoints(tmp_path)] == ["step-00000002"]
+
+
 def test_weights_that_do_not_fit_leave_the_model_as_it_was(tiny_model: Builder):
     model, other = tiny_model(), tiny_model(d_ff=64)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     with pytest.raises(CheckpointError, match="another configuration"):
         model.load_weights(dict(other.named_parameters()))
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
+def test_weights_that_are_no_finite_numbers_are_refused(run: Run, tiny_model: Builder, value: float):
+    """The last one is finite, and is not in float32."""
+    path = saved_checkpoints(run.folder)[0] / "model.safetensors"
+    tensors = {name: tensor.double() for name, tensor in load_file(path).items()}
+    name = sorted(tensors)[3]
+    tensors[name].flatten()[2] = value
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match=rf"step-00000002 holds NaN or infinite numbers in {name}, expected fin"):
+        Transformer.from_pretrained(run.folder)
+    with pytest.raises(CheckpointError, match="holds NaN or infinite numbers"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.int64], ids=str)
+def test_weights_that_are_whole_numbers_are_refused(run: Run, dtype: torch.dtype):
+    path = saved_checkpoints(run.folder)[0] / "model.safetensors"
+    save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(CheckpointError, match=rf"holds numbers of type {dtype} in .*, expected finite weights"):
+        Transformer.from_pretrained(run.folder)
 
 
 # The mean of several

@@ -212,7 +212,7 @@ def test_damaged_history_is_told_and_keeps_nobody_from_going_on(command: Command
         result.code == 0 and f"warning: {started / 'metrics.jsonl'} is damaged in line 1, {n}, expected" in result.err
     )
     assert (started / "metrics.jsonl").read_bytes().startswith(before)
-    assert (started / "metrics.damaged.jsonl").read_bytes() == damaged
+    assert (started / "metrics.jsonl.damaged").read_bytes() == damaged
     (started / "metrics.jsonl").unlink()
     result = command("train", "--run", started, "--resume", "--until", "4")
     assert result.code == 0 and "metrics.jsonl is missing" in result.err

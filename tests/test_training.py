@@ -484,6 +484,7 @@ def test_the_last_and_the_best_are_kept(
 
 
 def test_best_of_a_training_without_checkpoints_is_forgotten(make_model: Build, tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
     write_json(tmp_path / "best.json", {"checkpoint": "step-00000001", "val_nll": -1.0})
     run_training(make_model(), settings(steps=2), make_examples(8), run=Run(tmp_path))
     assert read_json(tmp_path / "best.json")["checkpoint"] == "step-00000002"

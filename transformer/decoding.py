@@ -103,7 +103,7 @@ def sample(
 
     The `log_prob` of a result is under the model's own distribution, whatever the filters did.
 
-    Raises ValueError for a temperature that is neither 0 nor from 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1].
+    Raises ValueError for a temperature other than 0 outside 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1].
     """
     if temperature and not 1e-6 <= temperature <= 1e6:  # beyond, logits / temperature are no longer numbers
         raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more: from 1e-6 to 1e6")
@@ -299,8 +299,8 @@ def _results(model: Transformer, source: Tensor, decoded: list[Decoded], attenti
     for i, found in enumerate(decoded, 1):
         if not found.hypotheses or not math.isfinite(found.best.log_prob):
             raise FloatingPointError(
-                f"the scores of sentence {i} are no finite numbers; are the model's weights? Use a checkpoint from before "
-                "the training diverged"
+                f"the scores of sentence {i} are no finite numbers; are the model's weights? Use a checkpoint from "
+                "before the training diverged"
             )
     if not attention:
         return decoded

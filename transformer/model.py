@@ -229,7 +229,8 @@ class Transformer(nn.Module):
     def load_weights(self, tensors: dict[str, Tensor], origin: str = "the weights") -> None:
         """Copy the tensors into the parameters of the same names.
 
-        Raises CheckpointError where names or shapes differ; no parameter is touched then.
+        Raises CheckpointError where names or shapes differ, and for weights that are no finite floating-point numbers;
+        no parameter is touched then.
         """
         own = dict(self.named_parameters())
         got, expected = ({name: tuple(t.shape) for name, t in some.items()} for some in (tensors, own))
@@ -239,6 +240,14 @@ class Transformer(nn.Module):
                 f"{origin} is a checkpoint of another configuration: {name} is {got.get(name, 'nothing')}, expected "
                 f"{expected.get(name, 'nothing')}; build the model from the config.json that lies beside the weights"
             )
+        for name, parameter in own.items():
+            stored = tensors[name]
+            if not stored.is_floating_point() or not stored.to(parameter.dtype).isfinite().all():
+                what = "NaN or infinite numbers" if stored.is_floating_point() else f"numbers of type {stored.dtype}"
+                raise CheckpointError(
+                    f"{origin} holds {what} in {name}, expected finite weights; its training diverged or the file is "
+                    "damaged, use another checkpoint"
+                )
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(tensors[name])

@@ -42,9 +42,9 @@ def train(
     A record has "step", "cpu_seconds" (this process's, since the record before), and either "loss" (nats per
     token, smoothed), "learning_rate" and "tokens_per_second" (target tokens, padding not counted), or "val_loss",
     "val_nll", "val_perplexity" and "val_accuracy". With a `run`, everything is kept in its folder, and `resume`
-    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped, however it was stopped. `until` stops after that
-    update, to be resumed; Ctrl-C does so at once. Random numbers are drawn from seeds of their own: the caller's
-    generators, of the CPU and of CUDA, are left as they were.
+    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped, however it was stopped.
+    `until` stops after that update, to be resumed; Ctrl-C does so at once. Random numbers are drawn from seeds of their
+    own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
     1, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run cannot be read or

@@ -24,12 +24,15 @@ from transformer.files import (
     read_tensors,
     replace_text,
     saved_checkpoints,
+    step_of,
     write_folder,
     write_json,
 )
 from transformer.model import Transformer
 from transformer.text.tokenizer import Tokenizer
 
+OWN = {"config.json", "metrics.jsonl", "best.json", "checkpoints"}
+"""what a training puts into its folder"""
 DELETED = ".deleted"
 """ends the name of a checkpoint that is being deleted, so that what is left half-way is none"""
 
@@ -75,27 +78,43 @@ class Run:
     def start(self) -> None:
         """Make the folder for a new training.
 
-        Raises CheckpointError where it holds one already, or cannot be written.
+        Raises CheckpointError where it holds one already or anything else, which would be written over, or cannot be
+        written. What a training left that was stopped before its first checkpoint gives way.
         """
         if saved_checkpoints(self.folder):
             raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
+        if foreign := self._foreign():
+            raise CheckpointError(
+                f"{self.folder} is no run, it holds {foreign}; a training would write over what is there. Choose a new "
+                "folder, or an empty one"
+            )
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
 
+    def _foreign(self) -> str | None:
+        """The name of something in the folder that no training has put there; None where there is nothing such."""
+        checkpoints = self.folder / "checkpoints"
+        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if not checkpoints.is_dir():  # the first thing that a training makes
+            return min(there, default=None)
+        drafts = {path.name for path in checkpoints.glob("step-*")}
+        own = OWN | {f"{name}.draft" for name in OWN}
+        return min((there - own) | ({path.name for path in checkpoints.iterdir()} - drafts), default=None)
+
     def restore(self, model: Transformer, optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into model and optimiser, and return the number of its update.
 
-        Raises CheckpointError for a folder without one, or one that does not fit the model.
+        Raises CheckpointError for a folder without one, or one that is damaged or does not fit the model.
         """
         last = last_checkpoint(self.folder)
         step = read_json(last / "state.json").get("step")
-        if not isinstance(step, int):
+        if type(step) is not int or step != step_of(last):  # True is an int, too
             raise CheckpointError(
-                f"{last / 'state.json'} has step {step!r}, expected the number of an update; it is damaged, "
-                f"delete {last} to go on from the checkpoint before it"
+                f"{last / 'state.json'} has step {step!r}, expected the number of an update, {step_of(last)} as the "
+                f"folder's name says; it is damaged, delete {last} to go on from the checkpoint before it"
             )
         model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
         _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
@@ -104,17 +123,18 @@ class Run:
     def go_on(self, step: int) -> None:
         """Keep the records up to this update, since a resumed training makes those after it again.
 
-        Settings, where there are any, replace those that were stored. Where lines were damaged, the file as it was
-        stays beside the new one, as `metrics.damaged.jsonl`.
+        Settings, where there are any, replace those that were stored. Lines that are no records stop no training: the
+        file as it was stays beside the new one, as `metrics.jsonl.damaged`.
         """
+        path = self.folder / "metrics.jsonl"
         records, damaged = self._read_metrics()
         kept = [json.dumps(record) + "\n" for record in records if record["step"] <= step]
         with self._writing():
             if damaged:
-                shutil.copy(self.folder / "metrics.jsonl", self.folder / "metrics.damaged.jsonl")
+                shutil.copyfile(path, path.with_name(path.name + ".damaged"))
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
-            replace_text(self.folder / "metrics.jsonl", "".join(kept))
+            replace_text(path, "".join(kept))
         for half in (self.folder / "checkpoints").glob(f"step-*{DELETED}"):
             shutil.rmtree(half)
 
@@ -126,13 +146,12 @@ class Run:
         return self._read_metrics()[0]
 
     def _read_metrics(self) -> tuple[list[dict[str, float]], list[int]]:
-        """The records, and the numbers of damaged lines."""
+        """The records, and the numbers of the lines that hold none; warns of them, and of a missing file."""
         path = self.folder / "metrics.jsonl"
         if not path.is_file():
             warnings.warn(f"{path} is missing, so the history until now is lost; the checkpoints are not", stacklevel=3)
             return [], []
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        found = {i: _record(line) for i, line in enumerate(lines[:-1], 1)}
+        found = {i: _record(line) for i, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)}
         damaged = [i for i, record in found.items() if record is None]
         if damaged:
             named = ", ".join(map(str, damaged[:5])) + (f" and {len(damaged) - 5} more" if len(damaged) > 5 else "")
@@ -184,13 +203,13 @@ class Run:
             ) from error
 
 
-def _record(line: str) -> dict[str, float] | None:
+def _record(line: bytes) -> dict[str, float] | None:
     """One line of `metrics.jsonl`; None for a damaged one."""
     try:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None  # True is an int, too
 
 
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -201,15 +220,28 @@ def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> 
 
 
 def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give the optimiser the moments and counters of a checkpoint; raises CheckpointError where they do not fit."""
     state: dict[int, dict[str, Tensor]] = {}
-    index = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+    parameters = dict(model.named_parameters())
+    index = {name: i for i, name in enumerate(parameters)}
     for key, tensor in tensors.items():
         name, _, moment = key.rpartition("/")
         if name not in index:
             raise CheckpointError(
                 f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run"
             )
+        shape = parameters[name].shape if moment != "step" else torch.Size()
+        if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise CheckpointError(
+                f"the optimiser's state has {key} of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected "
+                f"finite numbers of shape {tuple(shape)}; it is damaged, delete the checkpoint to go on from the one "
+                "before it"
+            )
         state.setdefault(index[name], {})[moment] = tensor
-    if missing := [name for name in index if index[name] not in state]:
-        raise CheckpointError(f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run")
+    moments = {"step", "exp_avg", "exp_avg_sq"}
+    trained = [name for name in index if parameters[name].requires_grad]  # Adam knows nothing of frozen ones
+    if missing := [name for name in trained if state.get(index[name], {}).keys() < moments]:
+        raise CheckpointError(
+            f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run, or was frozen there"
+        )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -141,4 +141,6 @@ def _cells(kind: str, one: LabelledAttention) -> Iterator[dict[str, Any]]:
 
 def _words(tokens: dict[str, list[str]], angle: int) -> alt.Axis:
     """An axis that writes, for each kind of attention, its tokens instead of their numbers."""
-    return alt.Axis(labelExpr=f"({json.dumps(tokens, ensure_ascii=False)})[kind][datum.value]", labelAngle=angle, labelLimit=90)
+    return alt.Axis(
+        labelExpr=f"({json.dumps(tokens, ensure_ascii=False)})[kind][datum.value]", labelAngle=angle, labelLimit=90
+    )
