@@ -129,6 +129,16 @@ def test_best_checkpoint_that_is_gone_leaves_the_last(run: Run):
     assert best_checkpoint(run.folder).name == "step-00000002"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_run_whose_name_is_no_text_is_a_run_all_the_same(run: Run, tiny_model: Builder):
+    folder = run.folder.rename(run.folder.with_name(os.fsdecode(b"caf\xe9")))
+    train_some(tiny_model(), Run(folder, run.tokenizer, {"corpus": str(folder)}), until=4, resume=True)
+    assert read_json(folder / "config.json") == {"corpus": str(folder)}
+    last = saved_checkpoints(folder)[-1]
+    assert Transformer.from_pretrained(last).config == tiny_model().config
+    assert len(Tokenizer.from_pretrained(last)) == len(run.tokenizer)
+
+
 # When saving fails
 
 

@@ -649,3 +649,25 @@ def test_pipe_is_utf8_in_and_out_whatever_the_locale(place: Path):
     assert done.returncode == 0
     assert done.stdout.decode().startswith("fünf\n\n") and done.stdout.count(b"\n") == 3
     assert b"line 3 has words that are not in the model's vocabulary" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_names_that_are_no_text_are_names_all_the_same(place: Path, tmp_path: Path):
+    """A run "café" as an old system wrote it, and a corpus of such a name."""
+    run, corpus = (os.fsencode(tmp_path) + name for name in (b"/caf\xe9", b"/tri\xe9"))
+    shutil.copytree(os.fsencode(place / "numbers"), corpus)
+    flags = ["--corpus", corpus, *SMALL, "--steps", "3", "--until", "2"]
+    commands = [
+        ["train", "--run", run, *flags],
+        ["train", "--run", run, "--resume"],
+        ["evaluate", "--model", run, "--limit", "1"],
+        ["translate", "--model", run, "one"],
+    ]
+    for argv in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "transformer", *argv],
+            env=os.environ | {"PYTHONPATH": str(Path(transformer.__file__).parents[1])},
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")

@@ -387,5 +387,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale says
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # like the input, whatever the locale says
     sys.exit(main())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -59,7 +60,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all: until the new one is complete, the old one stays."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
+    # A name of a file that is no text is read with half surrogate pairs in it, which JSON knows as escapes alone.
+    draft.write_text(text, encoding="utf-8", errors="backslashreplace")
     draft.replace(path)
 
 
@@ -83,11 +85,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, use another one")
     try:
-        return load_file(path)
+        return load_file(path) if _is_utf8(path) else load_bytes(path.read_bytes())
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a complete safetensors file ({error}); it was cut off or damaged, use another checkpoint"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the name can be given to safetensors, which opens no other; on Linux a name is any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:

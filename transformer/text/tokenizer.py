@@ -148,7 +148,7 @@ class Tokenizer:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is missing, expected the tokenizer that the model was trained with")
         try:
-            backend = Backend.from_file(str(path))
+            backend = Backend.from_str(Path(path).read_text(encoding="utf-8"))
         except Exception as error:  # the Rust side raises bare Exception for anything it cannot parse
             raise ValueError(
                 f"{path} is not a tokenizer file ({error}); was it cut off, or made by another program?"
