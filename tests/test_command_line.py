@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -247,6 +247,29 @@ def test_evaluation_counts_the_tokens_that_are_named(command: Command):
     assert "|tok:char|" in result.out and result.err == ""
 
 
+def test_evaluation_scores_texts_that_spell_special_tokens(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They are text like any other; an error would come after all the work, and throw the translations away."""
+
+    def as_unknown(model: object, tokenizer: object, sentences: list[str], *_: object) -> list[str]:
+        return ["eins <unk> </s>"] * len(sentences)
+
+    monkeypatch.setattr("transformer.evaluation.translate", as_unknown)
+    result = command("evaluate", "--model", "run", "--limit", "3", "--output", tmp_path / "out")
+    assert result.code == 0 and "BLEU = " in result.out
+    assert (tmp_path / "out").read_text() == "eins <unk> </s>\n" * 3
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout"])
+def test_closed_standard_streams_are_said(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], closed: str
+):
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["translate", "--model", "run", *(["one"] if closed == "stdout" else [])]) == 1
+    assert f"error: standard {'in' if closed == 'stdin' else 'out'}put is closed, expected" in capsys.readouterr().err
+
+
 def test_evaluation_of_one_checkpoint_finds_its_corpus(command: Command, place: Path):
     result = command("evaluate", "--model", saved_checkpoints(place / "run")[0], "--split", "val", "--limit", "3")
     assert result.code == 0 and result.out.startswith("numbers en→de val, 3 sentences\n")
@@ -371,6 +394,8 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("translate --model run --file numbers/test.en one", ["got sentences and a file", "one of them"]),
         ("translate --model numbers one", ["config.json is missing"]),
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
+        ("evaluate --model run --output nowhere/out", ["cannot write to nowhere/out", "a folder that exists"]),
+        ("evaluate --model run --output numbers", ["cannot write to numbers", "the name of a file"]),
         ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
         ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", " or ".join(NAMED)]),
         ("evaluate --model run --corpus numbers --target fr", ["has no test.fr"]),
@@ -388,6 +413,37 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
 def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
     assert_explained(command(*argv.split()), *parts)
     assert not Path("new").exists()
+
+
+def test_input_is_translated_block_by_block(command: Command, monkeypatch: pytest.MonkeyPatch):
+    """In the order given, with the lines' own numbers, and what came before a bad line is out before it is named."""
+    words = list(NUMBERS)
+    numbers = [words[i % 7] for i in range(23)] + ["hundred"]
+    monkeypatch.setattr("transformer.__main__.BLOCK", 2)
+    data = "".join(f"{number}\n" for number in numbers).encode()
+    result = command("translate", "--model", "run", "--batch-size", "4", stdin=data)
+    assert result.code == 0 and result.out.splitlines()[:23] == [NUMBERS[number] for number in numbers[:23]]
+    assert result.err.startswith("line 24 has words that are not")
+    bad = b"".join([*data.splitlines(keepends=True)[:19], "f\u00fcnf\n".encode("latin-1"), data])
+    result = command("translate", "--model", "run", "--batch-size", "4", stdin=bad)
+    assert result.code == 1 and result.out.splitlines() == [NUMBERS[number] for number in numbers[:19]]
+    assert "after 19 lines that are translated: line 20 of standard input is not UTF-8" in result.err
+
+
+def test_interrupted_translation_keeps_what_it_has(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformer.__main__.BLOCK", 1)
+    read: list[int] = []
+
+    def lines() -> Iterator[str]:
+        for word in NUMBERS:
+            read.append(len(read))
+            if word == "six":
+                raise KeyboardInterrupt
+            yield word
+
+    monkeypatch.setattr("transformer.__main__.lines_of_input", lines)
+    result = command("translate", "--model", "run", "--batch-size", "2", stdin=b"not read")
+    assert result == (130, "eins\nzwei\ndrei\nvier\n", "stopped; 4 lines are translated\n")
 
 
 @pytest.mark.parametrize("sentence", ["", "  ", "\n"])

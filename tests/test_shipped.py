@@ -76,6 +76,16 @@ def test_evaluates_on_the_corpus_it_was_trained_on(capsys: pytest.CaptureFixture
     assert "embedded en→de comp, 20 sentences" in capsys.readouterr().out
 
 
+def test_evaluates_by_the_path_of_its_folder_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a-b").symlink_to(SHIPPED)  # a hyphen anywhere means nothing
+    monkeypatch.chdir(tmp_path)
+    for path in (SHIPPED / "embedded-en-de", "a-b/embedded-en-de"):
+        assert main(["evaluate", "--model", str(path), "--limit", "2"]) == 0
+        assert "embedded en→de test, 2 sentences" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     return load_corpus("embedded")

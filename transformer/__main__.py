@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +34,7 @@ from transformer.text.symbols import UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
 
+BLOCK = 16  # batches whose sentences are sorted by length, translated and printed before the next are read
 NOT_STORED = ("run", "resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
@@ -197,22 +198,68 @@ def run_translate(command: Translate) -> None:
                 f"sentence {i} is empty, expected text; only lines of a file or of standard input may be empty"
             )
     model, tokenizer = load(command.model, command.average, command.device)
-    sentences = list(command.sentences) or (read_lines(command.file) if command.file else None)
-    if sentences is not None:
-        print_translations(model, tokenizer, sentences, command.decoding)
-    elif sys.stdin.isatty():  # someone types: answer each line as it comes
-        for line in sys.stdin:
-            print_translations(model, tokenizer, [line.strip()], command.decoding)
-    else:
-        print_translations(model, tokenizer, lines_of(sys.stdin.buffer.read(), "standard input"), command.decoding)
+    size = BLOCK * max(1, command.decoding.batch_size)
+    lines: Iterable[str] = command.sentences
+    if command.file:
+        lines = read_lines(command.file)
+    elif not command.sentences:
+        if sys.stdin is None:
+            raise ValueError("standard input is closed, expected sentences there, as arguments or in a --file")
+        lines, size = lines_of_input(), 1 if sys.stdin.isatty() else size  # whoever types is answered line by line
+    print_blocks(model, tokenizer, lines, command.decoding, size)
+
+
+def lines_of_input() -> Iterator[str]:
+    """The lines of standard input as they come in; raises ValueError at one that is not UTF-8."""
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        yield from lines_of(line, f"line {number} of standard input")
+
+
+def print_blocks(
+    model: Transformer, tokenizer: Tokenizer, lines: Iterable[str], decoding: DecodingConfig, size: int
+) -> None:
+    """Print the translations, `size` lines after the other, so that no input is too long and nothing is lost.
+
+    Whatever stops it, Ctrl-C or a line that cannot be read, finds the lines before translated and printed: those of
+    the blocks before, and before a bad line all. Raises what stopped it, and says where.
+    """
+    done = 0
+    try:
+        for block in blocks_of(lines, size):
+            print_translations(model, tokenizer, block, decoding, first=done + 1)
+            done += len(block)
+    except KeyboardInterrupt as interruption:
+        raise KeyboardInterrupt(f"stopped; {done:,} lines are translated") from interruption
+    except ValueError as error:
+        raise ValueError(f"after {done:,} lines that are translated: {error}" if done else str(error)) from error
+
+
+def blocks_of(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The lines in lists of `size`; where reading them fails, a shorter one comes before the error."""
+    block: list[str] = []
+    try:
+        for line in lines:
+            block.append(line)
+            if len(block) == size:
+                yield block
+                block = []
+    except ValueError:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
 
 
 def print_translations(
-    model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], decoding: DecodingConfig
+    model: Transformer, tokenizer: Tokenizer, sentences: Sequence[str], decoding: DecodingConfig, first: int = 1
 ) -> None:
-    """Print the translations, and say on standard error which lines to look at: see `doubts`."""
+    """Print the translations, and say on standard error which lines to look at: see `doubts`.
+
+    Lines are counted from `first`.
+    """
     translations = translate(model, tokenizer, sentences, decoding)
-    for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), 1):
+    for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
         for doubt in doubts(tokenizer, normalised(sentence), translation):
             print(f"line {i} {doubt}", file=sys.stderr)
         print(one_line(translation), flush=True)
@@ -240,6 +287,8 @@ def run_evaluate(command: Evaluate) -> None:
     """Print the scores of a model on one split."""
     if command.limit is not None and command.limit < 1:
         raise ValueError(f"limit is {command.limit}, expected at least 1 sentence")
+    if command.output and (command.output.is_dir() or not command.output.parent.is_dir()):
+        raise ValueError(f"cannot write to {command.output}, expected the name of a file in a folder that exists")
     corpus = corpus_of(command)
     pairs = corpus[command.split][: command.limit]
     model, tokenizer = load(command.model, command.average, command.device)
@@ -266,8 +315,8 @@ def trained_on(model: str) -> tuple[str | None, str, str]:
     for folder in (Path(model), *Path(model).resolve().parents[:2]):
         if (folder / "config.json").is_file() and "corpus" in (stored := read_json(folder / "config.json")):
             return stored["corpus"], stored["source"], stored["target"]
-    if not Path(model).is_dir() and resolve(model).parent == SHIPPED:  # these are called CORPUS-SOURCE-TARGET
-        corpus, source, target = model.split("-")
+    if (shipped := resolve(model).resolve()).parent == SHIPPED.resolve():  # these are called CORPUS-SOURCE-TARGET
+        corpus, source, target = shipped.name.rsplit("-", 2)
         return corpus, source, target
     return None, "en", "de"
 
@@ -368,6 +417,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         command = parse(argv)
+        if sys.stdout is None and not isinstance(command, Train):
+            raise ValueError("standard output is closed, expected somewhere to write to, such as a file: > out.txt")
         with warnings.catch_warnings():  # which restores the next two lines as well
             warnings.filterwarnings("always", module="transformer")
             warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
@@ -387,5 +438,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # like the input, whatever the locale says
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # like the input, whatever the locale says
     sys.exit(main())
