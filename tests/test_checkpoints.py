@@ -340,6 +340,11 @@ def test_missing_file_is_named(run: Run, tiny_model: Builder, file: str):
         ({"n_heads": 0}, "n_heads is 0"),
         ({"d_model": "wide"}, r"config\.json"),
         ({"n_heads": 3}, "divisible"),
+        ({"n_layers": 2.0}, r"config\.json does not describe .*: n_layers is 2\.0, expected a whole number"),
+        ({"n_heads": True}, "n_heads is True, expected a whole number"),
+        ({"d_k": [8]}, r"d_k is \[8\], expected a whole number"),
+        ({"dropout": "0.1"}, "dropout is '0.1', expected a number"),
+        ({"tie_embeddings": "no"}, "tie_embeddings is 'no', expected true or false"),
     ],
     ids=str,
 )

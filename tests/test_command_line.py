@@ -404,6 +404,10 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),
         ("train --corpus numbers --run new --d-model 31 --n-heads 1", ["d_model is 31", "even"]),
         ("train --corpus numbers --run new --vocab-size 9", ["vocab_size is 9", "at least 260"]),
+        ("train --corpus numbers --run new --vocab-size 1000000000000", ["vocab_size is 10000", "at most 16,777,216"]),
+        ("train --corpus numbers --run new --d-model 1000000000", ["GB of this machine", "make it smaller"]),
+        ("train --corpus numbers --run new --n-layers 10000000", ["GB of this machine", "make it smaller"]),
+        ("train --corpus numbers --run new --max-len 1000000000000", ["GB of this machine", "make it smaller"]),
         ("train --corpus numbers --run run", ["run already holds a training", "resume it"]),
         ("train --corpus numbers --run new --resume", ["no run to resume in new", "start a new one"]),
         ("train --run run --resume --d-model 64", ["--d-model 64", "started with 32", "new run"]),
@@ -653,7 +657,11 @@ def test_run_that_is_further_than_it_shall_go_is_not_resumed(command: Command, s
     assert read_json(started / "config.json") == before
 
 
-@pytest.mark.parametrize("stored", [{}, {"colour": "red"}, {"model": {"d_model": 0}, "training": {}}], ids=str)
+@pytest.mark.parametrize(
+    "stored",
+    [{}, {"colour": "red"}, {"model": {"d_model": 0}, "training": {}}, {"model": {}, "training": {"steps": "9"}}],
+    ids=str,
+)
 def test_settings_of_another_program_are_not_resumed(command: Command, started: Path, stored: dict):
     write_json(started / "config.json", stored)
     assert_explained(command("train", "--run", started, "--resume"), "does not describe a run of this package")

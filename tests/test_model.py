@@ -260,6 +260,24 @@ def test_number_of_parameters_is_the_papers(size: str, millions: float, within: 
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=within)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"positions": "learned"},
+        {"positions": "none", "norm": "pre"},
+        {"tie_embeddings": False, "d_k": 3, "d_v": 5, "n_layers": 3},
+    ],
+    ids=str,
+)
+def test_numbers_are_counted_before_there_is_a_model(tiny_model: Build, changes: dict[str, Any]):
+    model = tiny_model(**changes)
+    held = sum(p.numel() for p in model.parameters())
+    if model.config.positions == "sinusoidal":
+        held += model.config.max_len * model.config.d_model  # a table that is computed
+    assert model.config.n_numbers == held
+
+
 def test_final_norms_belong_to_pre_norm_alone(tiny_model: Build):
     for stack in ("encoder", "decoder"):
         assert isinstance(getattr(tiny_model(norm="pre"), stack).norm, nn.LayerNorm)

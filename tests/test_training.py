@@ -672,6 +672,7 @@ def test_stop_before_the_first_update_is_refused(make_model: Build):
     [
         {"steps": 0}, {"accumulate": 0}, {"warmup": 0}, {"keep_last": 0}, {"log_every": 0}, {"validate_every": -1},
         {"batch_tokens": 0}, {"batch_size": 0}, {"peak_rate": 0.0}, {"peak_rate": math.nan},
+        {"seed": -1}, {"seed": 2**32}, {"label_smoothing": math.nan},
         {"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"schedule": "cosine"}, {"precision": "fp16"},
     ],
     ids=lambda nonsense: " ".join(f"{name}={value}" for name, value in nonsense.items()),
@@ -680,6 +681,17 @@ def test_settings_out_of_range_are_refused_by_name(nonsense: dict[str, Any]):
     (name,) = nonsense
     with pytest.raises(ValueError, match=f"{name} is .*, expected"):
         TrainingConfig(**nonsense)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 2.5}, {"steps": "9"}, {"seed": None}, {"warmup": True}])
+def test_settings_of_another_type_are_refused_by_name(wrong: dict[str, Any]):
+    (name,) = wrong
+    with pytest.raises(TypeError, match=rf"{name} is .*, expected a whole number"):
+        TrainingConfig(**wrong)
+
+
+def test_highest_seed_works(make_model: Build):
+    run_training(make_model(), settings(seed=2**32 - 1, steps=1), make_examples(8))
 
 
 def test_without_progress_nothing_is_printed(make_model: Build, capfd: pytest.CaptureFixture[str]):

@@ -136,8 +136,10 @@ def run_train(command: Train) -> None:
         if command.resume
         else make_tokenizer(command.tokenizer, corpus, command.model.vocab_size)
     )
+    config = replace(command.model, vocab_size=len(tokenizer))
+    refuse_giants(config)
     torch.manual_seed(command.training.seed)
-    model = Transformer(replace(command.model, vocab_size=len(tokenizer)))
+    model = Transformer(config)
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
         f"{n_parameters:,} parameters, {len(corpus['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
@@ -186,6 +188,18 @@ def refuse_other_texts(folder: Path, corpus: Corpus, texts: str) -> None:
             f"the sentences of {corpus.name} are not those that the run in {folder} was started with (the SHA-256 of "
             "train and val differs); restore them, or start a new run"
         )
+
+
+def refuse_giants(config: TransformerConfig) -> None:
+    """Raise ValueError for a model that could not be trained in this machine's memory, before it is tried for hours."""
+    sizes = os.sysconf_names if hasattr(os, "sysconf") else {}  # Windows has none, and is not asked
+    if "SC_PHYS_PAGES" in sizes:
+        there, needed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 16 * config.n_numbers
+        if needed > there:
+            raise ValueError(
+                f"a model of {config.n_numbers:,} numbers needs {needed / 1e9:,.0f} GB with gradients and moments, "
+                f"expected at most the {there / 1e9:,.0f} GB of this machine; make it smaller"
+            )
 
 
 def run_translate(command: Translate) -> None:

@@ -1,17 +1,37 @@
 """The sizes and choices that make one Transformer (paper Table 3)."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from numbers import Integral, Real
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Positions = Literal["sinusoidal", "learned", "none"]
 """how a vector learns its place (paper §3.5): by a computed table, a trained one (Table 3, row E), or not at all"""
+
+KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false")}
+"""what a setting of each type may be, and how that is called"""
+
+
+def check_types(config: Any) -> None:
+    """Raise TypeError for a field of a dataclass whose value is of another type, as in a file somebody has changed.
+
+    Whole numbers are numbers, true and false are none; names in a `Literal` are left to others.
+    """
+    hints = get_type_hints(type(config))
+    for field in fields(config):
+        value = getattr(config, field.name)
+        kind = next((kind for kind in (hints[field.name], *get_args(hints[field.name])) if kind in KINDS), None)
+        if kind is None or (value is None and type(None) in get_args(hints[field.name])):
+            continue
+        allowed, name = KINDS[kind]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{field.name} is {value!r}, expected {name}")
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
     """Everything that must be known to build a model; the defaults are the paper's base model.
 
-    Raises ValueError for sizes that do not fit together.
+    Raises ValueError for sizes that do not fit together, TypeError for what is no number.
     """
 
     vocab_size: int = 37_000
@@ -42,6 +62,7 @@ class TransformerConfig:
     """one matrix for source embedding, target embedding and pre-softmax layer (paper §3.4)"""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "max_len"):
             size = getattr(self, name)
             if size is not None and size < 1:
@@ -53,6 +74,18 @@ class TransformerConfig:
             value, choices = getattr(self, field.name), get_args(field.type)
             if get_origin(field.type) is Literal and value not in choices:
                 raise ValueError(f"{field.name} is {value!r}, expected one of {', '.join(choices)}")
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers the model holds: its parameters, and the rows of the position table."""
+        d_k, d_v = self.d_k or self.d_model // self.n_heads, self.d_v or self.d_model // self.n_heads
+        inner = self.n_heads * (2 * d_k + d_v)  # queries, keys and values of all heads
+        attention = (self.d_model + 1) * inner + (self.n_heads * d_v + 1) * self.d_model
+        feed_forward = 2 * self.d_model * self.d_ff + self.d_ff + self.d_model
+        norms = 2 * (5 * self.n_layers + 2 * (self.norm == "pre")) * self.d_model
+        layers = self.n_layers * (3 * attention + 2 * feed_forward) + norms
+        embeddings = (1 if self.tie_embeddings else 3) * self.vocab_size * self.d_model
+        return layers + embeddings + (self.max_len * self.d_model if self.positions != "none" else 0)
 
     @classmethod
     def base(cls, **changes: Any) -> "TransformerConfig":

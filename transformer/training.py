@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from transformer.config import check_types
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch, Example, plain_batches, token_batches
@@ -26,7 +27,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 class TrainingConfig:
     """How to train; the defaults are those of the paper's §5 where it names one.
 
-    Raises ValueError for a number outside its range and for a schedule or precision of another name.
+    Raises ValueError for a number outside its range and for a schedule or precision of another name, TypeError for
+    what is no number.
     """
 
     steps: int = 100_000
@@ -57,6 +59,9 @@ class TrainingConfig:
     """of the initial weights, the order of the batches, and dropout"""
 
     def __post_init__(self) -> None:
+        check_types(self)
+        if not 0 <= self.seed < 2**32:  # it is multiplied, and PyTorch takes 64 bits
+            raise ValueError(f"seed is {self.seed}, expected 0 or more, and less than 2³²")
         for name in ("steps", "batch_tokens", "accumulate", "warmup", "validate_every", "keep_last", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")

@@ -14,6 +14,8 @@ JOINED = "￭"
 """how a vocabulary of words writes that a mark touches the word beside it, as OpenNMT does; in a text it is left out"""
 ALL = 2**31
 """more words than any text has: the library stops at 30,000 unless it is told"""
+MOST_TOKENS = 2**24
+"""tokens of a byte-pair encoding, at most"""
 
 
 class Tokenizer:
@@ -41,6 +43,8 @@ class Tokenizer:
             raise ValueError(
                 f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens"
             )
+        if vocab_size > MOST_TOKENS:  # the library reserves memory for all of them, and ends the process without it
+            raise ValueError(f"vocab_size is {vocab_size}, expected at most {MOST_TOKENS:,}")
         backend = Backend(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
