@@ -38,7 +38,7 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 PACKAGE = Path(files.__file__).parent
-FILES = {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}
+FILES = {"checksums.json", "config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}
 EXAMPLES: list[Example] = [([4, 5, 6], [6, 5, 4]), ([7, 8], [8, 7]), ([9], [9])]
 
 Builder = Callable[..., Transformer]
@@ -323,7 +323,7 @@ def test_state_that_does_not_say_where_to_go_on_is_refused(run: Run, tiny_model:
     assert contents(run.folder) == before
 
 
-@pytest.mark.parametrize("file", sorted(FILES - {"tokenizer.json"}))
+@pytest.mark.parametrize("file", sorted(FILES - {"checksums.json", "tokenizer.json"}))
 def test_missing_file_is_named(run: Run, tiny_model: Builder, file: str):
     (saved_checkpoints(run.folder)[0] / file).unlink()
     with pytest.raises(CheckpointError, match=rf"{file} is missing"):
@@ -486,6 +486,41 @@ def test_weights_that_are_whole_numbers_are_refused(run: Run, dtype: torch.dtype
     save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path)
     with pytest.raises(CheckpointError, match=rf"holds numbers of type {dtype} in .*, expected finite weights"):
         Transformer.from_pretrained(run.folder)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1  # the least of one number, which is finite still
+    path.write_bytes(content)
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "config.json": lambda path: write_json(path, read_json(path) | {"n_heads": 4}),
+    "model.safetensors": flip_a_bit,
+    "optimizer.safetensors": flip_a_bit,
+    "tokenizer.json": lambda path: Tokenizer.words(["c c c b b a"]).save(path),
+}
+"""what fits all the same, and makes nonsense of a model"""
+
+
+@pytest.mark.parametrize("file", CHANGES)
+def test_file_that_was_changed_is_refused_unless_that_is_meant(run: Run, tiny_model: Builder, file: str):
+    (checkpoint,) = saved_checkpoints(run.folder)
+
+    def load_all() -> None:
+        Transformer.from_pretrained(run.folder)
+        Tokenizer.from_pretrained(run.folder)
+        train_some(tiny_model(), run, until=4, resume=True)
+
+    before = (checkpoint / file).read_bytes()
+    CHANGES[file](checkpoint / file)
+    assert (checkpoint / file).read_bytes() != before
+    with pytest.raises(
+        CheckpointError, match=rf"step-00000002/{file} is not as it was saved.*delete checksums"
+    ):
+        load_all()
+    (checkpoint / "checksums.json").unlink()
+    load_all()
 
 
 # The mean of several

@@ -1,9 +1,11 @@
 """Folders on disk that hold a model: written whole or not at all, and read with errors that can be understood.
 
-A checkpoint is a folder of `config.json`, `model.safetensors` and, beside a trained model, `tokenizer.json`.
+A checkpoint is a folder of `config.json`, `model.safetensors` and, beside a trained model, `tokenizer.json` and
+`checksums.json`.
 Nothing here is ever unpickled: a checkpoint from a stranger cannot run code.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +18,8 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file
 from torch import Tensor
 
+CHECKSUMS = "checksums.json"
+"""the file in a folder that tells the SHA-256 of the others, as they were written"""
 SHIPPED = Path(__file__).parent / "pretrained"
 """checkpoints that come with the package, one folder each"""
 
@@ -35,6 +39,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(draft, ignore_errors=True)  # of an earlier attempt that was cut off
         draft.mkdir(parents=True)
         write(draft)
+        write_json(draft / CHECKSUMS, {path.name: _sha256(path) for path in sorted(draft.iterdir())})
         _sync(draft)
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
@@ -43,6 +48,26 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
             f"could not save {folder} ({error}); the checkpoints saved before are intact. "
             "Make room or make the folder writable, then resume from the last one"
         ) from error
+
+
+def check_unchanged(folder: Path, *names: str) -> None:
+    """Compare files of a folder with the checksums that were written with them, where there are any.
+
+    A tokenizer in another order, a flipped bit or another number of heads fits the model, and makes nonsense of it.
+    Raises CheckpointError for a file that is another one.
+    """
+    written = read_json(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
+    for name in names:
+        if name in written and written[name] != _sha256(folder / name):
+            raise CheckpointError(
+                f"{folder / name} is not as it was saved, its SHA-256 is another one than in {CHECKSUMS}; use another "
+                f"checkpoint, or delete {CHECKSUMS} if the change is meant"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

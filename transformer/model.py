@@ -14,7 +14,7 @@ from transformer.attention import KeyValueCache, MultiHeadAttention, causal_mask
 from transformer.config import TransformerConfig
 from transformer.dropout import Dropout
 from transformer.embeddings import PositionalEncoding, TokenEmbedding
-from transformer.files import CheckpointError, read_json, read_tensors, resolve, write_json
+from transformer.files import CheckpointError, check_unchanged, read_json, read_tensors, resolve, write_json
 from transformer.layers import DecoderLayer, EncoderLayer
 
 
@@ -224,6 +224,7 @@ class Transformer(nn.Module):
                 f"{folder / 'config.json'} does not describe a Transformer of this package: {error}"
             ) from error
         model.load_weights(read_tensors(folder / "model.safetensors"), origin=str(folder))
+        check_unchanged(folder, "config.json", "model.safetensors")
         return model.to(device).eval()
 
     def load_weights(self, tensors: dict[str, Tensor], origin: str = "the weights") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transformer.files import CheckpointError, read_tensors, resolve, saved_checkpoints
+from transformer.files import CheckpointError, check_unchanged, read_tensors, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.device import choose_device
 from transformer.text.tokenizer import Tokenizer
@@ -51,6 +51,7 @@ def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     for checkpoint in checkpoints:
         tensors = read_tensors(checkpoint / "model.safetensors")
+        check_unchanged(checkpoint, "model.safetensors")
         if total and {k: t.shape for k, t in tensors.items()} != {k: t.shape for k, t in total.items()}:
             raise CheckpointError(
                 f"{checkpoint} is of another model than {checkpoints[0]}; average checkpoints of one run"

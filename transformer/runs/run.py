@@ -18,6 +18,7 @@ from torch import Tensor
 from transformer.files import (
     CheckpointError,
     best_checkpoint,
+    check_unchanged,
     checkpoint_folder,
     last_checkpoint,
     read_json,
@@ -118,6 +119,7 @@ class Run:
             )
         model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
         _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
+        check_unchanged(last, "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
         return step
 
     def go_on(self, step: int) -> None:

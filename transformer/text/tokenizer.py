@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from transformer.files import resolve
+from transformer.files import check_unchanged, resolve
 from transformer.text.corpora import Corpus
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
@@ -140,7 +140,10 @@ class Tokenizer:
 
         Raises CheckpointError where there is none of that name, and whatever `load` raises.
         """
-        return cls.load(resolve(name) / "tokenizer.json")
+        folder = resolve(name)
+        tokenizer = cls.load(folder / "tokenizer.json")
+        check_unchanged(folder, "tokenizer.json")
+        return tokenizer
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
