@@ -515,9 +515,7 @@ def test_file_that_was_changed_is_refused_unless_that_is_meant(run: Run, tiny_mo
     before = (checkpoint / file).read_bytes()
     CHANGES[file](checkpoint / file)
     assert (checkpoint / file).read_bytes() != before
-    with pytest.raises(
-        CheckpointError, match=rf"step-00000002/{file} is not as it was saved.*delete checksums"
-    ):
+    with pytest.raises(CheckpointError, match=rf"step-00000002/{file} is not as it was saved.*delete checksums"):
         load_all()
     (checkpoint / "checksums.json").unlink()
     load_all()

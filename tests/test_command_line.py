@@ -542,6 +542,18 @@ def test_stopped_run_goes_on_with_its_settings(command: Command, place: Path, tm
     assert same_bits(tmp_path / "run", tmp_path / "whole")
 
 
+def test_one_command_starts_and_resumes(command: Command, tmp_path: Path):
+    """Stopped before its first checkpoint, at one, and at the end: what a job says that is restarted after a crash."""
+    flags = ["--corpus", "numbers", *SMALL, "--steps", "12", "--start-or-resume"]
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for more in (["--until", "5"], [], []):
+        assert command("train", "--run", tmp_path / "run", *flags, *more).code == 0
+    assert command("train", "--run", tmp_path / "whole", *flags).code == 0
+    assert same_bits(tmp_path / "run", tmp_path / "whole")
+    assert "start_or_resume" not in read_json(tmp_path / "run" / "config.json")
+    assert_explained(command("train", "--run", tmp_path / "run", *flags, "--seed", "3"), "--seed 3", "started with 0")
+
+
 @pytest.fixture(scope="module")
 def long_run(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was started for 3,000 updates with dropout .3, and has made two."""

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import transformer
 from transformer.config import TransformerConfig
-from transformer.files import saved_checkpoints
+from transformer.files import CheckpointError, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.loop import train
 from transformer.runs.run import Run
@@ -73,11 +73,19 @@ def learn(
 def learn_all(folder: Path) -> None:
     """What each of the processes does."""
     torch.set_num_threads(1)
+    if os.environ["RANK"] != "0":
+        monkey = pytest.MonkeyPatch()
+        for writing in ("start", "go_on", "record", "save", "note_best"):
+            monkey.delattr(Run, writing)  # one process writes, and the others need not even know how
     for name, changes in CASES.items():
         learn(folder / name, **changes)
     learn(folder / "whole", **RESUMED)
     learn(folder / "halved", **RESUMED, until=3)
     learn(folder / "halved", **RESUMED, resume=True)
+    is_main = os.environ["RANK"] == "0"  # the other has a folder of its own, as on a machine that shares none
+    with pytest.raises(CheckpointError) as error:
+        learn(folder / ("halved" if is_main else "elsewhere"), **RESUMED, resume=is_main)
+    (folder / f"apart-{os.environ['RANK']}.txt").write_text(str(error.value))
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +147,11 @@ def test_two_processes_resume_bit_for_bit(two_processes: Path):
         one, other = load_file(whole / file), load_file(halved / file)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_processes_that_share_no_folder_say_so_at_once(two_processes: Path):
+    """One that waits for the others would wait for ever."""
+    for rank in (0, 1):
+        text = (two_processes / f"apart-{rank}.txt").read_text()
+        assert "have 7, 0 updates made before, expected the same; they must see one and the same folder" in text
+    assert not (two_processes / "elsewhere").exists()

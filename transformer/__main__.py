@@ -21,7 +21,7 @@ from transformer import __version__
 from transformer.config import TransformerConfig
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
-from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
@@ -35,7 +35,7 @@ from transformer.text.tokenizer import Tokenizer, make_tokenizer
 from transformer.training import TrainingConfig
 
 BLOCK = 16  # batches whose sentences are sorted by length, translated and printed before the next are read
-NOT_STORED = ("run", "resume", "until", "device")  # of one command, not of the run
+NOT_STORED = ("run", "resume", "start_or_resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
 SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
@@ -64,6 +64,8 @@ class Train:
     resume: bool = False
     """go on from the last checkpoint of the run, with its settings; --validate-every, --keep-last and, unless the
     schedule is linear, --steps may change"""
+    start_or_resume: bool = False
+    """resume where the run has a checkpoint, otherwise start it: one command for a job that may be restarted"""
     until: int | None = None
     """stop after this update, to be resumed"""
     device: str | None = None
@@ -344,12 +346,12 @@ def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
     meant = read(argv, Train(), partly=True)
     if not isinstance(meant, Train):
         return read(argv, Train())
-    if not meant.resume:
+    if not (meant.resume or (meant.start_or_resume and saved_checkpoints(meant.folder()))):
         return read(argv, Train(**vars(recipe_for(meant.corpus))))
     started = stored_run(meant.folder())
     command = read(argv, started)
     refuse_changes(started, command)
-    return command
+    return replace(command, resume=True)
 
 
 def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Train | Translate | Evaluate:

@@ -80,6 +80,7 @@ def _train(
     processes.synchronize(model, optimizer)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(processes.device))
     done = run.restore(model, optimizer) if run is not None and resume else 0
+    processes.agree(done, "updates made before")
     last = min(until or config.steps, config.steps)
     if done > last:
         raise ValueError(f"the run has made {done} updates, expected to go on to a later one than {last}")

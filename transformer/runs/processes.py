@@ -7,6 +7,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor
 
+from transformer.files import CheckpointError
 from transformer.runs.device import choose_device
 
 
@@ -30,6 +31,18 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in at least one of the processes."""
         return flag if self.count == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def agree(self, number: int, what: str) -> None:
+        """Raise CheckpointError, in all processes at once, where they know different numbers, from 0 on."""
+        if self.count > 1:
+            known = torch.zeros(self.count, dtype=torch.float64, device=self.device)  # (n,), one for each process
+            known[self.index] = number
+            found = [int(one) for one in self.sum(known).tolist()]
+            if len(set(found)) > 1:
+                raise CheckpointError(
+                    f"the processes have {', '.join(map(str, found))} {what}, expected the same; they must see one and "
+                    "the same folder of the run, on a disk that all machines share"
+                )
 
     def synchronize(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give all models the weights of the first one, and add up their gradients before each step of the optimiser.
