@@ -32,7 +32,7 @@ from transformer.files import (
 from transformer.model import Transformer
 from transformer.text.tokenizer import Tokenizer
 
-OWN = {"config.json", "metrics.jsonl", "best.json", "checkpoints"}
+OWN = {"config.json", "metrics.jsonl", "best.json", "checkpoints", "lock"}
 """what a training puts into its folder"""
 DELETED = ".deleted"
 """ends the name of a checkpoint that is being deleted, so that what is left half-way is none"""
@@ -100,7 +100,7 @@ class Run:
         checkpoints = self.folder / "checkpoints"
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if not checkpoints.is_dir():  # the first thing that a training makes
-            return min(there, default=None)
+            return min(there - {"lock"}, default=None)
         drafts = {path.name for path in checkpoints.glob("step-*")}
         own = OWN | {f"{name}.draft" for name in OWN}
         return min((there - own) | ({path.name for path in checkpoints.iterdir()} - drafts), default=None)
