@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from transformer.evaluation import TeacherForced, teacher_forced
-from transformer.files import last_checkpoint
 from transformer.model import Transformer
 from transformer.runs.device import has_fast_bf16
 from transformer.runs.processes import Processes
@@ -56,10 +55,8 @@ def train(
     _check_lengths(model, {"training": examples, "validation": validation})
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
-    if run is not None and resume:
-        last_checkpoint(run.folder)  # or there is nothing to claim
     processes = Processes(device)
-    with run.claimed() if run is not None and processes.is_main else nullcontext():
+    with run.claimed(resume) if run is not None and processes.is_main else nullcontext():
         return _train(model, examples, validation, config, run, resume, until, processes, progress)
 
 

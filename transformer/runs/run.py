@@ -55,12 +55,17 @@ class Run:
     """what `config.json` is to tell"""
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Keep every other training out of the folder, which is made, until the block ends.
+    def claimed(self, resume: bool = False) -> Iterator[None]:
+        """Keep every other training out of the folder, which is made for a new one, until the block ends.
 
         By a lock of the operating system on the file `lock`, which ends with its process: a crash leaves nothing that
-        keeps others out. Raises CheckpointError where another training holds it, or the folder cannot be written.
+        keeps others out. Raises CheckpointError where another training holds it, where there is none to resume, where
+        the folder is no run and not empty, or cannot be written.
         """
+        if resume:
+            last_checkpoint(self.folder)
+        elif not saved_checkpoints(self.folder):
+            self._refuse_foreign()  # and leave not even a lock there
         lock = FileLock(self.folder / "lock")
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,16 +89,20 @@ class Run:
         """
         if saved_checkpoints(self.folder):
             raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
-        if foreign := self._foreign():
-            raise CheckpointError(
-                f"{self.folder} is no run, it holds {foreign}; a training would write over what is there. Choose a new "
-                "folder, or an empty one"
-            )
+        self._refuse_foreign()
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
+
+    def _refuse_foreign(self) -> None:
+        """Raise CheckpointError where the folder holds something that no training has put there."""
+        if foreign := self._foreign():
+            raise CheckpointError(
+                f"{self.folder} is no run, it holds {foreign}; a training would write over what is there. Choose a new "
+                "folder, or an empty one"
+            )
 
     def _foreign(self) -> str | None:
         """The name of something in the folder that no training has put there; None where there is nothing such."""
