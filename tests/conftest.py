@@ -1,7 +1,7 @@
 """What all tests share: one thread, one seed, and models small enough to build for every test."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem not in counted:
             item.add_marker("no_cover")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoded_texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where encoded texts are kept while tests run, which leave nothing in the user's cache."""
+    folder = tmp_path_factory.mktemp("encoded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFORMER_ENCODED", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
-"""The command line: `python -m transformer train | translate | evaluate`."""
+"""The command line: `python -m transformer train | translate | evaluate | cache`."""
 
+import itertools
 import os
 import re
+import shutil
 import signal
 import sys
 import warnings
@@ -27,11 +29,12 @@ from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
-from transformer.text.batches import Example, encode_pairs, too_long
+from transformer.text.batches import too_long
 from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
+from transformer.text.encoded import Encoded, cache_folder, encode_split, tokenizer_for
 from transformer.text.pairs import normalised
 from transformer.text.symbols import UNK
-from transformer.text.tokenizer import Tokenizer, make_tokenizer
+from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 BLOCK = 16  # batches whose sentences are sorted by length, translated and printed before the next are read
@@ -126,69 +129,82 @@ class Evaluate(Trained):
     """write the translations to this file, one a line"""
 
 
+@dataclass(frozen=True)
+class Cache:
+    """List what trainings keep of the texts that they have read: token ids, and the vocabularies that made them.
+
+    A text that did not change is not encoded again; one that did finds nothing, and what was kept of it stays here.
+    """
+
+    clear: bool = False
+    """delete all of it"""
+
+
+Command = Train | Translate | Evaluate | Cache
+
+
 def run_train(command: Train) -> None:
     """Train as the command says; build corpus, tokeniser and model first."""
     folder = command.folder()
     corpus = load_corpus(command.corpus, command.source, command.target)
-    texts = corpus.checksum()
-    if command.resume:
-        refuse_other_texts(folder, corpus, texts)
     tokenizer = (
         Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
         if command.resume
-        else make_tokenizer(command.tokenizer, corpus, command.model.vocab_size)
+        else tokenizer_for(corpus, command.tokenizer, command.model.vocab_size)
     )
+    splits = {split: encode_split(corpus, split, tokenizer) for split in ("train", "val")}
+    texts = {split: encoded.checksum for split, encoded in splits.items()}
+    if command.resume:
+        refuse_other_texts(folder, corpus, texts)
     config = replace(command.model, vocab_size=len(tokenizer))
     refuse_giants(config)
     torch.manual_seed(command.training.seed)
     model = Transformer(config)
     n_parameters = sum(p.numel() for p in model.parameters())
     print(
-        f"{n_parameters:,} parameters, {len(corpus['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
+        f"{n_parameters:,} parameters, {len(splits['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
         file=sys.stderr,
     )
     run = Run(folder, tokenizer, settings(command, texts))
     longest = command.longest
     if command.model.positions == "learned":
         longest = min(longest, command.model.max_len)
-    examples, validation = (encoded(tokenizer, corpus, split, longest) for split in ("train", "val"))
+    examples, validation = (of_length(split, encoded, longest) for split, encoded in splits.items())
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
 
 
-def encoded(tokenizer: Tokenizer, corpus: Corpus, split: str, longest: int) -> list[Example]:
-    """A split as token ids, without pairs of more than `longest` tokens on a side: one of them sets memory and time.
+def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
+    """A split without pairs of more than `longest` tokens on a side: one of them sets memory and time.
 
     Standard error tells how many those are, and which lines.
     """
-    pairs = corpus[split]
-    examples = encode_pairs(tokenizer, pairs)
-    left_out = too_long(examples, longest)
+    left_out = too_long(encoded, longest)
     if left_out:
-        named = [f"line {pairs[i].line or i + 1} ({n:,} tokens)" for i, n in left_out.items()]
-        more = f" and {len(named) - 5:,} more" if len(named) > 5 else ""
+        named = [f"line {encoded.lines[i]} ({n:,} tokens)" for i, n in itertools.islice(left_out.items(), 5)]
+        more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
         print(
-            f"left out {len(left_out):,} of {len(pairs):,} pairs of {split}, of which a side has more than {longest:,} "
-            f"tokens: {', '.join(named[:5])}{more}",
+            f"left out {len(left_out):,} of {len(encoded):,} pairs of {split}, of which a side has more than "
+            f"{longest:,} tokens: {', '.join(named)}{more}",
             file=sys.stderr,
         )
-    return [example for i, example in enumerate(examples) if i not in left_out]
+    return encoded.without(left_out)
 
 
-def settings(command: Train, texts: str) -> dict[str, Any]:
-    """What `config.json` of a run says, enough to resume it later and from any folder; `texts` is the checksum."""
+def settings(command: Train, texts: dict[str, str]) -> dict[str, Any]:
+    """What `config.json` of a run says, enough to resume it later and from any folder; `texts` are the checksums."""
     stored = {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
     if command.corpus not in NAMED:
         stored["corpus"] = str(Path(command.corpus).resolve())
     return stored | {"texts": texts}
 
 
-def refuse_other_texts(folder: Path, corpus: Corpus, texts: str) -> None:
+def refuse_other_texts(folder: Path, corpus: Corpus, texts: dict[str, str]) -> None:
     """Raise ValueError where a run would go on with other sentences than it was started with, wherever they lie."""
     if read_json(folder / "config.json").get("texts", texts) != texts:
         raise ValueError(
             f"the sentences of {corpus.name} are not those that the run in {folder} was started with (the SHA-256 of "
-            "train and val differs); restore them, or start a new run"
+            "train or val differs); restore them, or start a new run"
         )
 
 
@@ -337,7 +353,19 @@ def trained_on(model: str) -> tuple[str | None, str, str]:
     return None, "en", "de"
 
 
-def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
+def run_cache(command: Cache) -> None:
+    """Print what is kept and its size, in MB, and delete it where that is asked for."""
+    folder = cache_folder()
+    kept = sorted(path for path in folder.glob("*") if path.is_dir())
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) / 1e6 for path in kept]
+    for path, size in zip(kept, sizes, strict=True):
+        print(f"{size:>9,.1f} MB  {path.name}")
+    if command.clear and folder.is_dir():
+        shutil.rmtree(folder)
+    print(f"{sum(sizes):>9,.1f} MB {'were deleted from' if command.clear else 'in'} {folder}")
+
+
+def parse(argv: Sequence[str]) -> Command:
     """Read the command line; the flags are the fields of the dataclasses.
 
     It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
@@ -354,12 +382,13 @@ def parse(argv: Sequence[str]) -> Train | Translate | Evaluate:
     return replace(command, resume=True)
 
 
-def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Train | Translate | Evaluate:
+def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Command:
     """One command of the command line, where training has these defaults; `partly`, as far as it can be understood."""
     commands = (
         Annotated[Train, tyro.conf.subcommand("train", default=defaults)]
         | Annotated[Translate, tyro.conf.subcommand("translate")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Cache, tyro.conf.subcommand("cache")]
     )
     # In a field, because messages about a bare union show the name of a wrapper that tyro puts around it.
     line = make_dataclass("Line", [("command", commands, Translate()) if partly else ("command", commands)])
@@ -419,7 +448,9 @@ def flat(settings: Any) -> dict[str, Any]:
     return values
 
 
-RUNNERS: dict[type, Callable[[Any], None]] = {Train: run_train, Translate: run_translate, Evaluate: run_evaluate}
+RUNNERS: dict[type, Callable[[Any], None]] = {
+    Train: run_train, Translate: run_translate, Evaluate: run_evaluate, Cache: run_cache,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

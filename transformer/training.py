@@ -5,6 +5,7 @@ The loop around the updates is in `transformer.runs.loop`.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformer.config import check_types
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
-from transformer.text.batches import Batch, Example, plain_batches, token_batches
+from transformer.text.batches import Batch, Example, count_token_batches, plain_batches, token_batches
 
 Schedule = Literal["noam", "linear", "constant"]
 """how the learning rate goes on after the warm-up"""
@@ -130,17 +131,27 @@ def training_step(
 
 
 def batches_of_updates(
-    examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1
+    examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1, done: int = 0
 ) -> Iterator[list[list[int]]]:
     """The batches of each update, for ever: lists of up to accumulate × n_processes lists of indices of examples.
 
-    The order depends on the seed and the epoch alone, so a resumed run meets the same batches. Each example comes
-    exactly once an epoch; the last update of an epoch may have fewer batches.
+    The order depends on the seed and the epoch alone, so a resumed run, which leaves out the updates that are `done`,
+    meets the same batches. Each example comes exactly once an epoch; the last update of one may have fewer batches.
+
+    Raises ValueError where there are no examples.
     """
-    for epoch in itertools.count():
-        if config.batch_size is None:
-            batches = token_batches(examples, config.batch_tokens, config.seed, epoch)
-        else:
-            batches = plain_batches(examples, config.batch_size, config.seed, epoch)
-        while update := list(itertools.islice(batches, config.accumulate * n_processes)):
+    if not len(examples):
+        raise ValueError("got no examples, expected some to make batches of")
+    size = config.accumulate * n_processes
+    if config.batch_size is None:
+        deal, per_batch = token_batches, config.batch_tokens
+        n_batches = count_token_batches(examples, per_batch)
+    else:
+        deal, per_batch = plain_batches, config.batch_size
+        n_batches = math.ceil(len(examples) / per_batch)
+    first, done = divmod(done, math.ceil(n_batches / size))
+    for epoch in itertools.count(first):
+        batches = itertools.islice(deal(examples, per_batch, config.seed, epoch), size * done, None)
+        while update := list(itertools.islice(batches, size)):
             yield update
+        done = 0

@@ -82,7 +82,7 @@ def _train(
     if done > last:
         raise ValueError(f"the run has made {done} updates, expected to go on to a later one than {last}")
     history = _History(run if processes.is_main else None, done, last, show=progress and processes.is_main)
-    upcoming = itertools.islice(batches_of_updates(examples, config, processes.count), done, last)
+    upcoming = itertools.islice(batches_of_updates(examples, config, processes.count, done), last - done)
     gpus = [processes.device] if processes.device.type == "cuda" else []
     with history, _interruptible() as interrupted, torch.random.fork_rng(gpus):
         if history.owes_validation(config):  # cut off between the checkpoint and its validation

@@ -4,15 +4,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from transformer.text.encoded import Encoded, Example
 from transformer.text.pairs import Pair
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
-
-Example = tuple[list[int], list[int]]
-"""one sentence pair as token ids, without BOS and EOS"""
 
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
@@ -22,10 +21,18 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
     return list(zip(sources, targets, strict=True))
 
 
+def lengths_of(examples: Sequence[Example]) -> np.ndarray:
+    """How many tokens the two sides of each example have, EOS not counted: whole numbers, (n, 2)."""
+    if isinstance(examples, Encoded):
+        return examples.lengths
+    return np.array([(len(source), len(target)) for source, target in examples], dtype=np.int32).reshape(-1, 2)
+
+
 def too_long(examples: Sequence[Example], longest: int) -> dict[int, int]:
     """The examples with more than `longest` tokens on a side, EOS counted: their indices, and how many they have."""
-    lengths = {i: max(len(source), len(target)) + 1 for i, (source, target) in enumerate(examples)}
-    return {i: length for i, length in lengths.items() if length > longest}
+    lengths = lengths_of(examples).max(axis=1, initial=0) + 1
+    found = np.flatnonzero(lengths > longest)
+    return dict(zip(found.tolist(), lengths[found].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,9 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 def plain_batches(examples: Sequence[Example], batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Batches of all examples in random order: index lists of `batch_size`, the last one perhaps shorter."""
-    order = list(range(len(examples)))
-    random.Random(f"{seed}/{epoch}").shuffle(order)
+    order = _shuffled(len(examples), random.Random(f"{seed}/{epoch}"))
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        yield order[start : start + batch_size].tolist()
 
 
 def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch: int) -> Iterator[list[int]]:
@@ -92,28 +98,43 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
     A sentence longer than the budget is a batch of its own.
     """
     rng = random.Random(f"{seed}/{epoch}")
-    lengths = [(len(source) + 1, len(target) + 1) for source, target in examples]  # with EOS
-    order = list(range(len(examples)))
+    order = _shuffled(len(examples), rng)
+    longer, difference = _keys(lengths_of(examples))
+    order = order[np.lexsort((difference[order], longer[order]))]  # stable: equal lengths stay shuffled
+    cuts = _cuts(longer[order], max_tokens)
+    for batch in _shuffled(len(cuts) - 1, rng).tolist():
+        yield order[cuts[batch] : cuts[batch + 1]].tolist()
+
+
+def count_token_batches(examples: Sequence[Example], max_tokens: int) -> int:
+    """How many batches `token_batches` makes of these examples, which is the same in every epoch."""
+    return len(_cuts(np.sort(_keys(lengths_of(examples))[0]), max_tokens)) - 1
+
+
+def _shuffled(n: int, rng: random.Random) -> np.ndarray:
+    """The numbers from 0 to n - 1 in random order."""
+    order = list(range(n))
     rng.shuffle(order)
-    order.sort(key=lambda i: _place(*lengths[i]))  # stable: equal lengths stay shuffled
-
-    batches: list[list[int]] = []
-    longest = 0
-    for i in order:
-        longest = max(longest, *lengths[i])
-        if not batches or longest * (len(batches[-1]) + 1) > max_tokens:
-            batches.append([])
-            longest = max(lengths[i])
-        batches[-1].append(i)
-    rng.shuffle(batches)
-    return iter(batches)
+    return np.array(order, dtype=np.int64)
 
 
-def _place(source: int, target: int) -> tuple[int, int]:
-    """The key by which pairs are sorted by length: the longer side, then the difference of the two sides.
+def _keys(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What pairs are sorted by, (n,) each: the length of the longer side with EOS, then the sides' difference.
 
     The difference rises where the longer side is odd and falls where it is even, so that the last pairs of one
     length and the first of the next are alike on both sides.
     """
-    longer = max(source, target)
-    return longer, source - target if longer % 2 else target - source
+    longer, difference = lengths.max(axis=1, initial=0) + 1, lengths[:, 0] - lengths[:, 1]
+    return longer, np.where(longer % 2 == 1, difference, -difference)
+
+
+def _cuts(longer: np.ndarray, max_tokens: int) -> list[int]:
+    """Where to cut sentences in their order into batches: 0, the beginnings of the others, and the number of sentences.
+
+    The lengths (n,) rise, so a batch is as wide as its last sentence.
+    """
+    cuts = [0]
+    for i, length in enumerate(longer.tolist()):
+        if i > cuts[-1] and length * (i - cuts[-1] + 1) > max_tokens:
+            cuts.append(i)
+    return [*cuts, len(longer)] if len(longer) else cuts

@@ -6,12 +6,13 @@ in `NAMED`, each with the recipe of a training on it.
 
 import gzip
 import hashlib
+import itertools
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pooch
 
@@ -39,6 +40,7 @@ MULTI30K_SHA256 = {
     "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
 }
 """checksums of its files"""
+_Made = TypeVar("_Made")
 TABLES = (".tsv", ".tsv.gz")
 """how the name of a file of sentence pairs ends"""
 
@@ -59,20 +61,26 @@ class Corpus:
     """language of the target, such as "de\""""
     splits: Mapping[str, list[Pair]]
     """the sentence pairs of each split"""
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """what each split is read from: two parallel texts or one table; empty for a corpus that is generated"""
 
     def __getitem__(self, split: str) -> list[Pair]:
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
         return self.splits[split]
 
-    def checksum(self) -> str:
-        """SHA-256 of the sentences to train on and to validate with, in their order, wherever they lie; hex digits."""
-        digest = hashlib.sha256()
-        for split in ("train", "val"):
-            for pair in self[split]:
-                digest.update(f"{pair.source}\t{pair.target}\n".encode())
-            digest.update(b"\n")
-        return digest.hexdigest()
+    def stream(self, split: str) -> Iterator[Pair]:
+        """The sentence pairs of a split, one after the other; those of parallel texts are not in memory all at once.
+
+        Raises ValueError for a split that there is not, and what reading it raises.
+        """
+        files = self.files.get(split, ())
+        return stream_parallel(*files) if len(files) == 2 else iter(self[split])
+
+    def file_checksum(self, split: str) -> str:
+        """SHA-256 of the contents of a split's files, and of which one is the source; hex digits."""
+        sums = [pooch.file_hash(str(path)) for path in self.files[split]]
+        return hashlib.sha256("\n".join([*sums, self.source, self.target, split]).encode()).hexdigest()
 
 
 def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
@@ -104,14 +112,14 @@ def load_embedded(source: str = "en", target: str = "de") -> Corpus:
     return Corpus("embedded", source, target, splits)
 
 
-class _OnDemand(Mapping[str, list[Pair]]):
+class _OnDemand(Mapping[str, _Made]):
     """Splits that are made or read when they are first asked for, so that a command pays for what it uses alone."""
 
-    def __init__(self, names: Iterable[str], make: Callable[[str], list[Pair]]) -> None:
+    def __init__(self, names: Iterable[str], make: Callable[[str], _Made]) -> None:
         self._names, self._make = tuple(names), make
-        self._made: dict[str, list[Pair]] = {}
+        self._made: dict[str, _Made] = {}
 
-    def __getitem__(self, split: str) -> list[Pair]:
+    def __getitem__(self, split: str) -> _Made:
         if split not in self._names:
             raise KeyError(split)
         if split not in self._made:
@@ -139,14 +147,12 @@ def load_multi30k(source: str = "en", target: str = "de") -> Corpus:
     languages = ("en", "de", "fr")
     if source not in languages or target not in languages or source == target:
         raise ValueError(f"Multi30k has {', '.join(languages)}, got {source} to {target}; expected two different ones")
+    files = {
+        split: (_multi30k_file(f"{stem}.{source}.gz"), _multi30k_file(f"{stem}.{target}.gz"))
+        for split, stem in MULTI30K_SPLITS.items()
+    }
     return Corpus(
-        "multi30k",
-        source,
-        target,
-        {
-            split: load_parallel(_multi30k_file(f"{stem}.{source}.gz"), _multi30k_file(f"{stem}.{target}.gz"))
-            for split, stem in MULTI30K_SPLITS.items()
-        },
+        "multi30k", source, target, _OnDemand(files, lambda split: list(stream_parallel(*files[split]))), files
     )
 
 
@@ -179,8 +185,8 @@ def _multi30k_file(name: str) -> Path:
 def load_folder(folder: Path, source: str, target: str) -> Corpus:
     """A corpus of your own: `train`, `val` and `test`, each as two parallel text files or as one table.
 
-    That is `train.en` and `train.de` (see `load_parallel`), or `train.tsv` (see `read_table`); all may be gzipped, with
-    `.gz` behind the name. A split is read when it is asked for, so what nobody asks for may be missing.
+    That is `train.en` and `train.de` (see `stream_parallel`), or `train.tsv` (see `read_table`); all may be gzipped,
+    with `.gz` behind the name. A split is read when it is asked for, so what nobody asks for may be missing.
 
     Raises ValueError for a folder with nothing of that kind, and, when a split is asked for, for a file that is
     missing, and what reading it raises.
@@ -190,16 +196,20 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
         candidates = [folder / (name + ending) for name in names for ending in ("", ".gz")]
         return next((path for path in candidates if path.is_file()), None)
 
-    def read(split: str) -> list[Pair]:
+    def files_of(split: str) -> tuple[Path, ...]:
         names = [f"{split}.{language}" for language in (source, target)]
-        files = [find(name) for name in names]
+        found = [find(name) for name in names]
         table = find(f"{split}.tsv")
-        if None not in files:
-            return load_parallel(*files)
+        if None not in found:
+            return tuple(found)
         if table:
-            return read_table(table, source, target)
-        missing = names[files.index(None)]
+            return (table,)
+        missing = names[found.index(None)]
         raise ValueError(f"{folder} has no {missing} (or {missing}.gz), expected one line a sentence")
+
+    def read(split: str) -> list[Pair]:
+        files = files_of(split)
+        return list(stream_parallel(*files)) if len(files) == 2 else read_table(*files, source, target)
 
     present = [
         split for split in ("train", "val", "test") if find(f"{split}.{source}", f"{split}.{target}", f"{split}.tsv")
@@ -209,7 +219,7 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
             f"{folder} has no train.{source} or train.{target}, expected these, val.{source} and val.{target}, or "
             "train.tsv and val.tsv; for one file of pairs, name the file itself"
         )
-    return Corpus(folder.resolve().name, source, target, _OnDemand(present, read))
+    return Corpus(folder.resolve().name, source, target, _OnDemand(present, read), _OnDemand(present, files_of))
 
 
 def load_table(path: Path, source: str, target: str) -> Corpus:
@@ -229,7 +239,7 @@ def load_table(path: Path, source: str, target: str) -> Corpus:
     splits: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
     for pair in pairs:
         splits[split_of.get(pair.source, "train")].append(pair)
-    return Corpus(path.name, source, target, splits)
+    return Corpus(path.name, source, target, splits, dict.fromkeys(splits, (path,)))
 
 
 def read_table(path: Path, source: str, target: str) -> list[Pair]:
@@ -263,18 +273,23 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
     return pairs_of(*sides)
 
 
-def load_parallel(source: Path, target: Path) -> list[Pair]:
+def stream_parallel(source: Path, target: Path) -> Iterator[Pair]:
     """Two text files that translate each other line by line, `normalised`; pairs with an empty side are left out.
 
-    Raises ValueError for files of unequal length, and what `read_lines` raises.
+    Raises ValueError for files of unequal length, when the shorter one ends, and what `lines_in` raises.
     """
-    sources, targets = read_lines(source), read_lines(target)
-    if len(sources) != len(targets):
-        raise ValueError(
-            f"{source} has {len(sources)} lines and {target} has {len(targets)}, expected line n of the one to be "
-            "the translation of line n of the other; was one of them cut off?"
-        )
-    return pairs_of(sources, targets)
+    sides = itertools.zip_longest(lines_in(source), lines_in(target))
+    for i, (one, other) in enumerate(sides, 1):
+        if one is None or other is None:
+            longer = i + sum(1 for _ in sides)
+            lengths = (i - 1, longer) if one is None else (longer, i - 1)
+            raise ValueError(
+                f"{source} has {lengths[0]} lines and {target} has {lengths[1]}, expected line n of the one to be "
+                "the translation of line n of the other; was one of them cut off?"
+            )
+        pair = Pair(normalised(one), normalised(other), line=i)
+        if pair.source and pair.target:
+            yield pair
 
 
 def pairs_of(sources: Iterable[str], targets: Iterable[str]) -> list[Pair]:
@@ -284,20 +299,37 @@ def pairs_of(sources: Iterable[str], targets: Iterable[str]) -> list[Pair]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, perhaps gzipped, without their ends.
+    """All lines of a text file; see `lines_in`."""
+    return list(lines_in(path))
+
+
+def lines_in(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, perhaps gzipped, without their ends, one after the other.
 
     Raises FileNotFoundError where there is no such file, ValueError for one whose compression is damaged, and what
     `lines_of` raises.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, expected UTF-8 text with one sentence a line")
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is not a complete gzip file ({error}); fetch it again") from error
-    return lines_of(content, str(path))
+    open_file = gzip.open if path.suffix == ".gz" else open
+    try:
+        with open_file(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not _is_plain(line, number):
+                    file.seek(0)
+                    lines_of(file.read(), str(path))  # raises, and says where and what to do
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").rstrip("\r")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a complete gzip file ({error}); fetch it again") from error
+
+
+def _is_plain(line: bytes, number: int) -> bool:
+    """Whether a line is UTF-8 text as far as can be told from it alone; a first one may be a whole file of old Macs."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in line and (number > 1 or line.endswith(b"\n") or b"\r" not in line.strip())
 
 
 def lines_of(content: bytes, name: str) -> list[str]:

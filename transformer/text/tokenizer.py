@@ -132,7 +132,11 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`."""
-        Path(path).write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """What `tokenizer.json` holds."""
+        return self._backend.to_str(pretty=True)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> "Tokenizer":
@@ -173,5 +177,5 @@ def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
 
     Raises what `Tokenizer.bpe` or `Tokenizer.words` raises for a vocabulary that is too small.
     """
-    texts = [text for pair in corpus["train"] for text in (pair.source, pair.target)]
+    texts = (text for pair in corpus.stream("train") for text in (pair.source, pair.target))
     return Tokenizer.words(texts, vocab_size) if kind == "words" else Tokenizer.bpe(texts, vocab_size)

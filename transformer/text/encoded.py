@@ -1,0 +1,164 @@
+"""Sentence pairs as token ids in arrays: encoded once, kept on disk, and mapped into memory by every process.
+
+What is kept lies in the user's cache, in a folder for each text and tokeniser. Its name tells what it was made from: a
+SHA-256 of the files' bytes and of the tokeniser. So another text, another vocabulary or other languages are another
+folder, and what is found there always fits.
+"""
+
+import hashlib
+import itertools
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pooch
+from filelock import FileLock
+
+from transformer.files import CHECKSUMS, CheckpointError, check_unchanged, read_json, write_folder
+from transformer.text.corpora import Corpus
+from transformer.text.pairs import Pair
+from transformer.text.tokenizer import Tokenizer, make_tokenizer
+
+FORMAT = 1
+"""of what is kept; to be raised with every change in how texts are read, normalised or encoded"""
+AT_ONCE = 20_000
+"""sentence pairs that are in memory as text at one time"""
+
+Example = tuple[list[int], list[int]]
+"""one sentence pair as token ids, without BOS and EOS"""
+_Kept = TypeVar("_Kept")
+
+
+@dataclass(frozen=True)
+class Encoded(Sequence[Example]):
+    """Sentence pairs as token ids, without BOS and EOS, in arrays that may lie on disk; pair i is `encoded[i]`."""
+
+    ids: np.ndarray
+    """all tokens, pair after pair, the source before the target: whole numbers, (number of tokens,)"""
+    bounds: np.ndarray
+    """where in `ids` each pair's source begins, its target begins, and its target ends: int64, (pairs, 3)"""
+    lines: np.ndarray
+    """the line of its file that a pair stood in, from 1, or its number where it comes from no file: int64, (pairs,)"""
+    checksum: str
+    """SHA-256 of the sentences, whose tokens these are, in their order: hex digits"""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, pairs: Iterable[Pair]) -> "Encoded":
+        """Encode the pairs, as many processors at a time as there are; few of them are in memory as text at once."""
+        dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+        ids, lengths, lines, digest = [], [], [], hashlib.sha256()
+        stream = enumerate(pairs, 1)
+        while block := list(itertools.islice(stream, AT_ONCE)):
+            texts = [text for _, pair in block for text in (pair.source, pair.target)]
+            digest.update("".join(f"{text}\n" for text in texts).encode())
+            rows = tokenizer.encode_all(texts)
+            lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+            ids.append(np.fromiter(itertools.chain.from_iterable(rows), dtype, int(lengths[-1].sum())))
+            lines.append(np.fromiter((pair.line or number for number, pair in block), np.int64, len(block)))
+        starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()  # of all sides, and the end
+        bounds = np.stack([starts[:-1:2], starts[1::2], starts[2::2]], axis=1)
+        whole = np.concatenate([np.zeros(0, dtype), *ids])
+        return cls(whole, bounds, np.concatenate([np.zeros(0, np.int64), *lines]), digest.hexdigest())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many tokens the two sides of each pair have: int32, (number of pairs, 2)."""
+        return np.diff(self.bounds, axis=1).astype(np.int32)
+
+    def without(self, left_out: Iterable[int]) -> "Encoded":
+        """All pairs but those with these numbers; their tokens stay where they are."""
+        kept = np.ones(len(self), dtype=bool)
+        kept[list(left_out)] = False
+        return replace(self, bounds=self.bounds[kept], lines=self.lines[kept])
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, i: int) -> Example:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"there is no pair {i}, expected one of {len(self):,}, counted from 0")
+        first, middle, last = self.bounds[i].tolist()
+        return self.ids[first:middle].tolist(), self.ids[middle:last].tolist()
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays into a folder that there is, as .npy files, and the checksum."""
+        for name in ("ids", "bounds", "lines"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        (folder / "checksum.txt").write_text(self.checksum, encoding="ascii")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Encoded":
+        """What `save` wrote; the tokens stay on disk, and all processes that read them share one copy in memory.
+
+        Raises OSError or ValueError for files that are missing or cut off.
+        """
+        arrays = (np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in ("ids", "bounds", "lines"))
+        return cls(*arrays, (folder / "checksum.txt").read_text(encoding="ascii"))
+
+
+def encode_split(corpus: Corpus, split: str, tokenizer: Tokenizer) -> Encoded:
+    """A split of the corpus as token ids: from the cache, or encoded now and kept there if it was read from files."""
+    return _once(
+        corpus, split, [tokenizer.to_json()],
+        make=lambda: Encoded.of(tokenizer, corpus.stream(split)), save=Encoded.save, load=Encoded.load,
+    )  # fmt: skip
+
+
+def tokenizer_for(corpus: Corpus, kind: str, vocab_size: int) -> Tokenizer:
+    """`make_tokenizer`, whose result is kept like what it encodes."""
+    return _once(
+        corpus, "train", [kind, str(vocab_size)],
+        make=lambda: make_tokenizer(kind, corpus, vocab_size),
+        save=lambda tokenizer, folder: tokenizer.save(folder / "tokenizer.json"),
+        load=lambda folder: Tokenizer.load(folder / "tokenizer.json"),
+    )  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where encoded texts and their tokenisers are kept: `$TRANSFORMER_ENCODED`, or a folder of the user's cache."""
+    return Path(os.environ.get("TRANSFORMER_ENCODED") or pooch.os_cache("executable-transformer") / "encoded")
+
+
+def _once(
+    corpus: Corpus,
+    split: str,
+    made_with: Sequence[str],
+    make: Callable[[], _Kept],
+    save: Callable[[_Kept, Path], None],
+    load: Callable[[Path], _Kept],
+) -> _Kept:
+    """What was made of a split before, by this process or another one, or is made now.
+
+    Whichever process comes first makes it, and the others wait for that. Without a folder to write to, each makes its
+    own, and a warning says so.
+    """
+    if split not in corpus.files:
+        return make()
+    key = hashlib.sha256("\0".join([str(FORMAT), corpus.file_checksum(split), *made_with]).encode()).hexdigest()
+    folder = cache_folder() / f"{corpus.name}-{corpus.source}-{corpus.target}-{split}-{key[:16]}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if folder.is_dir() and not _is_whole(folder):
+                warnings.warn(f"{folder} is damaged, and made anew", stacklevel=3)
+                shutil.rmtree(folder)
+            if not folder.is_dir():
+                write_folder(folder, lambda draft: save(make(), draft))
+        return load(folder)
+    except (OSError, CheckpointError) as error:
+        warnings.warn(f"nothing is kept in {folder.parent} ({error}), so the next start takes as long", stacklevel=3)
+        return make()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files in a folder are those that were written."""
+    try:
+        check_unchanged(folder, *read_json(folder / CHECKSUMS))
+    except (OSError, CheckpointError):
+        return False
+    return True
