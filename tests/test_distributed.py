@@ -6,16 +6,19 @@ import random
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import transformer
 from transformer.config import TransformerConfig
-from transformer.files import CheckpointError, saved_checkpoints
+from transformer.files import CheckpointError, checkpoint_folder, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.loop import train
 from transformer.runs.run import Run
@@ -94,19 +97,32 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     script = folder / "script.py"
     script.write_text(EVERY_PROCESS)
+    finish(torchrun("--nproc-per-node=2", f"--master-port={free_port()}", script, folder))
+    return folder
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+        return free.getsockname()[1]
+
+
+def torchrun(*arguments: object) -> subprocess.Popen:
+    """Start what stands behind `torchrun` on this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--master-addr=127.0.0.1"]
     paths = [str(Path(transformer.__file__).parents[1]), str(Path(__file__).parent)]
-    done = subprocess.run(
-        [*launcher, f"--master-port={port}", str(script), str(folder)],
+    return subprocess.Popen(
+        [*launcher, *map(str, arguments)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-4_000:]
-    return folder
+
+
+def finish(process: subprocess.Popen) -> None:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output[-4_000:]
 
 
 def weights(file: Path) -> dict[str, torch.Tensor]:
@@ -155,3 +171,92 @@ def test_processes_that_share_no_folder_say_so_at_once(two_processes: Path):
         text = (two_processes / f"apart-{rank}.txt").read_text()
         assert "have 7, 0 updates made before, expected the same; they must see one and the same folder" in text
     assert not (two_processes / "elsewhere").exists()
+
+
+# Two machines, and workers that are killed
+
+
+def test_two_machines_learn_what_one_process_learns(tmp_path: Path):
+    """Imitated by two agents on this one, which find each other by the network."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from test_distributed import CASES, learn\n"
+        "learn(Path(sys.argv[1]), **CASES['odd'])\n"
+    )
+    port, folder = free_port(), tmp_path / "together"
+    agents = [
+        torchrun("--nnodes=2", f"--node-rank={i}", "--nproc-per-node=1", f"--master-port={port}", script, folder)
+        for i in (0, 1)
+    ]
+    for agent in agents:
+        finish(agent)
+    learn(tmp_path / "alone", **CASES["odd"] | {"accumulate": 2})
+    for rank in (0, 1):
+        together, alone = weights(folder / f"weights-{rank}.json"), weights(tmp_path / "alone" / "weights-0.json")
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+
+
+TRAINING = """
+train --start-or-resume --steps 60 --validate-every 10 --log-every 10 --warmup 20 --dropout 0.2
+--batch-tokens 60 --tokenizer words --d-model 16 --n-layers 1 --n-heads 2 --d-ff 32 --precision fp32 --device cpu
+"""
+
+
+def train_under_torchrun(
+    corpus: Path, run: Path, disturb: Callable[[subprocess.Popen], None]
+) -> dict[str, torch.Tensor]:
+    """Two workers that are started again up to three times; what they have learnt in the end."""
+    restarts = ["--max-restarts=3", "--monitor-interval=0.2", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    agent = torchrun(*restarts, "-m", "--", "transformer", *TRAINING.split(), "--corpus", corpus, "--run", run)
+    disturb(agent)
+    finish(agent)
+    last = saved_checkpoints(run)[-1]
+    assert last.name == "step-00000060"
+    return load_file(last / "model.safetensors") | load_file(last / "optimizer.safetensors")
+
+
+def workers(agent: subprocess.Popen) -> list[psutil.Process]:
+    """The training processes that an agent has started."""
+    found = psutil.Process(agent.pid).children(recursive=True)
+    return [process for process in found if "--start-or-resume" in process.cmdline()]
+
+
+def kill_when(ready: Callable[[], bool], which: int) -> Callable[[subprocess.Popen], None]:
+    """Kills a worker, as the system does that runs out of memory, as soon as `ready` says so."""
+
+    def disturb(agent: subprocess.Popen) -> None:
+        while not (ready() and len(workers(agent)) == 2):
+            assert agent.poll() is None, "the training ended before"
+            time.sleep(0.02)
+        workers(agent)[which].kill()
+
+    return disturb
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("words")
+    for split, n in (("train", 200), ("val", 5)):
+        rng = random.Random(n)
+        lines = [" ".join(rng.choices("abcdefgh", k=rng.randint(1, 6))) for _ in range(n)]
+        for side in ("en", "de"):
+            (folder / f"{split}.{side}").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return train_under_torchrun(corpus, tmp_path_factory.mktemp("runs") / "whole", lambda agent: None)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("after", [None, 20])
+def test_killed_worker_is_started_again_and_goes_on(
+    corpus: Path, undisturbed: dict[str, torch.Tensor], tmp_path: Path, after: int | None, which: int
+):
+    """By torchrun's own means, with one and the same command, from the very first start on."""
+    run = tmp_path / "run"
+    begun = run / "lock" if after is None else checkpoint_folder(run, after)
+    learnt = train_under_torchrun(corpus, run, kill_when(begun.exists, which))
+    assert learnt.keys() == undisturbed.keys()
+    assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in learnt.items())
