@@ -71,8 +71,12 @@ class GRUTranslator(nn.Module):
         states, last = self.decoder(self.embedding(target), state)  # (B, T, D)
         if self.combine is None:
             return states, last
+        return self.look_back(states, memory, mask), last
+
+    def look_back(self, states: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Make one vector (B, T, D) of each state and what it finds in memory."""
         context = self.weights(states, memory, mask) @ memory  # (B, T, D)
-        return self.combine(torch.cat([states, context], -1)).tanh(), last
+        return self.combine(torch.cat([states, context], -1)).tanh()
 
     def weights(self, states: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Where each state (B, T, D) looks in the memory (B, S, D), by dot products without a scale: (B, T, S)."""
