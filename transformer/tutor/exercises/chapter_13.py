@@ -276,7 +276,7 @@ def tasks(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def prompt_example(source, target, bos, mark, eos):
-    """One example for a decoder alone, of lists of ids: the inputs, which begin with bos, the source and the mark of
+    """One example for decoder-only, of lists of ids: the inputs, which begin with bos, the source and the mark of
     the task, and what is wanted at each of their places: the next token, eos last, and −100 wherever the next token
     belongs to the prompt. Two lists of one length."""
     text = [bos, *source, mark, *target, eos]
