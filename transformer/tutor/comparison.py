@@ -8,6 +8,7 @@ in float32: an answer that makes its own numbers in float32 is right, and said t
 import copy
 import html
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,8 +124,8 @@ class Comparison:
         return {"text/plain": str(self), "text/html": page}
 
 
-class _Asked:
-    """All questions about a model, in float64, and again in float32 for what differs there."""
+class Asked:
+    """All questions about a model, in float64 and in float32."""
 
     def __init__(self, own: OwnTransformer, batch: Batch) -> None:
         self.models, self.questions = {}, {}
@@ -133,19 +134,27 @@ class _Asked:
                 package = package_twin(own).to(dtype)
                 self.models[dtype] = copy.deepcopy(own).to(dtype)
                 self.questions[dtype] = list(questions(package, batch))
+        self.n = len(self.questions[torch.float64])
 
-    def stage(self, i: int, parts: dict[str, Function] | None = None) -> Stage:
+    def stage(self, i: int, dtype: torch.dtype = torch.float64, parts: dict[str, Function] | None = None) -> Stage:
         """Ask question number i, of the model or of one with these parts among the book's."""
-        found = {}
-        for dtype, own in self.models.items():
-            with default_dtype(dtype):
-                asked = own if parts is None else own.with_parts(**parts)
-                found[dtype] = stage(asked, self.questions[dtype][i])
-            if found[dtype].is_equal:
-                break
-        in_double, in_single = found[torch.float64], found.get(torch.float32)
-        is_single = bool(in_single and in_single.is_equal)
-        return replace(in_single, is_single=True) if is_single else in_double
+        own = self.models[dtype]
+        with default_dtype(dtype):
+            return stage(own if parts is None else own.with_parts(**parts), self.questions[dtype][i])
+
+    def alone(self, i: int, name: str) -> Stage:
+        """Ask question number i of a model of one given part and the book's.
+
+        What differs in float64 only is right if the part's exercise says so.
+        """
+        part = {name: self.models[torch.float64].given[name]}
+        in_double = self.stage(i, torch.float64, part)
+        if in_double.is_equal:
+            return in_double
+        in_single = self.stage(i, torch.float32, part)
+        if in_single.is_equal and grade(exercises()[name], part[name]).status == "right":
+            return replace(in_single, is_single=True)
+        return in_double
 
 
 def compare(own: OwnTransformer, batch: Batch) -> Comparison:
@@ -153,19 +162,24 @@ def compare(own: OwnTransformer, batch: Batch) -> Comparison:
 
     Where a stage differs, each of the learner's parts is put alone among the book's: those that make a difference
     there are the wrong ones, and their exercises say why. An error, a loop that does not end, or an input that is
-    changed in place is a difference too. What differs in float64 and not in float32 is right.
+    changed in place is a difference too. A right answer that makes its numbers in float32 is none.
     """
-    asked = _Asked(own, batch)
-    stages = [asked.stage(i) for i in range(len(asked.questions[torch.float64]))]
-    differing = [i for i, one in enumerate(stages) if not one.is_equal or one.is_single]
+    asked = Asked(own, batch)
+    stages = [asked.stage(i) for i in range(asked.n)]
+    differing = [i for i, one in enumerate(stages) if not one.is_equal]
+    alone = {name: {i: asked.alone(i, name) for i in differing} for name in own.given}
     wrong, single = {}, []
-    for name, function in own.given.items():
-        alone = [asked.stage(i, {name: function}) for i in differing]
-        if first := next((one for one in alone if not one.is_equal), None):
-            said = grade(exercises()[name], function).text
+    for name, found in alone.items():
+        if first := next((one for one in found.values() if not one.is_equal), None):
+            said = grade(exercises()[name], own.given[name]).text
             wrong[name] = said or f"it differs in {first.name}{f' ({first.story})' if first.story else ''}."
-        elif any(one.is_single for one in alone):
+        elif any(one.is_single for one in found.values()):
             single.append(name)
+    for i in differing:
+        here = [found[i] for found in alone.values()]
+        if any(one.is_single for one in here) and all(one.is_equal for one in here):
+            in_single = asked.stage(i, torch.float32)
+            stages[i] = replace(in_single, is_single=True) if in_single.is_equal else stages[i]
     return Comparison(tuple(stages), wrong, tuple(single), len(own.given))
 
 
@@ -359,9 +373,14 @@ def _searching(package: Transformer, alone: Batch) -> Iterator[Question]:
 
 
 def _next_token(package: Transformer, source: Tensor) -> Callable[[list[int]], Tensor]:
-    """A function that gives the log-probabilities (V,) after all tokens so far, for one source (1, S)."""
+    """A function that gives the log-probabilities (V,) after all tokens so far, for one source (1, S).
+
+    As in the package's searches, BOS and PAD are never written.
+    """
 
     def step(tokens: list[int]) -> Tensor:
-        return package(source, torch.tensor([tokens]))[0, -1].log_softmax(-1)
+        log_probs = package(source, torch.tensor([tokens]))[0, -1].log_softmax(-1)
+        log_probs[[BOS, PAD]] = -math.inf
+        return log_probs
 
     return step
