@@ -448,6 +448,16 @@ def test_chapter_runs_with_every_answer_kept(own_folder: Path):
     assert "○" not in shown.partition("Your own Transformer")[2].partition("(○: the book's)")[0]
 
 
+def test_one_line_in_the_chapter_makes_a_first_part(capsys: pytest.CaptureFixture[str]):
+    chapter = nbformat.read(ROOT / "book" / "14_your_own.ipynb", as_version=4)
+    stub = next(cell.source for cell in chapter.cells if cell.source.startswith('@check("1.2")'))
+    imports = "import math\nfrom transformer.tutor import check\n"
+    notebook(imports + stub)
+    assert "your turn" in capsys.readouterr().out and your_parts() == {}
+    notebook(imports + stub.replace("...", "return table[ids] * math.sqrt(table.size(1))"))
+    assert list(your_parts()) == ["embed"]
+
+
 def test_names_that_are_only_attributes_or_local_are_no_helpers():
     lines = "    total = x.size(0)\n    return [i for i in range(total)]"
     source = f"import torch\nsize = torch.ones(2)\ndef my_greedy(x):\n{lines}"

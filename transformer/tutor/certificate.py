@@ -15,8 +15,9 @@ from transformer.tutor.your_own import PARTS
 COLUMNS = {"words": 6, "attention": 6, "layers": 6, "learning, writing": 7}
 """how many parts stand in each column of the map, in the order of `PARTS`"""
 NONE_YET = "No certificate yet: every part is the book's."
+"""the title where no part is the learner's"""
 FIRST_STEP = "Answer one exercise of the map, or the one that this chapter opens with, and run the chapter again."
-"""what is said to whom nothing is kept of"""
+"""and what to do then"""
 
 
 def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
