@@ -31,7 +31,7 @@ def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
             box = axes.bar(x, 0.8, 0.94, bottom=-y - 0.4, **ground)[0]
             box.set_alpha(0.35 if name in yours else 1)
             in_two_lines = f"{exercises()[name].number}\n{name.removeprefix('my_').replace('_', ' ')}"
-            axes.text(x, -y, in_two_lines, ha="center", va="center", size=11, linespacing=1.25)
+            axes.text(x, -y, in_two_lines, ha="center", va="center", size=10, linespacing=1.25)
     axes.set(xlim=(-0.55, 3.55), ylim=(-6.6, 1.4))
     axes.axis("off")
 

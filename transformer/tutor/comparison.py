@@ -108,7 +108,7 @@ class Comparison:
             f"its inputs (dtype=x.dtype), or without .float() and dtype=torch.float32."
             for name in self.single
         ]
-        return [f"{whose} and the package `transformer`: {verdict}", *map(str, self.stages), *blamed]
+        return [f"{whose} and the package transformer: {verdict}", *map(str, self.stages), *blamed]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
