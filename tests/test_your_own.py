@@ -24,7 +24,7 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import summed_loss
 from transformer.tutor import check, projects
 from transformer.tutor.certificate import COLUMNS, Certificate
-from transformer.tutor.comparison import compare, float64, package_twin, questions, stage
+from transformer.tutor.comparison import Asked, compare, float64, package_twin
 from transformer.tutor.exercises import learner
 from transformer.tutor.exercises.kept import CannotKeep, DamagedAnswer, load, source_of
 from transformer.tutor.exercises.learner import Session, exercises, forget_answers, keep_answers, kept_answers
@@ -44,6 +44,8 @@ from transformer.tutor.your_own import (
 ROOT = Path(__file__).parents[1]
 SIZES = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3, "d_ff": 20, "dropout": 0.0}
 EXAMPLES = [([5, 7, 9, 4, 5, 11, 20], [6, 7, 8, 9]), ([4, 15], [8, 4, 5, 5, 19, 20]), ([9, 9, 3, 4], [21])]
+LONG = [(list(range(3, 22)), list(range(4, 20)))]
+"""a sentence so long that positions made in float32 are rounded otherwise"""
 NO_EMPTY_ROW = "each word of the model sees a word"
 PADDING_IS_0 = "the model's padding is 0, and stands at the end"
 SMALL = "no number of a small model is that large"
@@ -192,15 +194,10 @@ def test_what_no_exercise_has_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_every_known_mistake_makes_a_difference(name: str, batch: Batch):
-    with float64():
-        model = random_model().double()
-        asked = list(questions(package_twin(model), batch))
-        assert all(stage(model, question).is_equal for question in asked)
-        for mistake in exercises()[name].single:
-            other = copy.deepcopy(model)
-            setattr(other.parts, name, mistake.function)
-            equal = all(stage(other, question).is_equal for question in asked)
-            assert equal == (mistake.text in UNSEEN), mistake.text
+    asked = Asked(random_model(), batch)
+    for mistake in exercises()[name].single:
+        equal = all(asked.stage(i, parts={name: mistake.function}).is_equal for i in range(asked.n))
+        assert equal == (mistake.text in UNSEEN), mistake.text
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -234,6 +231,113 @@ def test_comparison_leaves_model_and_settings_as_they_were(batch: Batch):
     compare(model, batch)
     assert torch.get_default_dtype() == torch.float32
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# What an exercise accepts is not condemned
+
+
+def table_of_d2l(n: int, d: int) -> torch.Tensor:
+    """The table as in Dive into Deep Learning, section 11.6."""
+    table = torch.zeros((1, n, d))
+    rates = torch.pow(10000, torch.arange(0, d, 2, dtype=torch.float32) / d)
+    x = torch.arange(n, dtype=torch.float32).reshape(-1, 1) / rates
+    table[:, :, 0::2] = torch.sin(x)
+    table[:, :, 1::2] = torch.cos(x)
+    return table[0]
+
+
+def table_of_the_annotated_transformer(n: int, d: int) -> torch.Tensor:
+    """The table as in The Annotated Transformer."""
+    pe = torch.zeros(n, d)
+    position = torch.arange(0, n).unsqueeze(1)
+    div_term = torch.exp(torch.arange(0, d, 2) * -(math.log(10000.0) / d))
+    pe[:, 0::2] = torch.sin(position * div_term)
+    pe[:, 1::2] = torch.cos(position * div_term)
+    return pe
+
+
+def table_with_float(n: int, d: int) -> torch.Tensor:
+    """The table, its positions made by .float()."""
+    angle = torch.arange(n)[:, None].float() / 10000 ** (torch.arange(0, d, 2).float() / d)
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+@pytest.mark.parametrize("table", [table_of_d2l, table_of_the_annotated_transformer, table_with_float])
+def test_right_table_of_positions_is_right_whatever_its_dtype(table: Callable[[int, int], torch.Tensor]):
+    assert learner.grade(exercises()["my_sinusoids"], table).status == "right"
+    compared = compare(random_model(my_sinusoids=table), collate(LONG))
+    assert compared.is_equal and not compared.wrong, str(compared)
+    in_float32_digits = table is table_of_d2l  # though its dtype is float64
+    assert ("≈ table of positions: equal in float32" in str(compared)) == in_float32_digits
+    assert not in_float32_digits or compared.single == ("my_sinusoids",)
+
+
+def test_float32_hides_no_mistake_beside_it():
+    wrong = exercises()["my_layer_norm"].single[0]
+    compared = compare(random_model(my_sinusoids=table_of_d2l, my_layer_norm=wrong.function), collate(LONG))
+    assert list(compared.wrong) == ["my_layer_norm"] and compared.single == ("my_sinusoids",)
+
+
+def norm_in_place(x, gain, bias, eps=1e-5):
+    """A layer norm that overwrites x."""
+    x -= x.mean(-1, keepdim=True)
+    return x / torch.sqrt((x**2).mean(-1, keepdim=True) + eps) * gain + bias
+
+
+def residual_in_place(x, sublayer, norm, pre):
+    """A residual connection that overwrites x."""
+    x += sublayer(norm(x)) if pre else sublayer(x)
+    return x if pre else norm(x)
+
+
+def encoder_in_place(x, mask, attention, feed_forward, norm):
+    """A layer that overwrites x."""
+    x += attention(x, x, mask)
+    x = norm(x)
+    return norm(x + feed_forward(x))
+
+
+def decoder_in_place(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+    """A layer that overwrites x."""
+    x += attention(x, x, self_mask)
+    x = norm(x)
+    x = norm(x + attention(x, memory, memory_mask))
+    return norm(x + feed_forward(x))
+
+
+def softmax_in_place(scores, mask):
+    """A softmax that overwrites the scores."""
+    scores[~mask.expand_as(scores)] = -math.inf
+    return scores.softmax(-1).nan_to_num()
+
+
+IN_PLACE = {
+    "my_layer_norm": norm_in_place,
+    "residual": residual_in_place,
+    "encoder_layer": encoder_in_place,
+    "decoder_layer": decoder_in_place,
+    "masked_softmax": softmax_in_place,
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_part_that_changes_its_input_is_named_alone(name: str, batch: Batch):
+    honest = ("embed", "feed_forward", "mix_values", "my_merge_heads", "my_split_heads", "multi_head")
+    others = {other: next(iter(RIGHT[other].values())) for other in honest}
+    compared = compare(random_model(**others, **{name: IN_PLACE[name]}), batch)
+    assert list(compared.wrong) == [name] and "in place" in compared.wrong[name], str(compared)
+    assert f"{name} changes its input" in compared.first.story
+
+
+def test_layer_may_hand_on_a_copy_of_the_memory(batch: Batch):
+    def decoder_layer(x, memory, self_mask, memory_mask, attention, feed_forward, norm):
+        x = norm(x + attention(x, x.clone(), self_mask))
+        x = norm(x + attention(x, memory.clone(), memory_mask))
+        return norm(x + feed_forward(x))
+
+    assert learner.grade(exercises()["decoder_layer"], decoder_layer).status == "right"
+    compared = compare(random_model(decoder_layer=decoder_layer), batch)
+    assert compared.is_equal and not compared.wrong, str(compared)
 
 
 # Answers that are kept
@@ -340,8 +444,18 @@ def test_chapter_runs_with_every_answer_kept(own_folder: Path):
         for cell in chapter.cells
         for output in cell.get("outputs", [])
     )
-    assert "25 of its 25 parts are yours; it is equal to the package's in all" in shown
+    assert "25 of its 25 parts are yours; it is equal to the package's in" in shown
     assert "○" not in shown.partition("Your own Transformer")[2].partition("(○: the book's)")[0]
+
+
+def test_one_line_in_the_chapter_makes_a_first_part(capsys: pytest.CaptureFixture[str]):
+    chapter = nbformat.read(ROOT / "book" / "14_your_own.ipynb", as_version=4)
+    stub = next(cell.source for cell in chapter.cells if cell.source.startswith('@check("1.2")'))
+    imports = "import math\nfrom transformer.tutor import check\n"
+    notebook(imports + stub)
+    assert "your turn" in capsys.readouterr().out and your_parts() == {}
+    notebook(imports + stub.replace("...", "return table[ids] * math.sqrt(table.size(1))"))
+    assert list(your_parts()) == ["embed"]
 
 
 def test_names_that_are_only_attributes_or_local_are_no_helpers():
@@ -422,10 +536,21 @@ def test_certificate_says_what_is_whose(batch: Batch):
     compared = compare(random_model(), batch)
     page = Certificate(("embed",), compared, 9, (("a <b>", "ein b"),), (93, 100), 90.25)
     text, shown = str(page), DisplayFormatter().format(page)[0]["text/html"]
-    assert "1 of its 25 parts are yours; it is equal to the package's in all" in text
+    equal = "equal to the package's in 26 stages and to the book's answers in 2"
+    assert f"1 of its 25 parts are yours; it is {equal}" in text
     assert "✔ 1.2 embed" in text and "○ 3.3 mix_values" in text and "BLEU 90.2" in text
     assert "a &lt;b&gt;" in shown and 'data-status="right"' in shown
     assert sum(COLUMNS.values()) == len(PARTS)
+
+
+def test_nobody_s_model_gets_no_certificate(batch: Batch):
+    compared = compare(random_model(), batch)
+    assert str(compared).startswith("The book's parts and the package")
+    assert str(compare(random_model(embed=RIGHT["embed"]["loop"]), batch)).startswith("Your model and the package")
+    page = Certificate((), compared, 9, (("a", "ein"),), (93, 100), 90.25)
+    shown = DisplayFormatter().format(page)[0]["text/html"]
+    assert "No certificate yet" in str(page) and "ein" not in str(page)
+    assert 'data-status="todo"' in shown and "Your own Transformer" not in shown
 
 
 # The projects

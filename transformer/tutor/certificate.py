@@ -14,6 +14,10 @@ from transformer.tutor.your_own import PARTS
 
 COLUMNS = {"words": 6, "attention": 6, "layers": 6, "learning, writing": 7}
 """how many parts stand in each column of the map, in the order of `PARTS`"""
+NONE_YET = "No certificate yet: every part is the book's."
+"""the title where no part is the learner's"""
+FIRST_STEP = "Answer one exercise of the map, or the one that this chapter opens with, and run the chapter again."
+"""and what to do then"""
 
 
 def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
@@ -26,16 +30,18 @@ def draw_parts(axes: Axes, yours: Sequence[str]) -> None:
             ground = {"facecolor": TARGET if name in yours else "none", "edgecolor": INK, "linewidth": 0.8}
             box = axes.bar(x, 0.8, 0.94, bottom=-y - 0.4, **ground)[0]
             box.set_alpha(0.35 if name in yours else 1)
-            label = f"{exercises()[name].number} {name.removeprefix('my_').replace('_', ' ')}"
-            in_two_lines = "\n".join(label.rsplit(" ", 1))
-            axes.text(x, -y, in_two_lines, ha="center", va="center", size=11, linespacing=1.25)
+            in_two_lines = f"{exercises()[name].number}\n{name.removeprefix('my_').replace('_', ' ')}"
+            axes.text(x, -y, in_two_lines, ha="center", va="center", size=10, linespacing=1.25)
     axes.set(xlim=(-0.55, 3.55), ylim=(-6.6, 1.4))
     axes.axis("off")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the learner's model is and does; shows itself in notebooks and in a terminal, and can be printed."""
+    """What the learner's model is and does; shows itself in notebooks and in a terminal, and can be printed.
+
+    Without a part of the learner's it says what to do instead.
+    """
 
     yours: tuple[str, ...]
     """the parts that the learner has written"""
@@ -52,8 +58,9 @@ class Certificate:
 
     def _facts(self) -> list[str]:
         compared = self.comparison
-        equal = f"equal to the package's in all {len(compared.stages)} stages"
-        differs = f"different from the package's from {compared.first.name} on" if compared.first else ""
+        n_package = len(compared.stages) - compared.n_beside
+        equal = f"equal to the package's in {n_package} stages and to the book's answers in {compared.n_beside}"
+        differs = f"different from {compared.first.name} on" if compared.first else ""
         right, n = self.right
         return [
             f"{len(self.yours)} of its {len(PARTS)} parts are yours; it is {differs or equal}.",
@@ -73,10 +80,15 @@ class Certificate:
         return f"<p><strong>{title}:</strong> {html.escape(listed)}.</p>" if names else ""
 
     def __str__(self) -> str:
+        if not self.yours:
+            return f"{NONE_YET}\n{FIRST_STEP}"
         said = [f"{source} → {target}" for source, target in self.translations]
         return "\n".join(["Your own Transformer", *self._facts(), *said, *self._parts(), "(○: the book's)"])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if not self.yours:
+            page = f'<div class="verdict" data-status="todo"><strong>{NONE_YET}</strong><p>{FIRST_STEP}</p></div>'
+            return {"text/plain": str(self), "text/html": page}
         facts = "".join(f"<p>{html.escape(line)}</p>" for line in self._facts())
         rows = "".join(
             f'<p lang="en"><em>{html.escape(source)}</em><br><span lang="de">{html.escape(target)}</span></p>'

@@ -1,37 +1,49 @@
 """How a model of one's own differs from the package's: stage by stage, and through which of its parts.
 
-Each stage is given what the package's model computed before it. So a mistake shows where it is made, and not in all
-that comes later.
+Each stage is given what the package's model computed before it, and each part a copy of what it is asked. So a mistake
+shows where it is made, and not in all that comes later. Where two numbers differ in float64, the stage is asked again
+in float32: an answer that makes its own numbers in float32 is right, and said to be.
 """
 
 import copy
 import html
+import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transformer.decoding import greedy
 from transformer.embeddings import sinusoids
 from transformer.evaluation import bleu
 from transformer.layers import Residual
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch
-from transformer.text.symbols import PAD
+from transformer.text.symbols import BOS, EOS, PAD
 from transformer.training import noam
+from transformer.tutor.exercises.exercise import Function
 from transformer.tutor.exercises.grading import grade
 from transformer.tutor.exercises.learner import MARKS, exercises
-from transformer.tutor.exercises.running import as_tensor, close, run
+from transformer.tutor.exercises.running import as_tensor, close, run, unchanged
 from transformer.tutor.your_own import SMOOTHING, OwnTransformer, book
 
 Question = tuple[str, Callable[[OwnTransformer], Any], Any]
 """a stage: its name, what to ask of a model, and what the package answers"""
 RATES = (1, 2, 99, 100, 101, 5_000)
 """updates at which two learning rates are compared; 100 is the end of the warm-up"""
+SINGLE = "≈"
+"""the sign of a stage that is the same in float32 only"""
+WRITTEN = 8
+"""tokens that are written at most where greedy search is compared with the package's"""
+BESIDE = " beside the book's answer"
+"""how the names of those stages end in which the package has nothing to compare with"""
 
 
 @dataclass(frozen=True)
@@ -45,13 +57,17 @@ class Stage:
     difference: float | None
     """the largest difference of two numbers, where there are equally many"""
     story: str = ""
-    """what went wrong, where nothing could be compared"""
+    """what went wrong, where nothing could be compared or an input was changed"""
+    is_single: bool = False
+    """whether it is the same in float32 only"""
 
     def __str__(self) -> str:
         how = "equal" if self.is_equal else self.story or "different"
-        far = "" if self.difference is None else f", at most {self.difference:.0e} apart"
-        far = ", to the last digit" if self.difference == 0 else far
-        return f"{MARKS['right' if self.is_equal else 'wrong']} {self.name}: {how}{far}"
+        how = "equal in float32" if self.is_single else how
+        far = "" if self.difference is None or self.story else f", at most {self.difference:.0e} apart"
+        far = ", to the last digit" if self.is_equal and self.difference == 0 else far
+        mark = SINGLE if self.is_single else MARKS["right" if self.is_equal else "wrong"]
+        return f"{mark} {self.name}: {how}{far}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,10 @@ class Comparison:
     """in the order of the computation"""
     wrong: dict[str, str]
     """the parts that make a difference on their own, each with what is wrong with it"""
+    single: tuple[str, ...] = ()
+    """the parts that are right, and make their numbers in float32 whatever the inputs have"""
+    n_given: int = 0
+    """how many of the model's parts are the learner's"""
 
     @property
     def is_equal(self) -> bool:
@@ -73,12 +93,22 @@ class Comparison:
         """The first stage that differs."""
         return next((stage for stage in self.stages if not stage.is_equal), None)
 
+    @property
+    def n_beside(self) -> int:
+        """How many stages were compared with the book's answer to an exercise, and not with the package."""
+        return sum(stage.name.endswith(BESIDE) for stage in self.stages)
+
     def lines(self) -> list[str]:
         """What is said, line by line: the verdict, the stages, and the parts that are to blame."""
-        n = len(self.stages)
+        n, whose = len(self.stages), "Your model" if self.n_given else "The book's parts"
         verdict = f"equal in all {n} stages" if self.is_equal else f"different from {self.first.name} on"
         blamed = [f"{exercises()[name].number} {name}: {text}" for name, text in self.wrong.items()]
-        return [f"Your model and the package's: {verdict}", *map(str, self.stages), *blamed]
+        blamed += [
+            f"{exercises()[name].number} {name}: right in float32. To compare more digits, make what it creates like "
+            f"its inputs (dtype=x.dtype), or without .float() and dtype=torch.float32."
+            for name in self.single
+        ]
+        return [f"{whose} and the package transformer: {verdict}", *map(str, self.stages), *blamed]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -94,39 +124,71 @@ class Comparison:
         return {"text/plain": str(self), "text/html": page}
 
 
+class Asked:
+    """All questions about a model, in float64 and in float32."""
+
+    def __init__(self, own: OwnTransformer, batch: Batch) -> None:
+        self.models, self.questions = {}, {}
+        for dtype in (torch.float64, torch.float32):
+            with default_dtype(dtype):
+                package = package_twin(own).to(dtype)
+                self.models[dtype] = copy.deepcopy(own).to(dtype)
+                self.questions[dtype] = list(questions(package, batch))
+        self.n = len(self.questions[torch.float64])
+
+    def stage(self, i: int, dtype: torch.dtype = torch.float64, parts: dict[str, Function] | None = None) -> Stage:
+        """Ask question number i, of the model or of one with these parts among the book's."""
+        own = self.models[dtype]
+        with default_dtype(dtype):
+            return stage(own if parts is None else own.with_parts(**parts), self.questions[dtype][i])
+
+    def alone(self, i: int, name: str) -> Stage:
+        """Ask question number i of a model of one given part and the book's.
+
+        What differs in float64 only is right if the part's exercise says so.
+        """
+        part = {name: self.models[torch.float64].given[name]}
+        in_double = self.stage(i, torch.float64, part)
+        if in_double.is_equal:
+            return in_double
+        in_single = self.stage(i, torch.float32, part)
+        if in_single.is_equal and grade(exercises()[name], part[name]).status == "right":
+            return replace(in_single, is_single=True)
+        return in_double
+
+
 def compare(own: OwnTransformer, batch: Batch) -> Comparison:
     """Hold a model against the package's with the same weights, in float64, on a batch whose first source is longest.
 
     Where a stage differs, each of the learner's parts is put alone among the book's: those that make a difference
-    there are the wrong ones, and their exercises say why. An error, or a loop that does not end, is a difference too.
+    there are the wrong ones, and their exercises say why. An error, a loop that does not end, or an input that is
+    changed in place is a difference too. A right answer that makes its numbers in float32 is none.
     """
-    with float64():
-        package = package_twin(own)
-        own = copy.deepcopy(own).double()
-        asked = list(questions(package, batch))
-        stages = [stage(own, question) for question in asked]
-        differing = [question for question, one in zip(asked, stages, strict=True) if not one.is_equal]
-        wrong = _blamed(own, differing) if differing else {}
-    said = {name: grade(exercises()[name], own.given[name]).text for name in wrong}
-    return Comparison(tuple(stages), {name: said[name] or f"it differs in {wrong[name]}." for name in wrong})
-
-
-def _blamed(own: OwnTransformer, differing: list[Question]) -> dict[str, str]:
-    """The given parts that make a difference alone among the book's, each with the first stage where it does."""
-    wrong = {}
-    for name, function in own.given.items():
-        alone = own.with_parts(**{name: function})
-        first = next((question[0] for question in differing if not stage(alone, question).is_equal), None)
-        if first:
-            wrong[name] = first
-    return wrong
+    asked = Asked(own, batch)
+    stages = [asked.stage(i) for i in range(asked.n)]
+    differing = [i for i, one in enumerate(stages) if not one.is_equal]
+    alone = {name: {i: asked.alone(i, name) for i in differing} for name in own.given}
+    wrong, single = {}, []
+    for name, found in alone.items():
+        if first := next((one for one in found.values() if not one.is_equal), None):
+            said = grade(exercises()[name], own.given[name]).text
+            wrong[name] = said or f"it differs in {first.name}{f' ({first.story})' if first.story else ''}."
+        elif any(one.is_single for one in found.values()):
+            single.append(name)
+    for i in differing:
+        here = [found[i] for found in alone.values()]
+        if any(one.is_single for one in here) and all(one.is_equal for one in here):
+            in_single = asked.stage(i, torch.float32)
+            stages[i] = replace(in_single, is_single=True) if in_single.is_equal else stages[i]
+    return Comparison(tuple(stages), wrong, tuple(single), len(own.given))
 
 
 def stage(own: OwnTransformer, question: Question) -> Stage:
     """Ask a model one question, and compare its answer."""
     name, ask, expected = question
+    watched, changed = _watched(own)
     with torch.no_grad():
-        found = run(lambda: ask(own), ())
+        found = run(lambda: ask(watched), ())
     if found.error:
         return Stage(name, False, None, found.story)
     actual, target = as_tensor(found.value), as_tensor(expected)
@@ -134,18 +196,46 @@ def stage(own: OwnTransformer, question: Question) -> Stage:
     if actual is not None and target is not None and actual.shape == target.shape and actual.numel():
         far = float((actual.double() - target.double()).abs().max())
     same_kind = not (isinstance(expected, Tensor) and expected.dtype == torch.bool) or actual.dtype == torch.bool
-    return Stage(name, close(found.value, expected) and same_kind, far)
+    is_equal = close(found.value, expected) and same_kind and not changed
+    return Stage(name, is_equal, far, " and ".join(changed))
+
+
+def _watched(own: OwnTransformer) -> tuple[OwnTransformer, list[str]]:
+    """A model whose parts get copies of what they are asked, and the list to which is added who changes its input."""
+    other, changed = copy.copy(own), []
+    parts = {name: _watch(name, function, changed) for name, function in vars(own.parts).items()}
+    other.parts = SimpleNamespace(**parts)
+    return other, changed
+
+
+def _watch(name: str, function: Function, changed: list[str]) -> Function:
+    def watching(*given: Any) -> Any:
+        copies = copy.deepcopy(given)
+        result = function(*copies)
+        names = inspect.signature(exercises()[name].reference).parameters
+        for argument, after, before in zip(names, copies, given, strict=False):
+            said = f"{name} changes its input {argument}"
+            if said not in changed and not unchanged(after, before):
+                changed.append(said)
+        return result
+
+    return watching
 
 
 @contextmanager
-def float64() -> Iterator[None]:
-    """Numbers are made in float64 while the block runs."""
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Numbers are made in this dtype while the block runs."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def float64() -> Any:
+    """Numbers are made in float64 while the block runs."""
+    return default_dtype(torch.float64)
 
 
 def package_twin(own: Transformer) -> Transformer:
@@ -171,7 +261,7 @@ def questions(package: Transformer, batch: Batch) -> Iterator[Question]:
     ids = alone.source[0, :-1].tolist(), alone.target_in[0, 1:].tolist()
     yield "where words look", lambda own: own.looks(*ids), maps.cross[-1, 0]
     yield from _learning(package, batch)
-    yield from _searching()
+    yield from _searching(package, alone)
 
 
 def _first_alone(batch: Batch) -> Batch:
@@ -259,14 +349,38 @@ def _targets_of_pytorch(logits: Tensor, wanted: Tensor) -> Tensor:
     return logits.detach().softmax(-1) * (wanted != PAD)[:, None] - logits.grad
 
 
-def _searching() -> Iterator[Question]:
-    """On the exercises' own cases: the book's answers stand for the package's searches, which go by whole batches."""
+def _searching(package: Transformer, alone: Batch) -> Iterator[Question]:
+    """Greedy search of the package's model; searches on their exercises' cases, where the book's answer is beside.
+
+    The package's beam search is another one: its beam gets narrower by each hypothesis that is finished.
+    """
+    written = greedy(package, alone.source, WRITTEN)[0].best.tokens
+    step = _next_token(package, alone.source)
+    yield "greedy search", lambda own: own.parts.my_greedy(step, BOS, EOS, WRITTEN), written
     for name, part in (("greedy search", "my_greedy"), ("beam search", "my_beam_search")):
         cases = exercises()[part].cases()
         right = [book(part)(*case) for case in cases]
-        yield name, lambda own, part=part, cases=cases: [getattr(own.parts, part)(*case) for case in cases], right
+
+        def ask(own: OwnTransformer, part: str = part, cases: list[Any] = cases) -> list[Any]:
+            return [getattr(own.parts, part)(*case) for case in cases]
+
+        yield f"{name}{BESIDE}", ask, right
     corpora = exercises()["my_bleu"].cases()
     scores = [
         bleu(*([" ".join(f"w{word}" for word in ids) for ids in side] for side in case)).score for case in corpora
     ]
     yield "BLEU", lambda own: [own.parts.my_bleu(*case) for case in corpora], scores
+
+
+def _next_token(package: Transformer, source: Tensor) -> Callable[[list[int]], Tensor]:
+    """A function that gives the log-probabilities (V,) after all tokens so far, for one source (1, S).
+
+    As in the package's searches, BOS and PAD are never written.
+    """
+
+    def step(tokens: list[int]) -> Tensor:
+        log_probs = package(source, torch.tensor([tokens]))[0, -1].log_softmax(-1)
+        log_probs[[BOS, PAD]] = -math.inf
+        return log_probs
+
+    return step

@@ -138,7 +138,7 @@ class OwnTransformer(Transformer):
                 return parts.multi_head(x, memory, {name: linear.weight.mT for name, linear in W.items()}, heads)
         projected = (W["Q"](x), W["K"](memory), W["V"](memory))
         q, k, v = (parts.my_split_heads(y, heads) for y in projected)  # (B, H, T or S, K)
-        if self.rotate is not None and x is memory:  # within one sentence
+        if self.rotate is not None and same_numbers(x, memory):  # within one sentence
             q, k = self.rotate(q), self.rotate(k)
         scores = q @ k.mT / math.sqrt(q.size(-1))  # (B, H, T, S)
         weights = parts.masked_softmax(scores, mask.expand_as(scores))
@@ -181,7 +181,7 @@ class OwnTransformer(Transformer):
         norms = self.norms(*residuals)
 
         def attention(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-            is_cross = queries is memory or keys is memory
+            is_cross = same_numbers(queries, memory) or same_numbers(keys, memory)
             return self.attend(layer.cross_attention if is_cross else layer.self_attention, queries, keys, mask)
 
         def transform(x: Tensor) -> Tensor:
@@ -244,6 +244,11 @@ class OwnTransformer(Transformer):
         other = copy.copy(self)
         other.put(parts)
         return other
+
+
+def same_numbers(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers: an answer may hand on a copy."""
+    return one is other or (one.shape == other.shape and torch.equal(one, other))
 
 
 def book(name: str) -> Function:

@@ -46,6 +46,9 @@ my_split_heads.mistakes(
         "Features and words have changed places: (B, h, K, T).": lambda x, h: x.unflatten(-1, (h, -1)).permute(
             0, 2, 3, 1
         ),
+        "Your heads are in the reverse order: head 0 takes the first D/h features.": lambda x, h: (
+            x.unflatten(-1, (h, -1)).transpose(1, 2).flip(1)
+        ),
         "The heads have gone before the batch: (h, B, T, K).": lambda x, h: x.unflatten(-1, (h, -1)).permute(
             2, 0, 1, 3
         ),
@@ -94,6 +97,7 @@ my_merge_heads.mistakes(
         "The features of the heads are interleaved: head 0 comes first, whole.": lambda x: x.permute(
             0, 2, 3, 1
         ).flatten(2),
+        "Your heads are laid in the reverse order: head 0 comes first.": lambda x: x.flip(1).transpose(1, 2).flatten(2),
         "You take the mean of the heads: they are laid side by side.": lambda x: x.mean(1),
         "You add the heads up: they are laid side by side.": lambda x: x.sum(1),
         "The heads are laid one after the other in time: (B, h·T, K).": lambda x: x.flatten(1, 2),
@@ -193,6 +197,12 @@ def _heads_behind(x, memory, W, h):
     return ((q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v).flatten(2) @ W["O"]
 
 
+def _heads_reversed(x, memory, W, h):
+    q, k, v = ((s @ W[n]).unflatten(-1, (h, -1)).transpose(1, 2) for s, n in ((x, "Q"), (memory, "K"), (memory, "V")))
+    mixed = (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v
+    return mixed.flip(1).transpose(1, 2).flatten(2) @ W["O"]
+
+
 def _one_head_scaled_as_many(x, memory, W, h):
     q, k, v = x @ W["Q"], memory @ W["K"], memory @ W["V"]
     return (q @ k.mT / math.sqrt(x.size(-1) // h)).softmax(-1) @ v @ W["O"]
@@ -203,6 +213,7 @@ multi_head.mistakes(
         "The values come from x, expected memory: keys and values belong together.": _values_from_x,
         "The heads stay behind the words, (B, T, h, K), and attend to each other within a word: transpose(1, 2) before "
         "the scores.": _heads_behind,
+        "Your heads stand in the reverse order before W_O: head 0 comes first.": _heads_reversed,
         "The scale is right, but there is only one head: split the features before the scores.": (
             _one_head_scaled_as_many
         ),

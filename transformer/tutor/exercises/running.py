@@ -131,7 +131,10 @@ def unchanged(after: Any, before: Any) -> bool:
         return after.keys() == before.keys() and all(unchanged(after[key], before[key]) for key in before)
     if isinstance(before, list):
         return len(after) == len(before) and all(unchanged(a, b) for a, b in zip(after, before, strict=True))
-    return torch.equal(after, before) if isinstance(before, Tensor) else after == before
+    if isinstance(before, Tensor):
+        is_same_kind = after.shape == before.shape and after.dtype == before.dtype
+        return is_same_kind and bool(((after == before) | ((after != after) & (before != before))).all())  # NaN is NaN
+    return after is before or after == before
 
 
 def same(one: Sequence[Run], other: Sequence[Run]) -> bool:
