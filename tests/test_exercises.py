@@ -350,6 +350,18 @@ def test_what_many_mistakes_come_to_is_said_without_choosing_one(name: str):
     assert grading.grade(exercises()[name], answer).text.startswith(text)
 
 
+@pytest.mark.parametrize("places", [3, 4, 6, 8])
+def test_small_numbers_that_were_rounded_are_wrong(places: int, verdict: Callable[[Any], str]):
+    """Learning rates are far below what float32 leaves of a difference of tensors."""
+    assert f"You round to {places} decimal places" in verdict(lambda *case: round(noam(*case), places), "8.4")
+    assert "✔" in verdict(lambda *case: noam(*case) * (1 + 1e-7), "8.4")
+
+
+def test_rounding_is_named_for_tensors_too_and_only_where_it_explains_all(verdict: Callable[[Any], str]):
+    assert "You round to 2 decimal places" in verdict(lambda q, k: right_weights(q, k).round(decimals=2))
+    assert "You round" not in verdict(lambda q, k: right_weights(q, k).round(decimals=2).clamp(min=0.3))
+
+
 def test_mistake_is_named_only_where_it_agrees_on_every_case(verdict: Callable[[Any], str]):
     """This answer forgets the scale, but for short inputs only: that it *is* not scaled would be false."""
     out = verdict(wrong_for_short_ones)
