@@ -42,8 +42,8 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
     if value.is_complex():
         return "Your numbers are complex, expected real ones."
     if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
-        kind = "NaN: 0/0, ∞ − ∞ or ∞/∞ happened" if value.isnan().any() else "inf: an overflow, or a division by 0"
-        return f"Your result contains {kind} on the way, where every number should be finite."
+        kind = "NaN, from 0/0, ∞ − ∞ or ∞/∞" if value.isnan().any() else "inf, from an overflow or a division by 0"
+        return f"Your result contains {kind} on the way. Every number should be finite."
     if value.dtype in HALF and torch.allclose(value.double(), target.double(), 1e-2, 1e-2):
         return f"The numbers are right to the few digits of {value.dtype}: keep the inputs' dtype, {target.dtype}."
     pairs = [(as_tensor(a.value), as_tensor(e)) for _, a, e in failures]
@@ -169,10 +169,10 @@ def _difference(pairs: list[tuple[Tensor, Tensor]]) -> str:
     differing = (~torch.isclose(value, target, 1e-4, 1e-5)).nonzero().tolist()
     if value.numel() > 1 and differing:
         at = ", ".join(map(str, differing[0]))
-        said += f" The first that differs is number [{at}]: "
+        said += f" The first that differs is entry [{at}]: "
         said += f"{value[*differing[0]]:.4g}, expected {target[*differing[0]]:.4g}."
     has = [words for words, holds in PROPERTIES.items() if all(holds(b) and not holds(a) for a, b in pairs)]
-    return f"{said} Of the expected result, not of yours, it is true that {' and '.join(has)}." if has else said
+    return f"{said} What is true of the expected result, and not of yours: {', and '.join(has)}." if has else said
 
 
 def _constant(a: Tensor, b: Tensor, rule: Callable[[Tensor, Tensor], Tensor]) -> float | None:
