@@ -453,10 +453,10 @@ def backward(draw: Draw) -> Iterator[Arguments]:
     "6.6",
     backward,
     hints=[
-        "y depends on x in three ways: directly, through the mean, and through s. The chapter's last-but-one formula "
-        "has one term for each.",
-        "The mean's term is the mean of upstream; that of s is y times the mean of upstream · y.",
-        "Take both from upstream, and divide what is left by s.",
+        "The section on the way back through the norm has dy for a small dx, with three terms: directly, through the "
+        "mean, and through s. The loss moves by the sum of upstream · dy: collect what stands with each dx.",
+        "The mean's term takes the mean of upstream away; that of s takes y times the mean of upstream · y away.",
+        "What is left is divided by s.",
     ],
     given="""
         s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
