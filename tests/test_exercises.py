@@ -16,11 +16,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import tyro
-from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.as_a_notebook import run_cell
 from tests.right_answers import RIGHT, derived
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
@@ -134,13 +134,6 @@ def verdict(capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
         return capsys.readouterr().out
 
     return read
-
-
-def run_cell(source: str, **names: Any) -> dict[str, Any]:
-    """Run a source as a notebook does, so that what it defines can be read again; returns all names."""
-    compiler = CachingCompiler()
-    exec(compile(source, compiler.cache(source), "exec"), names)
-    return names
 
 
 def defined(source: str, exercise: Exercise) -> Any:
@@ -311,12 +304,18 @@ def wrong_for_short_ones(q, k):
 UNFORESEEN = {
     "my_sinusoids": (sinusoids_of_twice_the_exponent, "exponent is twice as large"),
     "softmax_jacobian": (lambda p: torch.outer(p, p) - p.diag(), "is subtracted from"),
-    "softmax_jacobian, the identity": (lambda p: torch.eye(len(p)) - torch.outer(p, p), "the identity stands in the place of"),
+    "softmax_jacobian, the identity": (
+        lambda p: torch.eye(len(p)) - torch.outer(p, p),
+        "the identity stands in the place of",
+    ),
     "feed_forward": (
         lambda x, W1, b1, W2, b2: ((x @ W1).relu() + b1) @ W2 + b2,
         "the ReLU is applied before b1 is added",
     ),
-    "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU stands in the place of the ReLU"),
+    "feed_forward, GELU": (
+        lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2,
+        "GELU stands in the place of the ReLU",
+    ),
     "my_noam": (
         lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3),
         "the exponent is twice as large",

@@ -431,7 +431,9 @@ word_difference.mistakes(
             _rms(x - x.mean((-2, -1), keepdim=True)) / _rms(x)
         ),
         "You divide by the standard deviation of x, which takes a mean away once more: divide by its rms, the root of "
-        "the mean of the squares of x itself.": lambda x: (x - x.mean(-2, keepdim=True)).std((-2, -1)) / x.std((-2, -1)),
+        "the mean of the squares of x itself.": lambda x: (
+            (x - x.mean(-2, keepdim=True)).std((-2, -1)) / x.std((-2, -1))
+        ),
         "std divides by one less than the number of words: with correction=0 it is the rms of what is left.": (
             lambda x: x.std(-2).square().mean(-1).sqrt() / _rms(x)
         ),

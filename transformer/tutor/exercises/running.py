@@ -167,4 +167,6 @@ def right_type(actual: Any, expected: Any, case: Arguments) -> bool:
 def is_right(actual: Run, expected: Run, case: Arguments) -> bool:
     """Whether a run did what the book's answer does."""
     done = not actual.error and not actual.changed
-    return done and close(actual.value, expected.value, actual.is_exact) and right_type(actual.value, expected.value, case)
+    return (
+        done and close(actual.value, expected.value, actual.is_exact) and right_type(actual.value, expected.value, case)
+    )

@@ -45,7 +45,11 @@ RULES: list[Rule] = [
     ("A / B", "A * B", "{A} is multiplied by {B}, not divided|a product stands in the place of a quotient"),
     ("A / B", "B / A", "{B} is divided by {A}, not the other way round|a quotient is upside down"),
     ("A / B", "A", "the division by {B} is missing"),
-    ("A / B", "A - B", "{B} is subtracted from {A}, which should be divided by it|a difference stands in the place of a quotient"),
+    (
+        "A / B",
+        "A - B",
+        "{B} is subtracted from {A}, which should be divided by it|a difference stands in the place of a quotient",
+    ),
     ("A / B", "A // B", "the division is one of whole numbers, which leaves the remainder out"),
     ("(A / B) ** C", "A ** C / B", "the power is taken of {A} alone, before the division"),
     ("A * (B + C)", "A * B + C", "{C} is not multiplied by {A}"),
@@ -148,7 +152,11 @@ RULES: list[Rule] = [
     ("A.norm(dim=D, keepdim=True)", "A.sum(D, keepdim=True)", "the sum stands in the place of the length"),
     ("A.norm(dim=D, keepdim=True)", "A.norm(1, D, True)", "the length is the sum of absolute values"),
     ("(A & B).total()", "len(A & B)", "each kind is counted once, however often it occurs"),
-    ("(A & B).total()", "sum(n for key, n in A.items() if key in B)", "what occurs too often is counted in full, not clipped"),
+    (
+        "(A & B).total()",
+        "sum(n for key, n in A.items() if key in B)",
+        "what occurs too often is counted in full, not clipped",
+    ),
     # places
     ("A[1:]", "A", "the first one is not left out"),
     ("A[1:]", "A[:-1]", "the last one is left out, not the first"),
@@ -170,18 +178,21 @@ NEIGHBOURS = {"mean": "sum", "sum": "mean", "amax": "amin", "cumsum": "cumprod"}
 """methods that are taken for each other, with the same arguments"""
 NAMES = {
     "softmax": "the softmax", "log_softmax": "the logarithm of the softmax", "relu": "the ReLU", "mean": "the mean",
-    "sum": "the sum", "amax": "the maximum", "cumsum": "the cumulative sum", "sqrt": "the root", "exp": "the exponential",
-    "transpose": "the exchange of axes", "flatten": "the joining of axes", "unflatten": "the splitting of an axis",
-    "masked_fill": "the filling of masked entries", "tril": "the cut to the lower triangle", "clamp": "the limit",
-    "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
+    "sum": "the sum", "amax": "the maximum", "cumsum": "the cumulative sum", "sqrt": "the root",
+    "exp": "the exponential", "transpose": "the exchange of axes", "flatten": "the joining of axes",
+    "unflatten": "the splitting of an axis", "masked_fill": "the filling of masked entries",
+    "tril": "the cut to the lower triangle", "clamp": "the limit", "abs": "the absolute value",
+    "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
     "gather": "the selection of entries", "topk": "the choice of the largest", "amin": "the minimum",
-    "cumprod": "the cumulative product", "outer": "the outer product", "double": "the conversion to floating-point numbers",
-    "to": "the conversion of the dtype", "one_hot": "the one-hot encoding", "item": "the conversion to a plain number",
-    "int": "the conversion to a plain number", "fill_diagonal_": "the filling of the diagonal", "argmax": "the argmax",
-    "list": "the conversion to a list", "tolist": "the conversion to a list", "tuple": "the conversion to a tuple",
-    "sin": "the sine", "cos": "the cosine", "var": "the variance", "square": "the square", "log": "the logarithm",
-    "sort": "the sorting", "sorted": "the sorting", "clone": "the copy", "total": "the total", "cat": "the joining",
-    "Counter": "the counting", "stack": "the stacking", "reshape": "the change of shape",
+    "cumprod": "the cumulative product", "outer": "the outer product",
+    "double": "the conversion to floating-point numbers", "to": "the conversion of the dtype",
+    "one_hot": "the one-hot encoding", "item": "the conversion to a plain number",
+    "int": "the conversion to a plain number", "fill_diagonal_": "the filling of the diagonal",
+    "argmax": "the argmax", "list": "the conversion to a list", "tolist": "the conversion to a list",
+    "tuple": "the conversion to a tuple", "sin": "the sine", "cos": "the cosine", "var": "the variance",
+    "square": "the square", "log": "the logarithm", "sort": "the sorting", "sorted": "the sorting",
+    "clone": "the copy", "total": "the total", "cat": "the joining", "Counter": "the counting",
+    "stack": "the stacking", "reshape": "the change of shape",
 }  # fmt: skip
 """how functions are called in a sentence"""
 NOUNS = {
