@@ -1101,7 +1101,9 @@ RIGHT |= {
         "einsum": lambda h, table: torch.einsum("...d,vd->...v", h, table),
         "products added up": lambda h, table: (h.unsqueeze(-2) * table).sum(-1),
         "loop": lambda h, table: torch.stack([(h * row).sum(-1) for row in table], -1),
-        "transposed": lambda h, table: torch.tensordot(h, table, dims=([-1], [1])),
+        "tensordot": lambda h, table: torch.tensordot(h, table, dims=([-1], [1])),
+        "transposed": lambda h, table: (table @ h.mT).mT,
+        "loop over sentences": lambda h, table: torch.stack([row @ table.mT for row in h]),
         "NumPy": lambda h, table: torch.from_numpy(h.numpy() @ table.numpy().T),
     },
 }

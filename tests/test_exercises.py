@@ -16,11 +16,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import tyro
-from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.as_a_notebook import run_cell
 from tests.right_answers import RIGHT, derived
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
@@ -52,10 +52,10 @@ SAME_AXIS = re.compile("the axis is (−?)[0-2], expected (−?)[0-2]")
 FREE = "two steps are done in the other order"
 EQUIVALENT = {
     "share_alike": {
-        "one step is missing": "a tensor of one number is taken for the number",
+        "the conversion to a plain number is missing": "a tensor of one number is taken for the number",
         "the axis is −2, expected −1": "similarities are symmetric",
     },
-    "lookup_gradient": {"there is upstream in the place of ids": "they are equally many"},
+    "lookup_gradient": {"upstream stands in the place of ids": "they are equally many"},
     "word_difference": {"x is subtracted from the mean, not the other way round": "it is squared"},
     "norm_gradient": {
         "x is subtracted from the mean, not the other way round": "it is squared",
@@ -63,40 +63,40 @@ EQUIVALENT = {
     },
     "my_sinusoids": {FREE: "neither needs the other"},
     "shift_matrix": {FREE: "they set different entries, or neither needs the other"},
-    "position_dot": {"one step is missing": "a tensor of one number is taken for the number"},
-    "my_attention_weights": {"there is k in the place of q": "both are as wide"},
+    "position_dot": {"the conversion to a plain number is missing": "a tensor of one number is taken for the number"},
+    "my_attention_weights": {"k stands in the place of q": "both are as wide"},
     "equivariance_gap": {
-        "one step is missing": "a tensor of one number is taken for the number",
+        "the conversion to a plain number is missing": "a tensor of one number is taken for the number",
         "a difference has the other sign": "its absolute value is taken",
     },
     "my_layer_norm": {"x is subtracted from the mean, not the other way round": "it is squared"},
-    "my_noam": {"a power and a product have changed places": "the smaller one of two has no order"},
-    "token_loss": {"there is −1 in the place of 0": "the axis has one place", FREE: "neither needs the other"},
-    "my_greedy": {"one step is missing": "tensors of one number in the list"},
+    "my_noam": {"two arguments have changed places": "the smaller one of two has no order"},
+    "token_loss": {"−1 stands in the place of 0": "the axis has one place", FREE: "neither needs the other"},
+    "my_greedy": {"the conversion to a plain number is missing": "tensors of one number in the list"},
     "cached_attention": {FREE: "neither needs the other"},
     "my_beam_search": {
-        "there is 1 in the place of 0": "a constant that is added to every total",
-        "there is −1 in the place of 0": "the same",
-        "one step is missing": "tensors of one number in the place of numbers",
-        "place −1 is taken, expected 1": "of two places the last is number 1",
-        "place −2 is taken, expected −1": ("a finished one left in the beam pushes out only what is less likely"),
-        "place 0 is taken, expected −1": "the same",
-        "place 1 is taken, expected −1": "the same",
-        "there is step in the place of eos": "the same",
-        "there is bos in the place of eos": "the same",
+        "1 stands in the place of 0": "a constant that is added to every total",
+        "−1 stands in the place of 0": "the same",
+        "the conversion to a list is missing": "tensors of one number in the place of numbers",
+        "index −1 is taken, expected 1": "of two places the last is number 1",
+        "index −2 is taken, expected −1": ("a finished one left in the beam pushes out only what is less likely"),
+        "index 0 is taken, expected −1": "the same",
+        "index 1 is taken, expected −1": "the same",
+        "step stands in the place of eos": "the same",
+        "bos stands in the place of eos": "the same",
         FREE: "neither needs the other",
     },
     "clipped_precision": {
         "n is added, not subtracted": "shorter n-grams of the reference match none",
         "n is not subtracted": "the same",
-        "there is 2 in the place of 1": "the same",
+        "2 stands in the place of 1": "the same",
         FREE: "neither needs the other",
     },
     "my_bleu": {
-        "there is a sum in the place of a difference": "shorter n-grams of the reference match none",
-        "what was computed before is not subtracted": "the same",
-        "there is 2 in the place of 1": "the same",
-        "0 and a difference have changed places": "the smaller one of two has no order",
+        "a sum stands in the place of a difference": "shorter n-grams of the reference match none",
+        "an intermediate result is not subtracted": "the same",
+        "2 stands in the place of 1": "the same",
+        "the arguments 0 and a difference have changed places": "the smaller one of two has no order",
         FREE: "neither needs the other",
     },
     "merge_step": {FREE: "neither needs the other"},
@@ -110,7 +110,7 @@ EQUIVALENT = {
         "the axis is −2, expected −1": "the tables are square",
         "a difference has the other sign": "its absolute value is taken",
     },
-    "labelled_f1": {"gold and found have changed places": "F1 is the same for both"},
+    "labelled_f1": {"the arguments gold and found have changed places": "F1 is the same for both"},
 }
 """the variants of answers that are right, and why"""
 VAGUE = ("The numbers are not the expected ones.", "Your result has shape", "Your result is the expected one ")
@@ -134,13 +134,6 @@ def verdict(capsys: pytest.CaptureFixture[str]) -> Callable[[Any], str]:
         return capsys.readouterr().out
 
     return read
-
-
-def run_cell(source: str, **names: Any) -> dict[str, Any]:
-    """Run a source as a notebook does, so that what it defines can be read again; returns all names."""
-    compiler = CachingCompiler()
-    exec(compile(source, compiler.cache(source), "exec"), names)
-    return names
 
 
 def defined(source: str, exercise: Exercise) -> Any:
@@ -311,12 +304,18 @@ def wrong_for_short_ones(q, k):
 UNFORESEEN = {
     "my_sinusoids": (sinusoids_of_twice_the_exponent, "exponent is twice as large"),
     "softmax_jacobian": (lambda p: torch.outer(p, p) - p.diag(), "is subtracted from"),
-    "softmax_jacobian, the identity": (lambda p: torch.eye(len(p)) - torch.outer(p, p), "the identity in the place of"),
+    "softmax_jacobian, the identity": (
+        lambda p: torch.eye(len(p)) - torch.outer(p, p),
+        "the identity stands in the place of",
+    ),
     "feed_forward": (
         lambda x, W1, b1, W2, b2: ((x @ W1).relu() + b1) @ W2 + b2,
         "the ReLU is applied before b1 is added",
     ),
-    "feed_forward, GELU": (lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2, "GELU in the place of the ReLU"),
+    "feed_forward, GELU": (
+        lambda x, W1, b1, W2, b2: F.gelu(x @ W1 + b1) @ W2 + b2,
+        "GELU stands in the place of the ReLU",
+    ),
     "my_noam": (
         lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3),
         "the exponent is twice as large",
@@ -350,16 +349,28 @@ def test_what_many_mistakes_come_to_is_said_without_choosing_one(name: str):
     assert grading.grade(exercises()[name], answer).text.startswith(text)
 
 
+@pytest.mark.parametrize("places", [3, 4, 6, 8])
+def test_small_numbers_that_were_rounded_are_wrong(places: int, verdict: Callable[[Any], str]):
+    """Learning rates are far below what float32 leaves of a difference of tensors."""
+    assert f"You round to {places} decimal places" in verdict(lambda *case: round(noam(*case), places), "8.4")
+    assert "✔" in verdict(lambda *case: noam(*case) * (1 + 1e-7), "8.4")
+
+
+def test_rounding_is_named_for_tensors_too_and_only_where_it_explains_all(verdict: Callable[[Any], str]):
+    assert "You round to 2 decimal places" in verdict(lambda q, k: right_weights(q, k).round(decimals=2))
+    assert "You round" not in verdict(lambda q, k: right_weights(q, k).round(decimals=2).clamp(min=0.3))
+
+
 def test_mistake_is_named_only_where_it_agrees_on_every_case(verdict: Callable[[Any], str]):
     """This answer forgets the scale, but for short inputs only: that it *is* not scaled would be false."""
     out = verdict(wrong_for_short_ones)
     assert "not scaled" not in out and "You get exactly" not in out
-    assert "The first that differs is number [" in out
+    assert "The first that differs is entry [" in out
 
 
 def test_property_that_the_right_result_has_is_named(verdict: Callable[[Any], str]):
     out = verdict(lambda q, k: right_weights(q, k) ** 3)
-    assert "Of the expected result, not of yours, it is true that its rows sum to 1." in out
+    assert "What is true of the expected result, and not of yours: its rows sum to 1." in out
 
 
 def test_search_for_two_changes_is_left_out_where_it_would_take_long():

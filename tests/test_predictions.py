@@ -61,6 +61,16 @@ def test_slider_without_a_range_is_refused(shown: list[Any], low: float, high: f
         predict.slider("keys", "How many keys?", low, high, log=log)
 
 
+@pytest.mark.parametrize(
+    ("given", "step"), [({}, 0.63), ({"step": 1}, 1), ({"log": True}, None), ({"log": True, "step": 1}, 1)]
+)
+def test_slider_with_a_logarithm_has_steps_only_where_they_are_given(
+    shown: list[Any], given: dict[str, Any], step: float | None
+):
+    predict.slider("keys", "How many keys?", 1, 64, "keys", **given)
+    assert shown[0]["step"] == step
+
+
 def test_curve_is_sorted_and_drawn(shown: list[Any]):
     predict.curve("fall", "How does it fall?", x=("distance", 0, 2), y=("product", 0, 1))
     predict.answer("fall", (torch.tensor([2, 0, 1]), np.array([0.0, 1.0, 0.5])), "So it is.")

@@ -10,10 +10,10 @@ from typing import Any
 import nbformat
 import pytest
 import torch
-from IPython.core.compilerop import CachingCompiler
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
 
+from tests.as_a_notebook import run_cell as notebook
 from tests.right_answers import RIGHT
 from transformer.config import TransformerConfig
 from transformer.model import Transformer
@@ -97,13 +97,6 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRANSFORMER_PROGRESS", str(tmp_path / "solved"))
     monkeypatch.setattr(learner, "session", Session())
     return tmp_path / "solved"
-
-
-def notebook(source: str) -> dict[str, Any]:
-    """Run a source as a notebook does, so that what it defines can be read again; returns all names."""
-    compiler, names = CachingCompiler(), {"__name__": "__main__"}
-    exec(compile(source, compiler.cache(source), "exec"), names)
-    return names
 
 
 # The same as the package's

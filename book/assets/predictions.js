@@ -42,9 +42,10 @@
 
   function slider({ question, asked, place }, guessed) {
     const { low, high, log, unit, step, answer } = question;
-    const value = (at) => (log ? low * (high / low) ** (at / 100) : Number(at));
+    const onStep = (x) => (log && step ? low + step * Math.round(Math.min(x - low, high - low) / step) : x);
+    const value = (at) => (log ? onStep(low * (high / low) ** (at / 100)) : Number(at));
     const share = (x) => (log ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low));
-    const said = (x) => `${round(x)}${unit ? `\u00a0${unit}` : ""}`;
+    const said = (x) => `${round(onStep(x))}${unit ? `\u00a0${unit}` : ""}`;
     const range = log ? { min: 0, max: 100, step: 1 } : { min: low, max: high, step };
     // the type last: before it knows its range, a slider would begin at 50
     const input = make("input", { ...range, type: "range", "aria-label": asked });
@@ -56,6 +57,16 @@
       input.setAttribute("aria-valuetext", output.textContent);
     };
     input.addEventListener("input", tell);
+    /* On a logarithm's scale many places share a step at the low end: a key goes on to the next number. */
+    input.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (!way || !log || !step) return;
+      event.preventDefault();
+      let at = Number(input.value) + way;
+      while (at > 0 && at < 100 && value(at) === value(input.value)) at += way;
+      input.value = at;
+      tell();
+    });
     button.addEventListener("click", () => guessed(round(value(input.value))));
     place.before(make("div", { class: "prediction-slider" }, input, output, button, marks));
     return (guess) => {

@@ -13,6 +13,7 @@ from tools.pages.search import CODE, END, SUB, SUP
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
 
+NBSP = "\N{NO-BREAK SPACE}"
 LESSON, OTHER = "book/03_laboratory.html", "book/exercises.html"
 
 
@@ -35,7 +36,7 @@ def expect_answer(tab: Page, name: str, said: str, measured: str) -> None:
     expect(prediction(tab, name).locator(".prediction-answer p")).to_contain_text(measured)
 
 
-# Predictions; the lesson's cells measure 20 % of the rows, 1.22 keys, and a curve that falls from 32
+# Predictions; the lesson's cells measure 20 % of the rows, 1.22 keys, 6 layers, and a curve that falls from 32
 
 
 def test_guesses_are_answered_and_kept_on_the_device(tab: Page):
@@ -68,6 +69,33 @@ def test_guesses_are_answered_and_kept_on_the_device(tab: Page):
     tab.reload()
     expect(prediction(tab, "rows").get_by_role("button", name="nearly all")).to_be_enabled()
     expect_answer(tab, "keys", "You said 64 keys.", "1.22 keys")
+
+
+def test_slider_with_a_step_and_a_logarithm_counts_in_whole_numbers(tab: Page):
+    layers = prediction(tab, "layers")
+    slider, told, guess = layers.get_by_role("slider"), layers.locator("output"), layers.locator(".prediction-done")
+    slider.press("Home")
+    for number in ("2 layers", "3 layers", "4 layers"):  # each key, although the places of the scale are closer
+        slider.press("ArrowRight")
+        expect(told).to_have_text(number.replace(" ", NBSP))
+        expect(slider).to_have_attribute("aria-valuetext", number.replace(" ", NBSP))
+    slider.press("ArrowLeft")
+    expect(told).to_have_text(f"3{NBSP}layers")
+    for place in range(101):
+        slider.fill(str(place))
+        assert re.fullmatch(rf"\d+{NBSP}layers", told.inner_text())
+    expect(told).to_have_text(f"300{NBSP}layers")
+    slider.fill("50")
+    guess.click()
+    for _visit in range(2):
+        expect_answer(tab, "layers", "You said 17 layers. Measured:", "6 layers. Each layer")
+        tab.reload()
+
+
+def test_guess_kept_before_there_was_a_step_is_told_in_whole_numbers(tab: Page):
+    tab.evaluate("bookKept.set('prediction:layers', '54.2')")
+    tab.reload()
+    expect_answer(tab, "layers", "You said 54 layers.", "6 layers")
 
 
 def test_right_guess_and_a_curve_drawn_by_hand(tab: Page):

@@ -46,14 +46,14 @@ def slider(
 ) -> None:
     """Ask for a number from `low` to `high`; with `log`, equal ways on the slider are equal ratios.
 
-    `step` is a hundredth of the range where it is not given. Raises PredictionError for an empty range, and for one
-    that a logarithm cannot take.
+    A guess is a whole number of `step`s above `low`. Where none is given, it is a hundredth of the range, or, with
+    `log`, any number. Raises PredictionError for an empty range, and for one that a logarithm cannot take.
     """
     if not low < high or (log and low <= 0):
         raise PredictionError(f"{name} runs from {low} to {high}, expected {'0 < ' if log else ''}low < high")
     _ask(
         {"name": name, "kind": "slider", "question": question, "low": low, "high": high, "unit": unit}
-        | {"step": step or (high - low) / 100, "log": log}
+        | {"step": step or (None if log else (high - low) / 100), "log": log}
     )
 
 

@@ -224,7 +224,10 @@ cosine_neighbours.mistakes(
 
 
 def classes(draw: Draw) -> Iterator[Arguments]:
-    """Tables whose vectors have very different lengths, and a number for the kind of each word."""
+    """Tables whose vectors have very different lengths, and a number for the kind of each word; in the first all words
+    point away from each other, so that every cosine is negative."""
+    away = torch.tensor([[4.0, 3.0, 4.0], [1.0, -1.2, -1.0], [-0.3, 0.2, -0.25], [-2.0, -2.0, 1.6]], dtype=draw.dtype)
+    yield away, torch.tensor([0, 0, 1, 1])
     for n, d in ((6, 2), (12, 3), (20, 4), (30, 3)):
         yield draw.normal(n, d) * draw.normal(n, 1).exp() + 0.5, draw.ids(3, n)
 
@@ -248,11 +251,11 @@ def share_alike(table, kinds):
     return (kinds == kinds[nearest]).double().mean().item()
 
 
-def _alike(table, kinds, itself=False, dot=False, farthest=False, count=False, pairs=False):
+def _alike(table, kinds, itself=False, dot=False, farthest=False, count=False, pairs=False, zero=False):
     unit = table if dot else F.normalize(table, dim=-1)
     similarity = unit @ unit.mT * (-1 if farthest else 1)
     if not itself:
-        similarity = similarity.fill_diagonal_(-math.inf)
+        similarity = similarity.fill_diagonal_(0.0 if zero else -math.inf)
     nearest = similarity.argmax(-1)
     equal = kinds == kinds[nearest]
     if pairs:  # two words that are each other's nearest
@@ -267,6 +270,7 @@ share_alike.knobs(
     farthest="You take the word that is most unlike: the largest cosine, not the smallest.",
     count="You return how many words it is, expected their share: divide by the number of words.",
     pairs="You ask that two words are each other's nearest: it is enough that one has the other.",
+    zero="A cosine goes down to −1, so with 0 on the diagonal a word may be its own nearest: use −∞.",
 )
 share_alike.mistakes(
     {
@@ -378,8 +382,8 @@ def looked_up(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def lookup_gradient(ids, upstream, V):
-    """The gradient (V, D) of a table with V rows, of which the rows ids (T,) were looked up, where upstream (T, D) is
-    the gradient of the loss by what came out."""
+    """The gradient (V, D) of the loss by a table with V rows, of which the rows ids (T,) were looked up; upstream
+    (T, D) is its gradient by the vectors that came out."""
     gradient = torch.zeros(V, upstream.size(-1), dtype=upstream.dtype)
     for t in range(len(ids)):
         gradient[ids[t]] += upstream[t]

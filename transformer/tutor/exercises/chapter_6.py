@@ -400,9 +400,13 @@ def words_of_sentences(draw: Draw) -> Iterator[Arguments]:
 )
 def word_difference(x):
     """How far the words of x (…, T, D) differ, (…), as the lesson measures it: the rms of what is left when the mean
-    of all words is taken from each, divided by the rms of x. 0 if all words are one vector, 1 if they share nothing."""
+    of all words is taken from each, divided by the rms of x. 0 if all words are one vector, 1 if their mean is 0."""
     own = x - x.mean(-2, keepdim=True)
     return own.square().mean((-2, -1)).sqrt() / x.square().mean((-2, -1)).sqrt()
+
+
+def _rms(x):
+    return x.square().mean((-2, -1)).sqrt()
 
 
 def _difference(x, features=False, squared=False, undivided=False, words=False, shared=False):
@@ -424,8 +428,19 @@ word_difference.knobs(
 word_difference.mistakes(
     {
         "You take one mean of all numbers away: each feature has a mean of its own over the words.": lambda x: (
-            (x - x.mean((-2, -1), keepdim=True)).square().mean((-2, -1)).sqrt() / x.square().mean((-2, -1)).sqrt()
+            _rms(x - x.mean((-2, -1), keepdim=True)) / _rms(x)
         ),
+        "You divide by the standard deviation of x, which takes a mean away once more: divide by its rms, the root of "
+        "the mean of the squares of x itself.": lambda x: (
+            (x - x.mean(-2, keepdim=True)).std((-2, -1)) / x.std((-2, -1))
+        ),
+        "std divides by one less than the number of words: with correction=0 it is the rms of what is left.": (
+            lambda x: x.std(-2).square().mean(-1).sqrt() / _rms(x)
+        ),
+        "You take the mean of the features' standard deviations: the rms squares them first, takes the mean, and then "
+        "the root.": lambda x: x.std(-2, correction=0).mean(-1) / _rms(x),
+        "You take the mean of the features' standard deviations, each divided by one less than the number of words: "
+        "the rms is the root of the mean of all squares.": lambda x: x.std(-2).mean(-1) / _rms(x),
     }
 )
 
@@ -440,8 +455,9 @@ def backward(draw: Draw) -> Iterator[Arguments]:
     "6.6",
     backward,
     hints=[
-        "With s for the root: y depends on x through the sum, through the mean, and through s.",
-        "The mean's part takes the mean of upstream away; that of s takes y times the mean of upstream · y away.",
+        "The section on the way back through the norm has dy for a small dx, with three terms: directly, through the "
+        "mean, and through s. The loss moves by the sum of upstream · dy: collect what stands with each dx.",
+        "The mean's term takes the mean of upstream away; that of s takes y times the mean of upstream · y away.",
         "What is left is divided by s.",
     ],
     given="""
@@ -451,8 +467,9 @@ def backward(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def norm_gradient(x, upstream, eps):
-    """The gradient by x (…, D) of a layer normalisation with gain 1 and bias 0, where upstream (…, D) is that by its
-    result y: (…, D). What the norm forgets gets no gradient: the mean and, but for ε, the length."""
+    """The gradient of the loss by x (…, D), which a layer normalisation with gain 1 and bias 0 makes into y, where
+    upstream (…, D) is the gradient by y: (…, D). What the norm forgets gets no gradient: it has no part along
+    (1, …, 1), and, but for ε, none along y."""
     s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
     y = (x - x.mean(-1, keepdim=True)) / s
     along_one = upstream.mean(-1, keepdim=True)
@@ -460,12 +477,15 @@ def norm_gradient(x, upstream, eps):
     return (upstream - along_one - along_y) / s
 
 
-def _norm_gradient(x, upstream, eps, fixed=False, uncentred=False, unbent=False, undivided=False, sums=False):
+def _norm_gradient(
+    x, upstream, eps, fixed=False, uncentred=False, unbent=False, undivided=False, sums=False, projected=False
+):
     s = (x.var(-1, keepdim=True, correction=0) + eps).sqrt()
     y = (x - x.mean(-1, keepdim=True)) / s
     times = x.size(-1) if sums else 1
     along_one = 0 if uncentred or fixed else times * upstream.mean(-1, keepdim=True)
     along_y = 0 if unbent or fixed else times * y * (upstream * y).mean(-1, keepdim=True)
+    along_y = along_y / y.square().mean(-1, keepdim=True) if projected else along_y
     return (upstream - along_one - along_y) / (1 if undivided else s)
 
 
@@ -476,6 +496,8 @@ norm_gradient.knobs(
     unbent="The deviation's part is missing: to make x − mean longer changes nothing, so nothing is left along y.",
     undivided="You do not divide by s: the longer x, the less a step changes its direction.",
     sums="You take sums, expected means over the features.",
+    projected="You take away all that lies along y, as if ε were 0: with ε the squares of y have a mean below 1, and y "
+    "times the mean of upstream · y, which is to be taken away, is a little less.",
 )
 norm_gradient.mistakes(
     {

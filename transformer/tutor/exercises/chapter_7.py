@@ -496,8 +496,8 @@ transformer_parameters.mistakes(
 
 
 def hidden_vectors(draw: Draw) -> Iterator[Arguments]:
-    """Last vectors of the decoder, a single one too, and tables, square ones among them."""
-    for shape, V in (((2, 3), 3), ((2, 3, 4), 6), ((1, 2, 5), 4), ((5,), 7)):
+    """Last vectors of the decoder, with a batch and without, and tables, square ones among them."""
+    for shape, V in (((2, 3), 3), ((2, 3, 4), 6), ((1, 2, 5), 4), ((1, 5), 7)):
         yield draw.normal(*shape), draw.normal(V, shape[-1])
 
 
@@ -530,7 +530,6 @@ tied_logits.mistakes(
         "These are cosines: logits are the dot products themselves, lengths included.": lambda h, table: (
             F.normalize(h, dim=-1) @ F.normalize(table, dim=-1).mT
         ),
-        "These are distances with a minus sign: a logit is a dot product.": lambda h, table: -torch.cdist(h, table),
         "A logit is a dot product, not minus the distance.": lambda h, table: -(h[..., None, :] - table).norm(dim=-1),
         "You choose the largest logit already: all V are returned.": lambda h, table: (h @ table.mT).argmax(-1),
         "Two things at once. You scale by √d, which is done where words come in, and add a softmax: logits are the "
@@ -547,9 +546,6 @@ tied_logits.mistakes(
         ),
         "The factors are in the wrong order, and .T turns round all axes: h @ table.mT.": lambda h, table: (
             table @ h.permute(*reversed(range(h.dim())))
-        ),
-        "h may be a single vector, too, (D,): your answer counts on more axes than that.": lambda h, table: torch.stack(
-            [row @ table.mT for row in h]
         ),
     }
 )

@@ -28,7 +28,7 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
     if actual.value is None:
         hint = " It printed something: printing is not returning." if actual.printed else ""
         return f"Your function returns None: is a return missing?{hint}"
-    if close(actual.value, expected):
+    if close(actual.value, expected, actual.is_exact):
         if not right_type(actual.value, expected, case):
             return _kind(actual.value, expected)
         names = list(inspect.signature(exercise.reference).parameters)
@@ -42,11 +42,12 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
     if value.is_complex():
         return "Your numbers are complex, expected real ones."
     if value.is_floating_point() and target.isfinite().all() and not value.isfinite().all():
-        kind = "NaN: 0/0, ∞ − ∞ or ∞/∞ happened" if value.isnan().any() else "inf: an overflow, or a division by 0"
-        return f"Your result contains {kind} on the way, where every number should be finite."
+        kind = "NaN, from 0/0, ∞ − ∞ or ∞/∞" if value.isnan().any() else "inf, from an overflow or a division by 0"
+        return f"Your result contains {kind} on the way. Every number should be finite."
     if value.dtype in HALF and torch.allclose(value.double(), target.double(), 1e-2, 1e-2):
         return f"The numbers are right to the few digits of {value.dtype}: keep the inputs' dtype, {target.dtype}."
-    return _relation([(as_tensor(a.value), as_tensor(e)) for _, a, e in failures])
+    pairs = [(as_tensor(a.value), as_tensor(e)) for _, a, e in failures]
+    return _rounded(pairs) or _relation(pairs)
 
 
 def everywhere(exercise: Exercise, failures: list[Failure]) -> str:
@@ -106,6 +107,24 @@ def _kind(value: Any, target: Tensor) -> str:
     return f"The numbers are right, but {dtypes}{': a mask is boolean' if target.dtype == torch.bool else ''}."
 
 
+def _rounded(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
+    """Whether every result is the expected one with some of its decimal places rounded off."""
+    if any(a is None or b is None or a.shape != b.shape or not b.is_floating_point() for a, b in pairs):
+        return ""
+    known = [(a.double(), b.double()) for a, b in pairs]
+    for places in range(10):
+        half = 0.5001 * 10**-places  # of two numbers as near, either may be taken
+        if all(_has_places(a, places) and bool(((a - b).abs() <= half).all()) for a, b in known):
+            kept = {0: "whole numbers", 1: "one decimal place"}.get(places, f"{places} decimal places")
+            return f"You round to {kept}, which changes small numbers most: return them as they are."
+    return ""
+
+
+def _has_places(numbers: Tensor, places: int) -> bool:
+    """Whether numbers have no more decimal places than these, up to the digits of float32."""
+    return torch.allclose(numbers, numbers.round(decimals=places), 1e-6, 1e-12)
+
+
 def _relation(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
     """A rule that turns the expected result into the given one, in every failing case of several numbers."""
     known = [(a.double(), b.double()) for a, b in pairs if a is not None and b is not None and a.shape == b.shape]
@@ -150,10 +169,10 @@ def _difference(pairs: list[tuple[Tensor, Tensor]]) -> str:
     differing = (~torch.isclose(value, target, 1e-4, 1e-5)).nonzero().tolist()
     if value.numel() > 1 and differing:
         at = ", ".join(map(str, differing[0]))
-        said += f" The first that differs is number [{at}]: "
+        said += f" The first that differs is entry [{at}]: "
         said += f"{value[*differing[0]]:.4g}, expected {target[*differing[0]]:.4g}."
     has = [words for words, holds in PROPERTIES.items() if all(holds(b) and not holds(a) for a, b in pairs)]
-    return f"{said} Of the expected result, not of yours, it is true that {' and '.join(has)}." if has else said
+    return f"{said} What is true of the expected result, and not of yours: {', and '.join(has)}." if has else said
 
 
 def _constant(a: Tensor, b: Tensor, rule: Callable[[Tensor, Tensor], Tensor]) -> float | None:

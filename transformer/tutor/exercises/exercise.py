@@ -60,6 +60,11 @@ def _dtypes(value: Any) -> set[torch.dtype]:
     return set().union(*map(_dtypes, inner))
 
 
+def has_tensors(case: Arguments) -> bool:
+    """Whether there is a tensor among the arguments."""
+    return bool(_dtypes(case))
+
+
 def in_double(case: Arguments) -> bool:
     """Whether a case has numbers in float64."""
     return torch.float64 in _dtypes(case)

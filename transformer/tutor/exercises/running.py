@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transformer.tutor.exercises.exercise import Arguments, Function
+from transformer.tutor.exercises.exercise import Arguments, Function, has_tensors
 from transformer.tutor.exercises.time_limit import TooSlow, time_limit
 
 TIME_LIMIT = 5.0
@@ -42,6 +42,8 @@ class Run:
     """what the answer printed"""
     changed: tuple[int, ...] = ()
     """which arguments are no longer what they were"""
+    is_exact: bool = False
+    """whether all that was given are plain numbers: then no rounding of tensors excuses small ones that are wrong"""
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def run(function: Function, case: Arguments, seed: int = 0, limit: float | None 
         story = f"Your function raised {kind}{said}.{learner_line(function, error)}"
         return Run(error=kind, message=message, story=story, printed=printed.getvalue())
     changed = tuple(i for i, (a, b) in enumerate(zip(arguments, case, strict=True)) if not unchanged(a, b))
-    return Run(value, printed=printed.getvalue(), changed=changed)
+    return Run(value, printed=printed.getvalue(), changed=changed, is_exact=not has_tensors(case))
 
 
 def learner_line(function: Function, error: BaseException) -> str:
@@ -100,27 +102,32 @@ def as_tensor(value: Any) -> Tensor | None:
         return None
 
 
-def close(actual: Any, expected: Any) -> bool:
-    """Whether two values are the same up to rounding, whatever their dtype; NaN equals NaN."""
+def close(actual: Any, expected: Any, is_exact: bool = False) -> bool:
+    """Whether two values are the same up to rounding, whatever their dtype; NaN equals NaN.
+
+    is_exact: a plain number is compared by its ratio alone, however small it is, such as a learning rate.
+    """
     if isinstance(expected, str):
         return isinstance(actual, str) and actual == expected
     if isinstance(expected, list) and isinstance(actual, Tensor):
         actual = actual.tolist()
     if isinstance(expected, dict):
         is_dict = isinstance(actual, dict) and actual.keys() == expected.keys()
-        return is_dict and all(close(actual[key], expected[key]) for key in expected)
+        return is_dict and all(close(actual[key], expected[key], is_exact) for key in expected)
     if type(actual) is type(expected) is int:  # which may be larger than a tensor's numbers
         return actual == expected
     if isinstance(expected, tuple | list):
         is_row = isinstance(actual, tuple | list) and len(actual) == len(expected)
         if is_row and isinstance(expected, tuple) and set(map(type, expected)) == {int}:
             is_row = float not in map(type, actual)  # sizes are whole
-        return is_row and all(close(a, b) for a, b in zip(actual, expected, strict=True))
+        return is_row and all(close(a, b, is_exact) for a, b in zip(actual, expected, strict=True))
     a, b = as_tensor(actual), as_tensor(expected)
     if a is None or b is None or a.shape != b.shape:
         return False
     is_single = torch.float64 not in (a.dtype, b.dtype) or torch.float32 in (a.dtype, b.dtype)
     rtol, atol = (1e-4, 1e-5) if is_single else (1e-6, 1e-7)  # a root, say, may have been taken in float32
+    if is_exact and isinstance(expected, float):
+        atol = 1e-12  # for what should be 0
     widest = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
     return torch.allclose(a.to(widest), b.to(widest), rtol, atol, equal_nan=True)
 
@@ -146,7 +153,7 @@ def same(one: Sequence[Run], other: Sequence[Run]) -> bool:
 def _same(one: Run, other: Run) -> bool:
     if one.error or other.error:
         return one.error == other.error
-    return close(one.value, other.value)
+    return close(one.value, other.value, one.is_exact)
 
 
 def right_type(actual: Any, expected: Any, case: Arguments) -> bool:
@@ -163,4 +170,6 @@ def right_type(actual: Any, expected: Any, case: Arguments) -> bool:
 def is_right(actual: Run, expected: Run, case: Arguments) -> bool:
     """Whether a run did what the book's answer does."""
     done = not actual.error and not actual.changed
-    return done and close(actual.value, expected.value) and right_type(actual.value, expected.value, case)
+    return (
+        done and close(actual.value, expected.value, actual.is_exact) and right_type(actual.value, expected.value, case)
+    )

@@ -26,32 +26,36 @@ What is said behind a bar is said where the letters stand for what has no name""
 
 RULES: list[Rule] = [
     # operators
-    ("A + B", "A - B", "{B} is subtracted, not added|there is a difference in the place of a sum"),
+    ("A + B", "A - B", "{B} is subtracted, not added|a difference stands in the place of a sum"),
     ("A + B", "A", "{B} is not added"),
     ("A + B", "B", "{A} is not added"),
     (
         "A + B",
         "A * B",
-        "there is a product in the place of the sum of {A} and {B}|there is a product in the place of a sum",
+        "{A} and {B} are multiplied, not added|a product stands in the place of a sum",
     ),
-    ("A - B", "A + B", "{B} is added, not subtracted|there is a sum in the place of a difference"),
+    ("A - B", "A + B", "{B} is added, not subtracted|a sum stands in the place of a difference"),
     ("A - B", "B - A", "{A} is subtracted from {B}, not the other way round|a difference has the other sign"),
     ("A - B", "A", "{B} is not subtracted"),
-    ("A - B", "B", "there is {B} alone, not the difference"),
-    ("A * B", "A / B", "{A} is divided by {B}, not multiplied|there is a quotient in the place of a product"),
-    ("A * B", "A + B", "{B} is added to {A}, not multiplied|there is a sum in the place of a product"),
+    ("A - B", "B", "{B} stands in the place of the difference"),
+    ("A * B", "A / B", "{A} is divided by {B}, not multiplied|a quotient stands in the place of a product"),
+    ("A * B", "A + B", "{A} and {B} are added, not multiplied|a sum stands in the place of a product"),
     ("A * B", "A", "the factor {B} is missing"),
     ("A * B", "B", "the factor {A} is missing"),
-    ("A / B", "A * B", "{A} is multiplied by {B}, not divided|there is a product in the place of a quotient"),
+    ("A / B", "A * B", "{A} is multiplied by {B}, not divided|a product stands in the place of a quotient"),
     ("A / B", "B / A", "{B} is divided by {A}, not the other way round|a quotient is upside down"),
     ("A / B", "A", "the division by {B} is missing"),
-    ("A / B", "A - B", "{B} is subtracted, not divided by"),
+    (
+        "A / B",
+        "A - B",
+        "{B} is subtracted from {A}, which should be divided by it|a difference stands in the place of a quotient",
+    ),
     ("A / B", "A // B", "the division is one of whole numbers, which leaves the remainder out"),
     ("(A / B) ** C", "A ** C / B", "the power is taken of {A} alone, before the division"),
     ("A * (B + C)", "A * B + C", "{C} is not multiplied by {A}"),
     ("A * (B + C)", "B + A * C", "{B} is not multiplied by {A}"),
     ("A // B", "A / B", "the division is not one of whole numbers"),
-    ("A // B", "A % B", "there is the remainder in the place of the whole quotient"),
+    ("A // B", "A % B", "the remainder stands in the place of the whole quotient"),
     ("A // B", "A", "the division by {B} is missing"),
     ("A ** B", "A * B", "{A} is multiplied by {B}, not raised to that power"),
     ("A ** B", "A", "the power {B} is missing"),
@@ -69,7 +73,7 @@ RULES: list[Rule] = [
     ("A & B", "A", "the second of two conditions is missing"),
     ("A & B", "B", "the first of two conditions is missing"),
     ("A and B", "A or B", "the two conditions are joined by *or*, not by *and*"),
-    ("A or B", "A", "there is no second choice in the place of {A}"),
+    ("A or B", "A", "the second choice, for where {A} is empty or 0, is missing"),
     ("A or B", "B", "the first choice is never taken"),
     ("-A", "A", "the minus sign before {A} is missing"),
     ("~A", "A", "the mask is not inverted where it has to be"),
@@ -78,53 +82,53 @@ RULES: list[Rule] = [
     (
         "A == B",
         "A != B",
-        "a comparison is the wrong way round: {A} is to equal {B}|a comparison is the wrong way round",
+        "a comparison is the wrong way round: {A} has to equal {B}|a comparison is the wrong way round",
     ),
     (
         "A != B",
         "A == B",
-        "a comparison is the wrong way round: {A} is to differ from {B}|a comparison is the wrong way round",
+        "a comparison is the wrong way round: {A} has to differ from {B}|a comparison is the wrong way round",
     ),
-    ("A < B", "A <= B", "equality counts in a comparison, where {A} has to be smaller"),
+    ("A < B", "A <= B", "a comparison lets equality pass: {A} has to be smaller"),
     ("A < B", "A > B", "a comparison is the wrong way round: {A} has to be the smaller one"),
-    ("A <= B", "A < B", "equality does not count in a comparison, where it should"),
+    ("A <= B", "A < B", "a comparison does not let equality pass, and should"),
     ("A <= B", "A >= B", "a comparison is the wrong way round: {A} has to be the smaller one"),
-    ("A > B", "A >= B", "equality counts in a comparison, where {A} has to be larger"),
+    ("A > B", "A >= B", "a comparison lets equality pass: {A} has to be larger"),
     ("A > B", "A < B", "a comparison is the wrong way round: {A} has to be the larger one"),
-    ("A >= B", "A > B", "equality does not count in a comparison, where it should"),
+    ("A >= B", "A > B", "a comparison does not let equality pass, and should"),
     ("A >= B", "A < B", "a comparison is the wrong way round: {A} has to be the larger one"),
-    ("A if C else B", "A", "the case is not distinguished: there is always {A}"),
-    ("A if C else B", "B", "the case is not distinguished: there is always {B}"),
+    ("A if C else B", "A", "the condition is not asked: {A} is taken in both cases"),
+    ("A if C else B", "B", "the condition is not asked: {B} is taken in both cases"),
     ("A if C else B", "B if C else A", "the two cases have changed places"),
     # functions, their neighbours, and what is done before and after them
-    ("A.softmax(D)", "A.log_softmax(D)", "there is the logarithm of the softmax in its place"),
-    ("A.softmax(D)", "A.sigmoid()", "there is a sigmoid, each number by itself, in the place of the softmax"),
+    ("A.softmax(D)", "A.log_softmax(D)", "the logarithm of the softmax stands in the place of the softmax"),
+    ("A.softmax(D)", "A.sigmoid()", "a sigmoid, of each number by itself, stands in the place of the softmax"),
     ("A.softmax(D)", "(-A).softmax(D)", "the scores have the other sign before the softmax"),
     ("A.softmax(D)", "A.softmax(D).softmax(D)", "the softmax is taken twice"),
     ("(A / B).softmax(D)", "A.softmax(D) / B", "the division by {B} comes after the softmax"),
-    ("A.log_softmax(D)", "A.softmax(D)", "there are the probabilities, not their logarithms"),
-    ("A.relu()", "F.gelu(A)", "there is a GELU in the place of the ReLU"),
-    ("A.relu()", "A.sigmoid()", "there is a sigmoid in the place of the ReLU"),
-    ("A.relu()", "A.tanh()", "there is a tanh in the place of the ReLU"),
-    ("A.relu()", "A.abs()", "there is the absolute value in the place of the ReLU"),
-    ("A.relu()", "F.leaky_relu(A)", "there is a leaky ReLU in the place of the ReLU"),
+    ("A.log_softmax(D)", "A.softmax(D)", "the probabilities stand in the place of their logarithms"),
+    ("A.relu()", "F.gelu(A)", "a GELU stands in the place of the ReLU"),
+    ("A.relu()", "A.sigmoid()", "a sigmoid stands in the place of the ReLU"),
+    ("A.relu()", "A.tanh()", "a tanh stands in the place of the ReLU"),
+    ("A.relu()", "A.abs()", "the absolute value stands in the place of the ReLU"),
+    ("A.relu()", "F.leaky_relu(A)", "a leaky ReLU stands in the place of the ReLU"),
     ("(A + B).relu()", "A.relu() + B", "the ReLU is applied before {B} is added"),
     ("A.relu() @ B", "(A @ B).relu()", "the ReLU comes after the product with {B}"),
-    ("A.sqrt()", "A ** 2", "there is the square in the place of the root"),
+    ("A.sqrt()", "A ** 2", "the square stands in the place of the root"),
     ("(A + B).sqrt()", "A.sqrt() + B", "{B} is added after the root is taken"),
     ("math.sqrt(A)", "A", "the root of {A} is not taken"),
-    ("math.sqrt(A)", "A ** 2", "there is the square of {A} in the place of its root"),
-    ("math.sqrt(A)", "math.log(A)", "there is the logarithm of {A} in the place of its root"),
+    ("math.sqrt(A)", "A ** 2", "the square of {A} stands in the place of its root"),
+    ("math.sqrt(A)", "math.log(A)", "the logarithm of {A} stands in the place of its root"),
     ("math.log(A)", "math.log2(A)", "the logarithm is the one to base 2"),
     ("math.log(A)", "math.log10(A)", "the logarithm is the one to base 10"),
     ("math.log(A)", "A", "the logarithm is missing"),
     ("math.exp(A)", "A", "the exponential is missing"),
     ("A.exp()", "A", "the exponential is missing"),
     ("A.exp()", "2 ** A", "the exponential is the one to base 2"),
-    ("A.sin()", "A.cos()", "there is a cosine in the place of the sine"),
-    ("A.cos()", "A.sin()", "there is a sine in the place of the cosine"),
-    ("A.diag()", "torch.eye(len(A), dtype=A.dtype)", "there is the identity in the place of the diagonal matrix"),
-    ("torch.outer(A, B)", "A * B", "there is the product entry by entry in the place of the outer product"),
+    ("A.sin()", "A.cos()", "a cosine stands in the place of the sine"),
+    ("A.cos()", "A.sin()", "a sine stands in the place of the cosine"),
+    ("A.diag()", "torch.eye(len(A), dtype=A.dtype)", "the identity stands in the place of the diagonal matrix"),
+    ("torch.outer(A, B)", "A * B", "the product entry by entry stands in the place of the outer product"),
     ("A.abs()", "A", "the absolute value is missing"),
     ("A.argmax()", "A.argmin()", "the smallest is chosen, not the largest"),
     ("A.topk(B)", "A.topk(B, largest=False)", "the smallest ones are chosen, not the largest"),
@@ -144,11 +148,15 @@ RULES: list[Rule] = [
     ("sorted(A, reverse=True)", "sorted(A)", "the smallest come first, not the largest"),
     ("A.sort(descending=True)", "A.sort()", "the smallest come first, not the largest"),
     ("A.var(D, correction=0)", "A.var(D)", "the variance is divided by one less than the number"),
-    ("A.var(D, correction=0)", "A.std(D, correction=0)", "there is the deviation in the place of the variance"),
-    ("A.norm(dim=D, keepdim=True)", "A.sum(D, keepdim=True)", "there is the sum in the place of the length"),
+    ("A.var(D, correction=0)", "A.std(D, correction=0)", "the deviation stands in the place of the variance"),
+    ("A.norm(dim=D, keepdim=True)", "A.sum(D, keepdim=True)", "the sum stands in the place of the length"),
     ("A.norm(dim=D, keepdim=True)", "A.norm(1, D, True)", "the length is the sum of absolute values"),
     ("(A & B).total()", "len(A & B)", "each kind is counted once, however often it occurs"),
-    ("(A & B).total()", "sum(n for key, n in A.items() if key in B)", "what occurs too often is not clipped"),
+    (
+        "(A & B).total()",
+        "sum(n for key, n in A.items() if key in B)",
+        "what occurs too often is counted in full, not clipped",
+    ),
     # places
     ("A[1:]", "A", "the first one is not left out"),
     ("A[1:]", "A[:-1]", "the last one is left out, not the first"),
@@ -162,7 +170,7 @@ RULES: list[Rule] = [
     ("range(A)", "range(1, A)", "counting begins with 1"),
     ("torch.arange(A)", "(torch.arange(A) + 1)", "counting begins with 1"),
     ("torch.arange(0, A, 2)", "torch.arange(1, A, 2)", "the odd ones are taken, not the even ones"),
-    ("torch.arange(0, A, 2)", "torch.arange(A // 2)", "counting goes by one, not by two"),
+    ("torch.arange(0, A, 2)", "torch.arange(A // 2)", "counting goes in steps of one, not of two"),
 ]
 """what is tried at every place of an answer"""
 
@@ -170,12 +178,21 @@ NEIGHBOURS = {"mean": "sum", "sum": "mean", "amax": "amin", "cumsum": "cumprod"}
 """methods that are taken for each other, with the same arguments"""
 NAMES = {
     "softmax": "the softmax", "log_softmax": "the logarithm of the softmax", "relu": "the ReLU", "mean": "the mean",
-    "sum": "the sum", "amax": "the largest", "cumsum": "the running sum", "sqrt": "the root", "exp": "the exponential",
-    "transpose": "the exchange of axes", "flatten": "the joining of axes", "unflatten": "the division of an axis",
-    "masked_fill": "the filling in under the mask", "tril": "the cut to a triangle", "clamp": "the limits",
-    "abs": "the absolute value", "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
-    "gather": "the choice of entries", "topk": "the choice of the largest", "amin": "the smallest",
-    "cumprod": "the running product", "outer": "the outer product", "double": "the change to numbers with a point",
+    "sum": "the sum", "amax": "the maximum", "cumsum": "the cumulative sum", "sqrt": "the root",
+    "exp": "the exponential", "transpose": "the exchange of axes", "flatten": "the joining of axes",
+    "unflatten": "the splitting of an axis", "masked_fill": "the filling of masked entries",
+    "tril": "the cut to the lower triangle", "clamp": "the limit", "abs": "the absolute value",
+    "diag": "the diagonal matrix", "norm": "the length", "diagonal": "the diagonal",
+    "gather": "the selection of entries", "topk": "the choice of the largest", "amin": "the minimum",
+    "cumprod": "the cumulative product", "outer": "the outer product",
+    "double": "the conversion to floating-point numbers", "to": "the conversion of the dtype",
+    "one_hot": "the one-hot encoding", "item": "the conversion to a plain number",
+    "int": "the conversion to a plain number", "fill_diagonal_": "the filling of the diagonal",
+    "argmax": "the argmax", "list": "the conversion to a list", "tolist": "the conversion to a list",
+    "tuple": "the conversion to a tuple", "sin": "the sine", "cos": "the cosine", "var": "the variance",
+    "square": "the square", "log": "the logarithm", "sort": "the sorting", "sorted": "the sorting",
+    "clone": "the copy", "total": "the total", "cat": "the joining", "Counter": "the counting",
+    "stack": "the stacking", "reshape": "the change of shape",
 }  # fmt: skip
 """how functions are called in a sentence"""
 NOUNS = {
@@ -199,16 +216,16 @@ KINDS: dict[type[ast.AST], str] = {
     ast.MatMult: "a matrix product", ast.FloorDiv: "a quotient", ast.BitAnd: "two conditions",
 }  # fmt: skip
 """what an operator makes, in a sentence"""
-UNNAMED = ("what was computed before", "one part", *KINDS.values())
+UNNAMED = ("an intermediate result", "part of the calculation", *KINDS.values())
 """what is said of an expression that has no name"""
 ROLES = {
     "axis": "the axis is {}, expected {}",
-    "place": "place {} is taken, expected {}",
+    "place": "index {} is taken, expected {}",
     "start": "counting starts at {}, expected {}",
     "end": "counting ends before {}, expected {}",
     "step": "counting goes in steps of {}, expected {}",
     "exponent": "the exponent is {}, expected {}",
-    "": "there is {} in the place of {}",
+    "": "{} stands in the place of {}",
 }
 """what a number may be for, and what is said of another one: what is there, and what should be"""
 AT_MOST = 30
@@ -309,7 +326,7 @@ def said(node: ast.AST, names: Sequence[str]) -> str:
             return NAMES[name]
         case ast.Subscript(value=value):
             whole = said(value, names)
-            return UNNAMED[0] if whole in UNNAMED else f"a part of {whole}"
+            return UNNAMED[0] if whole in (*UNNAMED, "a comparison") else f"a part of {whole}"
         case ast.BinOp(op=operator) if type(operator) in KINDS:
             return KINDS[type(operator)]
         case ast.Compare():
@@ -356,7 +373,7 @@ def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[Change]:
         case ast.Call(func=ast.Attribute(value=owner, attr=name)) if not _is_module(owner):
             if name in NEIGHBOURS:
                 other = ast.Attribute(owner, NEIGHBOURS[name], ast.Load())
-                text = f"there is {NAMES[NEIGHBOURS[name]]} in the place of {NAMES[name]}"
+                text = f"{NAMES[NEIGHBOURS[name]]} stands in the place of {NAMES[name]}"
                 yield ast.Call(other, node.args, node.keywords), text, True
             yield owner, f"{NAMES.get(name, 'one step')} is missing", True
         case ast.Call(args=[first]) if not isinstance(first, ast.Starred):
@@ -366,12 +383,17 @@ def _calls(node: ast.AST, names: Sequence[str]) -> Iterator[Change]:
             return
         case ast.Call(args=[first, second, *rest]) if not isinstance(first, ast.Starred):
             one, other = said(first, names), said(second, names)
-            text = f"{one} and {other} have changed places"
+            text = _exchanged(one, other)
             yield ast.Call(node.func, [second, first, *rest], node.keywords), text, False
             if rest:
                 changed = [first, rest[0], second, *rest[1:]]
-                text = f"{other} and {said(rest[0], names)} have changed places"
+                text = _exchanged(other, said(rest[0], names))
                 yield ast.Call(node.func, changed, node.keywords), text, False
+
+
+def _exchanged(one: str, other: str) -> str:
+    named = "" if one in UNNAMED and other in UNNAMED else f" {one} and {other}"
+    return f"the arguments{named} have changed places" if named else "two arguments have changed places"
 
 
 def _is_module(node: ast.AST) -> bool:
@@ -395,13 +417,13 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
         case ast.Name(id=name, ctx=ast.Load()) if name in names:
             for other in names:
                 if other != name:
-                    yield ast.Name(other, ast.Load()), f"there is {other} in the place of {name}", False
+                    yield ast.Name(other, ast.Load()), f"{other} stands in the place of {name}", False
         case ast.AugAssign(op=ast.Add()):
             text = "something is subtracted that has to be added"
             yield ast.AugAssign(node.target, ast.Sub(), node.value), text, True
             yield ast.Assign([node.target], node.value), "a total is overwritten, not added to", True
         case ast.Assign(targets=[ast.Subscript()]):
-            yield ast.Pass(), "one step is missing, in which some entries are set", True
+            yield ast.Pass(), "some entries that have to be set are not", True
         case ast.Break():
             yield ast.Pass(), "nothing ends the loop early", True
         case ast.If():
@@ -542,4 +564,4 @@ def in_words(variants: Sequence[Variant]) -> str:
     for variant in agreed:
         places.setdefault(" and ".join(variant.texts), set()).add(variant.where)
     clauses = [text + where.pop() if len(where) == 1 else text for text, where in places.items()]
-    return " – or, which here comes to the same, if ".join(clauses) if len(clauses) <= 2 else ""
+    return ", or, with the same result here, if ".join(clauses) if len(clauses) <= 2 else ""
