@@ -169,6 +169,7 @@ def test_each_mistake_is_told_its_own_text(exercise: Exercise, seed: int):
         assert (found.status, found.text) == ("wrong", mistake.text)
 
 
+@pytest.mark.slow
 @EVERY
 def test_two_mistakes_at_once_are_both_named_or_are_one(exercise: Exercise):
     """A pair may be no more than one of its mistakes (no scale at all, and the wrong one), and even right again."""
@@ -187,6 +188,7 @@ def test_two_mistakes_at_once_are_both_named(verdict: Callable[[Any], str]):
     assert "Two things at once." in out and "over the queries" in out and "not scaled" in out
 
 
+@pytest.mark.slow
 @EVERY
 def test_right_answers_in_six_styles_pass(exercise: Exercise):
     styles = RIGHT[exercise.name] | derived(exercise)

@@ -193,6 +193,7 @@ def test_every_known_mistake_makes_a_difference(name: str, batch: Batch):
         assert equal == (mistake.text in UNSEEN), mistake.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_wrong_part_is_named_and_told_its_mistake(name: str, batch: Batch):
     mistake = next(one for one in exercises()[name].single if one.text not in UNSEEN)
