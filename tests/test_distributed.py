@@ -249,8 +249,7 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return train_under_torchrun(corpus, tmp_path_factory.mktemp("runs") / "whole", lambda agent: None)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("after", [None, 20])
+@pytest.mark.parametrize(("after", "which"), [(None, 0), (20, 1)])
 def test_killed_worker_is_started_again_and_goes_on(
     corpus: Path, undisturbed: dict[str, torch.Tensor], tmp_path: Path, after: int | None, which: int
 ):

@@ -43,12 +43,11 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         _sync(draft)
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
             f"could not save {folder} ({error}); the checkpoints saved before are intact. "
             "Make room or make the folder writable, then resume from the last one"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_unchanged(folder: Path, *names: str) -> None:

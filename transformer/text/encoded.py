@@ -148,7 +148,8 @@ def _once(
                 warnings.warn(f"{folder} is damaged, and made anew", stacklevel=3)
                 shutil.rmtree(folder)
             if not folder.is_dir():
-                write_folder(folder, lambda draft: save(make(), draft))
+                made = make()
+                write_folder(folder, lambda draft: save(made, draft))
         return load(folder)
     except (OSError, CheckpointError) as error:
         warnings.warn(f"nothing is kept in {folder.parent} ({error}), so the next start takes as long", stacklevel=3)
