@@ -270,7 +270,7 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
                 f"{path} has nothing but numbers in column {column + 1}, expected sentences; name the columns in a "
                 f"first line, with {source} and {target} over the right ones"
             )
-    return pairs_of(*sides)
+    return list(pairs_of(zip(*sides, strict=True)))
 
 
 def stream_parallel(source: Path, target: Path) -> Iterator[Pair]:
@@ -278,24 +278,29 @@ def stream_parallel(source: Path, target: Path) -> Iterator[Pair]:
 
     Raises ValueError for files of unequal length, when the shorter one ends, and what `lines_in` raises.
     """
-    sides = itertools.zip_longest(lines_in(source), lines_in(target))
-    for i, (one, other) in enumerate(sides, 1):
+    yield from pairs_of(_side_by_side(source, target))
+
+
+def _side_by_side(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    """Line n of the one file and line n of the other; raises ValueError where one of them ends before the other."""
+    rows = itertools.zip_longest(lines_in(source), lines_in(target))
+    for i, (one, other) in enumerate(rows, 1):
         if one is None or other is None:
-            longer = i + sum(1 for _ in sides)
+            longer = i + sum(1 for _ in rows)
             lengths = (i - 1, longer) if one is None else (longer, i - 1)
             raise ValueError(
                 f"{source} has {lengths[0]} lines and {target} has {lengths[1]}, expected line n of the one to be "
                 "the translation of line n of the other; was one of them cut off?"
             )
-        pair = Pair(normalised(one), normalised(other), line=i)
+        yield one, other
+
+
+def pairs_of(rows: Iterable[tuple[str, str]]) -> Iterator[Pair]:
+    """Pairs of lines, `normalised`, each with the number of its line; those with an empty side are left out."""
+    for i, (source, target) in enumerate(rows, 1):
+        pair = Pair(normalised(source), normalised(target), line=i)
         if pair.source and pair.target:
             yield pair
-
-
-def pairs_of(sources: Iterable[str], targets: Iterable[str]) -> list[Pair]:
-    """Pairs of lines, `normalised`, each with the number of its line; those with an empty side are left out."""
-    lines = enumerate(zip(map(normalised, sources), map(normalised, targets), strict=True), 1)
-    return [Pair(source, target, line=i) for i, (source, target) in lines if source and target]
 
 
 def read_lines(path: Path) -> list[str]:

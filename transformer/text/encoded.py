@@ -141,6 +141,7 @@ def _once(
         return make()
     key = hashlib.sha256("\0".join([str(FORMAT), corpus.file_checksum(split), *made_with]).encode()).hexdigest()
     folder = cache_folder() / f"{corpus.name}-{corpus.source}-{corpus.target}-{split}-{key[:16]}"
+    made = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
@@ -153,7 +154,7 @@ def _once(
         return load(folder)
     except (OSError, CheckpointError) as error:
         warnings.warn(f"nothing is kept in {folder.parent} ({error}), so the next start takes as long", stacklevel=3)
-        return make()
+        return make() if made is None else made
 
 
 def _is_whole(folder: Path) -> bool:
