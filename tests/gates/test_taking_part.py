@@ -212,7 +212,7 @@ def test_front_page_tells_what_was_read_predicted_and_solved_and_forgets_it(tab:
     tab.locator("#to-keep h2").scroll_into_view_if_needed()
     tab.wait_for_function("localStorage.getItem('read:03_laboratory') !== null")
     tab.goto(front)
-    expect(told).to_have_text("read · 1 of 3 predicted · 1 of 1 solved")
+    expect(told).to_have_text("read · 1 of 4 predicted · 1 of 1 solved")
     tab.get_by_role("button", name="Forget it").press("Enter")
     expect(told).to_have_text("")
     kept = tab.evaluate("Object.keys(localStorage)")
