@@ -11,6 +11,9 @@ IN_VENV = .venv/bin/python
 INSTALLED = .venv/installed
 PORT = 8000
 
+# Container images often set it, and then every process compiles PyTorch and all the rest anew: five seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Which chapters `make test` executes, such as book/04_masking.ipynb; without a name, all of them.
 CHAPTERS =
 # NEWEST=1 takes the newest packages that pyproject.toml allows in place of those that were tried.

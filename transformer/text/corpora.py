@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -79,8 +80,14 @@ class Corpus:
 
     def file_checksum(self, split: str) -> str:
         """SHA-256 of the contents of a split's files, and of which one is the source; hex digits."""
-        sums = [pooch.file_hash(str(path)) for path in self.files[split]]
+        sums = [_sha256(path, path.stat().st_mtime_ns, path.stat().st_size) for path in self.files[split]]
         return hashlib.sha256("\n".join([*sums, self.source, self.target, split]).encode()).hexdigest()
+
+
+@cache
+def _sha256(path: Path, _changed: int, _size: int) -> str:
+    """SHA-256 of a file's bytes, read once as long as its size and the time of its last change stay the same."""
+    return pooch.file_hash(str(path))
 
 
 def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:

@@ -10,7 +10,8 @@ import itertools
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,14 +25,14 @@ from transformer.text.corpora import Corpus
 from transformer.text.pairs import Pair
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """of what is kept; to be raised with every change in how texts are read, normalised or encoded"""
 AT_ONCE = 20_000
 """sentence pairs that are in memory as text at one time"""
 
 Example = tuple[list[int], list[int]]
 """one sentence pair as token ids, without BOS and EOS"""
-_Kept = TypeVar("_Kept")
+_Item, _Kept = TypeVar("_Item"), TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ class Encoded(Sequence[Example]):
     def of(cls, tokenizer: Tokenizer, pairs: Iterable[Pair]) -> "Encoded":
         """Encode the pairs, as many processors at a time as there are; few of them are in memory as text at once."""
         dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-        ids, lengths, lines, digest = [], [], [], hashlib.sha256()
-        stream = enumerate(pairs, 1)
-        while block := list(itertools.islice(stream, AT_ONCE)):
+        ids, lengths, lines, digest = bytearray(), [], [], hashlib.sha256()  # a bytearray grows without being copied
+        for block in _read_ahead(enumerate(pairs, 1)):
             texts = [text for _, pair in block for text in (pair.source, pair.target)]
             digest.update("".join(f"{text}\n" for text in texts).encode())
             rows = tokenizer.encode_all(texts)
             lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
-            ids.append(np.fromiter(itertools.chain.from_iterable(rows), dtype, int(lengths[-1].sum())))
+            ids += np.fromiter(itertools.chain.from_iterable(rows), dtype, int(lengths[-1].sum())).tobytes()
             lines.append(np.fromiter((pair.line or number for number, pair in block), np.int64, len(block)))
         starts = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()  # of all sides, and the end
         bounds = np.stack([starts[:-1:2], starts[1::2], starts[2::2]], axis=1)
-        whole = np.concatenate([np.zeros(0, dtype), *ids])
-        return cls(whole, bounds, np.concatenate([np.zeros(0, np.int64), *lines]), digest.hexdigest())
+        return cls(
+            np.frombuffer(ids, dtype), bounds, np.concatenate([np.zeros(0, np.int64), *lines]), digest.hexdigest()
+        )
 
     @property
     def lengths(self) -> np.ndarray:
@@ -99,6 +100,16 @@ class Encoded(Sequence[Example]):
         """
         arrays = (np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in ("ids", "bounds", "lines"))
         return cls(*arrays, (folder / "checksum.txt").read_text(encoding="ascii"))
+
+
+def _read_ahead(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """The items in blocks of AT_ONCE; while one is worked on, a thread reads the next."""
+    stream = iter(items)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(lambda: list(itertools.islice(stream, AT_ONCE)))
+        while block := coming.result():
+            coming = reader.submit(lambda: list(itertools.islice(stream, AT_ONCE)))
+            yield block
 
 
 def encode_split(corpus: Corpus, split: str, tokenizer: Tokenizer) -> Encoded:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
@@ -16,6 +17,9 @@ ALL = 2**31
 """more words than any text has: the library stops at 30,000 unless it is told"""
 MOST_TOKENS = 2**24
 """tokens of a byte-pair encoding, at most"""
+ENOUGH = 500_000
+"""sentence pairs that a vocabulary is learned from, at most: more hardly change which pieces are frequent"""
+_Item = TypeVar("_Item")
 
 
 class Tokenizer:
@@ -172,10 +176,23 @@ class Tokenizer:
         return cls(backend)
 
 
+def evenly_spaced(items: Iterable[_Item], most: int) -> list[_Item]:
+    """At most `most` of the items, and at least half as many, at equal distances; all of them where they are fewer."""
+    kept, distance = [], 1
+    for i, item in enumerate(items):
+        if i % distance == 0:
+            kept.append(item)
+        if len(kept) > most:
+            kept, distance = kept[::2], 2 * distance
+    return kept
+
+
 def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
     """Learn the joint vocabulary of both languages, from the training split alone; `kind` is "bpe" or "words".
 
+    Of a split with more than ENOUGH pairs, as many as half of that to all of it are read, evenly spaced.
+
     Raises what `Tokenizer.bpe` or `Tokenizer.words` raises for a vocabulary that is too small.
     """
-    texts = (text for pair in corpus.stream("train") for text in (pair.source, pair.target))
+    texts = (text for pair in evenly_spaced(corpus.stream("train"), ENOUGH) for text in (pair.source, pair.target))
     return Tokenizer.words(texts, vocab_size) if kind == "words" else Tokenizer.bpe(texts, vocab_size)
