@@ -56,12 +56,12 @@ globalThis.engine ??= {};
     for (;;) {
       const end = performance.now() + slice;
       do {
+        if (signal?.aborted) return undefined;
         const { done, value } = work.next();
         if (done) return value;
         if (value) each(value);
       } while (performance.now() < end);
       await breathe();
-      if (signal?.aborted) return undefined;
     }
   }
 
