@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from transformer.__main__ import main
 from transformer.text import encoded
+from transformer.text import tokenizer as tokenizer_module
 from transformer.text.batches import count_token_batches, encode_pairs, plain_batches, token_batches, too_long
 from transformer.text.corpora import Corpus, load_corpus
 from transformer.text.encoded import Encoded, encode_split, tokenizer_for
 from transformer.text.pairs import Pair
-from transformer.text.tokenizer import Tokenizer
+from transformer.text.symbols import UNK
+from transformer.text.tokenizer import Tokenizer, evenly_spaced, make_tokenizer
 from transformer.training import TrainingConfig, batches_of_updates
 
 WORDS = ["the", "a", "small", "old", "dog", "cat", "house", "sleeps", "runs", "sees", "in", "on", "café", "Öl", "猫"]
@@ -117,7 +120,30 @@ def test_order_is_what_it_has_always_been():
     assert list(plain_batches(examples, 4, 3, 1)) == [[4, 7, 1, 3], [5, 0, 8, 2], [6]]
 
 
+@pytest.mark.parametrize("most", [1, 2, 7, 10])
+def test_vocabulary_of_a_large_corpus_is_learned_from_pairs_all_over_it(
+    write: Write, kept: Path, monkeypatch: pytest.MonkeyPatch, most: int
+):
+    words = [f"word{i}" for i in range(40)]
+    corpus = load_corpus(str(write(train_en=words, train_de=words)))
+    monkeypatch.setattr(tokenizer_module, "ENOUGH", most)
+    tokenizer = make_tokenizer("words", corpus, 100)
+    known = [i for i, word in enumerate(words) if UNK not in tokenizer.encode(word)]
+    assert most / 2 <= len(known) <= most
+    assert known == list(range(0, 40, known[1] if most > 1 else 40)), "from the first on, at equal distances"
+    assert evenly_spaced(words, 40) == words and evenly_spaced([], 3) == []
+
+
 # What is kept
+
+
+def test_files_are_hashed_once(write: Write, kept: Path, monkeypatch: pytest.MonkeyPatch):
+    hashed, true_hash = [], pooch.file_hash
+    monkeypatch.setattr(pooch, "file_hash", lambda path: hashed.append(path) or true_hash(path))
+    folder = write()
+    prepare(folder)
+    prepare(folder)
+    assert sorted(hashed) == [str(folder / "train.de"), str(folder / "train.en")]
 
 
 def test_what_was_encoded_is_read_the_next_time(write: Write, kept: Path, monkeypatch: pytest.MonkeyPatch):

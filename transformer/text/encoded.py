@@ -27,7 +27,7 @@ from transformer.text.tokenizer import Tokenizer, make_tokenizer
 
 FORMAT = 2
 """of what is kept; to be raised with every change in how texts are read, normalised or encoded"""
-AT_ONCE = 20_000
+AT_ONCE = 10_000
 """sentence pairs that are in memory as text at one time"""
 
 Example = tuple[list[int], list[int]]
