@@ -1,13 +1,15 @@
 """Many trainings at once are each what one training alone would be."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from tools import trials
-from tools.trials import Group, SideBySide, Trial, batches
+from tools.trials import GROUPS, Group, SideBySide, Trial, batches
 from transformer.config import TransformerConfig
+from transformer.files import SHIPPED
 from transformer.model import Transformer
 from transformer.runs.loop import paper_adam
 from transformer.text.batches import Batch
@@ -107,3 +109,14 @@ def test_batches_hold_every_pair_once_an_epoch(tokenizer: Tokenizer):
     words = ["hat", "hats", "orange", "oranges", "starring", "man"]
     assert sorted(read) == sorted(" ".join(words[: 1 + i % 6]) for i in range(40))
     assert cut
+
+
+def test_log_beside_the_shipped_model_is_of_these_trials():
+    logged = [json.loads(row) for row in (SHIPPED / "multi30k-en-de/trials.jsonl").read_text("utf-8").splitlines()]
+    made = [
+        {"d_model": some.model.d_model, "steps": some.steps, "batch_tokens": some.batch_tokens, "twice": some.twice}
+        | asdict(trial)
+        for some in GROUPS
+        for trial in some.trials
+    ]  # fmt: skip
+    assert [{name: row[name] for name in wanted} for row, wanted in zip(logged, made, strict=True)] == made
