@@ -50,6 +50,7 @@ def test_each_is_trained_as_it_would_be_alone(tokenizer: Tokenizer, monkeypatch:
     for trial in ALONE:
         torch.manual_seed(trial.seed)
         models.append(Transformer(several.model))
+    starts = [{name: p.detach().clone() for name, p in model.named_parameters()} for model in models]
     optimizers = [paper_adam(model) for model in models]
     stream = batches(several, tokenizer)
     for step in range(1, 7):
@@ -62,11 +63,14 @@ def test_each_is_trained_as_it_would_be_alone(tokenizer: Tokenizer, monkeypatch:
             batch = Batch(source[n], target[n])
             loss = training_step(models[n], [batch], optimizers[n], trial.label_smoothing)
             assert losses[n].item() == pytest.approx(loss.item(), abs=1e-4)
-    for alone, copy in zip(models, together.models(mean=False), strict=True):
+    worst = 0.0
+    for alone, start, copy in zip(models, starts, together.models(mean=False), strict=True):
         for name, weight in alone.named_parameters():
             if name.endswith("key.bias"):
                 continue  # it shifts all scores of a query alike: its gradient is rounding, which Adam makes large
-            torch.testing.assert_close(copy.get_parameter(name), weight, atol=2e-3, rtol=0)
+            moved = (weight - start[name]).norm()
+            worst = max(worst, ((copy.get_parameter(name) - weight).norm() / moved).item())
+    assert worst < 0.05, "of the way that a matrix has gone"
 
 
 def test_every_knob_of_a_trial_changes_its_own_training_alone(tokenizer: Tokenizer):
