@@ -171,6 +171,11 @@ def test_mask_must_broadcast_to_the_scores(attention: Callable[..., Tensor], sha
         attention(x, x, x, torch.ones(shape, dtype=torch.bool))
 
 
+def test_every_key_has_its_value():
+    with pytest.raises(ValueError, match="got 5 keys and 4 values, expected a value for each key"):
+        scaled_dot_product_attention(torch.randn(3, 8), torch.randn(5, 8), torch.randn(4, 8))
+
+
 # Dropout
 
 

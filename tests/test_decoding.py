@@ -500,6 +500,7 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
+        (search, {"config": DecodingConfig(beam=10**12)}, "beam is 1000000000000, expected at most 100,000 hypotheses"),
         (search, {"config": DecodingConfig("guess")}, f"method is 'guess', expected one of {', '.join(METHODS)}"),
     ],
 )
@@ -508,6 +509,18 @@ def test_settings_that_make_no_sense_are_refused(
 ):
     with pytest.raises(ValueError, match=message):
         search(model, pad(SOURCES), **options)
+
+
+@pytest.mark.parametrize("setting", [{"beam": 2.0}, {"alpha": "0.6"}, {"max_length": 2.5}, {"seed": None}], ids=str)
+def test_settings_of_another_type_are_refused(setting: dict[str, Any]):
+    with pytest.raises(TypeError, match=f"{next(iter(setting))} is .*, expected a"):
+        DecodingConfig(**setting)
+
+
+@pytest.mark.parametrize("share", [1e-300, 1e-46, 1e-20])
+def test_smallest_nucleus_is_the_likeliest_token(share: float):
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    assert filter_logits(logits, top_p=share).isfinite().tolist() == [[False, True, False]]
 
 
 @SEARCHES
@@ -580,6 +593,11 @@ def test_sentences_of_like_length_are_translated_together(
     reader.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[:2])))
     translate(reader, tokenizer, SENTENCES, DecodingConfig("greedy", batch_size=batch_size))
     assert seen == shapes
+
+
+def test_one_string_is_no_list_of_sentences(reader: Transformer, tokenizer: Tokenizer):
+    with pytest.raises(TypeError, match="got one string, 'the dog', expected a list of sentences"):
+        translate(reader, tokenizer, "the dog")
 
 
 def test_batches_hold_at_least_one_sentence(reader: Transformer, tokenizer: Tokenizer):

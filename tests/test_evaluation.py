@@ -114,6 +114,12 @@ def test_every_right_translation_counts():
     assert exact_match(["es kann sein", "vielleicht", "nie"], [pair] * 3) == pytest.approx(2 / 3)
 
 
+def test_one_string_is_no_list_of_texts():
+    for score in (lambda: bleu("ab", "ab"), lambda: bleu(["a", "b"], "ab"), lambda: exact_match("a", [Pair("a", "a")])):
+        with pytest.raises(TypeError, match=r"got one string, .*, expected a list of texts"):
+            score()
+
+
 def test_exact_match_needs_a_hypothesis_for_each_pair():
     with pytest.raises(ValueError, match="got 1 hypotheses for 2 pairs"):
         exact_match(["a"], [Pair("a", "a")] * 2)

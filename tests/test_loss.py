@@ -1,5 +1,6 @@
 """transformer.loss: the fused loss is the ordinary one, in value and gradient, however it is cut up."""
 
+import math
 from typing import Any
 
 import pytest
@@ -100,6 +101,12 @@ def test_each_row_needs_its_target(n: int, width: int):
     hidden, matrix, targets = torch.randn(4, 5), torch.randn(7, width), torch.zeros(n, dtype=torch.long)
     with pytest.raises(ValueError, match=rf"got hidden \(4, 5\), matrix \(7, {width}\) and targets \({n},\), expected"):
         smoothed_cross_entropy(hidden, matrix, targets)
+
+
+@pytest.mark.parametrize("smoothing", [1.5, -0.1, math.nan])
+def test_smoothing_is_a_share(smoothing: float):
+    with pytest.raises(ValueError, match=f"label_smoothing is {smoothing}, expected a share from 0 to 1"):
+        smoothed_cross_entropy(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 2]), smoothing)
 
 
 def test_nothing_to_predict_costs_nothing():

@@ -427,12 +427,27 @@ def test_weights_of_another_model_are_refused_and_nothing_is_touched(tiny_model:
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("setting", [{"d_model": 15}, {"n_experts": 8}, {"norm": "no"}, {"d_model": "16"}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [{"d_model": 15}, {"n_experts": 8}, {"norm": "no"}, {"d_model": "16"}, {"n_layers": 10**7}, {"max_len": 10**12}],
+    ids=str,
+)
 def test_settings_that_build_no_model_are_refused(tmp_path: Path, tiny_model: Build, setting: dict[str, object]):
     model = tiny_model()
     model.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**dataclasses.asdict(model.config), **setting}))
     with pytest.raises(CheckpointError, match=r"config.json does not describe a Transformer of this package: .+"):
+        Transformer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["n_heads", "norm"])
+def test_no_setting_is_guessed(tmp_path: Path, tiny_model: Build, name: str):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    settings = dataclasses.asdict(model.config)
+    del settings[name]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=f"it lacks {name}"):
         Transformer.from_pretrained(tmp_path)
 
 
@@ -490,6 +505,27 @@ def test_ids_must_be_in_the_vocabulary(tiny_model: Build, side: int, ids: list[i
 def test_ids_must_come_in_a_batch(tiny_model: Build, shapes: tuple[tuple[int, ...], ...]):
     with pytest.raises(ValueError, match=r"token ids have shape \(.*\), expected \(batch, length\); add a batch"):
         tiny_model()(*(random_ids(*shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("ids", [[[4, 5]], torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool), None], ids=str)
+@pytest.mark.parametrize("side", [0, 1])
+def test_ids_must_be_whole_numbers_in_a_tensor(tiny_model: Build, side: int, ids: object):
+    inputs = [random_ids(1, 2), random_ids(1, 2)]
+    inputs[side] = ids
+    with pytest.raises(TypeError, match=r"token ids are .*, expected a tensor of whole numbers \(batch, length\)"):
+        tiny_model()(*inputs)
+
+
+@pytest.mark.parametrize(("n_sources", "n_targets"), [(2, 4), (4, 2), (3, 1)])
+def test_each_source_needs_its_target(tiny_model: Build, n_sources: int, n_targets: int):
+    with pytest.raises(ValueError, match=f"got {n_sources} sources and {n_targets} targets, expected a target for"):
+        tiny_model()(random_ids(n_sources, 3), random_ids(n_targets, 2))
+
+
+def test_hypotheses_are_as_many_for_each_memory(tiny_model: Build):
+    model = tiny_model()
+    with pytest.raises(ValueError, match="got 3 rows of queries and 2 of memory, expected as many, or W times as many"):
+        model.decode(random_ids(3, 4), model.encode(random_ids(2, 5)))
 
 
 @pytest.mark.parametrize("lengths", [(17, 3), (3, 17)])

@@ -59,8 +59,11 @@ def scaled_dot_product_attention(
     query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
     weight. Equals `attention_weights(query, key, mask) @ value`, in less memory; fully masked rows give zeros.
 
-    Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores.
+    Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores, and where not
+    every key has its value.
     """
+    if key.size(-2) != value.size(-2):
+        raise ValueError(f"got {key.size(-2)} keys and {value.size(-2)} values, expected a value for each key")
     if mask is not None:
         _check_mask(mask, (*query.shape[:-1], key.size(-2)))
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # the fused kernel is ten times slower there
@@ -189,7 +192,14 @@ class CrossAttention(MultiHeadAttention):
     def forward(
         self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """Let queries (B·W, T, D) gather from memory (B, S, D); the mask broadcasts to (B, H, W·T, S)."""
+        """Let queries (B·W, T, D) gather from memory (B, S, D); the mask broadcasts to (B, H, W·T, S).
+
+        Raises ValueError where the queries' rows are no multiple of the memory's.
+        """
+        if len(queries) % max(1, len(memory)):
+            raise ValueError(
+                f"got {len(queries)} rows of queries and {len(memory)} of memory, expected as many, or W times as many"
+            )
         together = queries.reshape(len(memory), -1, queries.size(-1))  # (B, W·T, D)
         return super().forward(together, memory, mask, cache).view_as(queries)  # (B·W, T, D)
 

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transformer.config import check_types
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
 from transformer.text.pairs import normalised
@@ -136,7 +137,8 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
         descending, order = logits.sort(descending=True, dim=-1)  # (…, V) each
         probabilities = descending.softmax(-1)  # (…, V)
         mass_before = probabilities.cumsum(-1) - probabilities  # (…, V)
-        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)  # (…, V)
+        beyond = (mass_before >= top_p) & (mass_before > 0)  # (…, V); the first stays, even where top_p rounds to 0
+        outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, beyond)  # (…, V)
         logits = logits.masked_fill(outside, -math.inf)
     return logits
 
@@ -325,7 +327,10 @@ METHODS: dict[str, Callable[[Transformer, Tensor, "DecodingConfig"], list[Decode
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How to turn sources into translations."""
+    """How to turn sources into translations.
+
+    Raises TypeError for a setting of another type.
+    """
 
     method: Literal[tuple(METHODS)] = "beam"
     """keep several hypotheses, take the most likely word each time, or draw it"""
@@ -346,7 +351,12 @@ class DecodingConfig:
     seed: int = 0
     """sampling: same seed, same translations"""
 
+    def __post_init__(self) -> None:
+        check_types(self)
 
+
+WIDEST = 100_000
+"""hypotheses that `search` keeps at each step, at most: each has keys and values of its own"""
 DEFAULT_DECODING = DecodingConfig()
 """beam search as in the paper: four hypotheses, alpha 0.6"""
 
@@ -358,6 +368,8 @@ def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[D
     """
     if config.method not in METHODS:
         raise ValueError(f"method is {config.method!r}, expected one of {', '.join(METHODS)}")
+    if config.beam > WIDEST:
+        raise ValueError(f"beam is {config.beam}, expected at most {WIDEST:,} hypotheses; 4 to 10 are usual")
     if not 0 <= config.seed < 2**63:
         raise ValueError(f"seed is {config.seed}, expected 0 or more, and less than 2⁶³")
     return METHODS[config.method](model, source, config)
@@ -368,9 +380,11 @@ def translate(
 ) -> list[str]:
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
-    Sentences are `normalised` first; an empty one has an empty translation. Raises ValueError for a sentence that
-    does not fit the model's learned positions, and what `search` raises.
+    Sentences are `normalised` first; an empty one has an empty translation. Raises TypeError for a single string,
+    ValueError for a sentence that does not fit the model's learned positions, and what `search` raises.
     """
+    if isinstance(sentences, str):
+        raise TypeError(f"got one string, {sentences[:40]!r}, expected a list of sentences: put it in brackets")
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
     ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])

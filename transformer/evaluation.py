@@ -92,12 +92,13 @@ def bleu(
     There is one reference each. Chinese and other texts without spaces need other `tokens`, see `bleu_tokens`; the
     signature names them. Warns where no reference has four tokens, since BLEU is then 0 whatever was translated.
 
-    Raises ValueError for lists of unequal length, empty lists, tokens of another name or whose library is missing, and
-    hypotheses with special tokens in them, which would count as words. With `decoded` they are text for sure, which
-    may spell such a token like any other.
+    Raises TypeError for a single string, ValueError for lists of unequal length, empty lists, tokens of another name or
+    whose library is missing, and hypotheses with special tokens in them, which would count as words. With `decoded`
+    they are text for sure, which may spell such a token like any other.
     """
     if tokens not in get_args(BleuTokens):
         raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
+    _refuse_string(hypotheses, references)
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
             f"got {len(hypotheses)} hypotheses and {len(references)} references, expected one hypothesis for each "
@@ -129,11 +130,19 @@ def bleu(
 def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
     """The share of hypotheses that are a right translation of their pair, word by word.
 
-    Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths.
+    Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths, TypeError
+    for a single string.
     """
+    _refuse_string(hypotheses)
     if len(hypotheses) != len(pairs) or not pairs:
         raise ValueError(f"got {len(hypotheses)} hypotheses for {len(pairs)} pairs, expected one each and at least one")
     return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
+
+
+def _refuse_string(*several: Sequence[str]) -> None:
+    for texts in several:
+        if isinstance(texts, str):
+            raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would be compared")
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,15 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
     EPYC (fp32, n = 1,200, D = 160, V = 5,000, one thread). `F.linear_cross_entropy` of torch 2.13 can work in pieces
     too, but not with label smoothing.
 
-    Raises ValueError for shapes that do not fit together.
+    Raises ValueError for shapes that do not fit together, and for a label smoothing outside 0 to 1.
     """
     if targets.shape != hidden.shape[:1] or hidden.shape[1:] != matrix.shape[1:]:
         raise ValueError(
             f"got hidden {tuple(hidden.shape)}, matrix {tuple(matrix.shape)} and targets {tuple(targets.shape)}, "
             "expected (n, D), (V, D) and (n,): one target for each row"
         )
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, expected a share from 0 to 1")
     if not torch.is_grad_enabled():  # inside an autograd.Function one can no longer tell
         hidden, matrix = hidden.detach(), matrix.detach()
     return _SmoothedCrossEntropy.apply(hidden, matrix, targets, label_smoothing)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -135,14 +135,18 @@ class Transformer(nn.Module):
 
         Position t of the logits predicts token t + 1 of the target, from tokens 0 to t and the source.
 
-        Raises IndexError for ids outside the vocabulary, ValueError for ids that are not (B, length) or a
-        sentence longer than a learned position table.
+        Raises IndexError for ids outside the vocabulary, TypeError for ids that are no whole numbers, ValueError for
+        ids that are not (B, length), where there is not a target for each source, and for a sentence longer than a
+        learned position table.
         """
         return self.output(self.hidden(source, target))
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:
         """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""
         source_mask = self.source_mask(source)  # (B, 1, 1, S)
+        _check_shape(target)
+        if len(source) != len(target):
+            raise ValueError(f"got {len(source)} sources and {len(target)} targets, expected a target for each source")
         return self.decode(target, self.encode(source, source_mask), source_mask)
 
     def source_mask(self, source: Tensor) -> Tensor:
@@ -216,14 +220,19 @@ class Transformer(nn.Module):
         Raises CheckpointError for a checkpoint that is missing, damaged or of another program.
         """
         folder = resolve(name)
-        settings = read_json(folder / "config.json")
+        weights = read_tensors(folder / "model.safetensors")
+        path, settings = folder / "config.json", read_json(folder / "config.json")
+        missing = [field.name for field in fields(TransformerConfig) if field.name not in settings]
         try:
-            model = cls(TransformerConfig(**settings))
+            if missing:
+                raise TypeError(f"it lacks {', '.join(missing)}")
+            config, stored = TransformerConfig(**settings), sum(weight.numel() for weight in weights.values())
+            if config.n_numbers > 1_000 * stored:  # beyond doubt, and before so many are made
+                raise ValueError(f"its model has {config.n_numbers:,} numbers, the weights beside it {stored:,}")
+            model = cls(config)
         except (TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{folder / 'config.json'} does not describe a Transformer of this package: {error}"
-            ) from error
-        model.load_weights(read_tensors(folder / "model.safetensors"), origin=str(folder))
+            raise CheckpointError(f"{path} does not describe a Transformer of this package: {error}") from error
+        model.load_weights(weights, origin=str(folder))
         check_unchanged(folder, "config.json", "model.safetensors")
         return model.to(device).eval()
 
@@ -255,5 +264,8 @@ class Transformer(nn.Module):
 
 
 def _check_shape(ids: Tensor) -> None:
+    if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.dtype == torch.bool:
+        what = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+        raise TypeError(f"token ids are {what}, expected a tensor of whole numbers (batch, length)")
     if ids.dim() != 2:
         raise ValueError(f"token ids have shape {tuple(ids.shape)}, expected (batch, length); add a batch dimension")
