@@ -105,6 +105,26 @@ def test_bpe_refuses_a_vocabulary_that_cannot_hold_the_bytes():
         Tokenizer.bpe(TEXTS, 259)
 
 
+@pytest.mark.parametrize("learn", [Tokenizer.bpe, Tokenizer.words])
+@pytest.mark.parametrize(
+    ("texts", "size", "error", "message"),
+    [
+        ("abc def", 300, TypeError, "got one string, 'abc def', expected a list of texts"),
+        ([None], 300, TypeError, "got NoneType None, expected a string"),
+        (["a", 7], 300, TypeError, "got int 7, expected a string"),
+        ([b"a"], 300, TypeError, "got bytes b'a', expected a string"),
+        ([["a"]], 300, TypeError, r"got list \['a'\], expected a string"),
+        (["a \ud83d"], 300, ValueError, "half a surrogate pair"),
+        (["a"], "300", TypeError, "vocab_size is '300', expected a whole number"),
+        (["a"], 300.5, TypeError, "vocab_size is 300.5, expected a whole number"),
+        (["a"], 2**64, ValueError, "vocab_size is 18446744073709551616, expected at most"),
+    ],
+)
+def test_vocabulary_is_learned_from_texts_alone(learn, texts, size, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        learn(texts, size)
+
+
 def test_special_token_that_is_frequent_in_the_texts_is_still_text():
     tokenizer = Tokenizer.bpe(["<s>", "</s>", "<pad>", "<unk>"] * 100, 1_000)
     for token in SPECIAL_TOKENS:
@@ -202,6 +222,16 @@ def test_only_unicode_text_can_be_encoded(bpe: Tokenizer):
         bpe.encode("dogs \ud83d")
 
 
+@pytest.mark.parametrize("read", [Tokenizer.decode, Tokenizer.tokens])
+def test_only_ids_of_the_vocabulary_can_be_decoded(words: Tokenizer, read):
+    for unknown in (len(words), 10**6, -1):
+        with pytest.raises(IndexError, match=f"no token {unknown}, expected ids from 0 to {len(words) - 1}"):
+            read(words, [5, unknown])
+    with pytest.raises(TypeError, match="got the string 'dogs', expected token ids"):
+        read(words, "dogs")
+    assert read(words, torch.tensor(words.encode("dogs"))) == read(words, words.encode("dogs"))
+
+
 # Batches
 
 ids = st.lists(st.integers(len(SPECIAL_TOKENS), 30), max_size=12)
@@ -247,6 +277,27 @@ def test_rows_are_padded_on_the_right():
     assert pad([[5], [6, 7, 8]]).tolist() == [[5, PAD, PAD], [6, 7, 8]]
     assert pad([]).shape == (0, 0)
     assert pad([[], []]).dtype == torch.long
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_hold_something(size: int):
+    examples = lengths_like_captions(3)
+    with pytest.raises(ValueError, match=f"batch_size is {size}, expected at least 1"):
+        next(plain_batches(examples, size, 0, 0))
+    with pytest.raises(ValueError, match=f"max_tokens is {size}, expected at least 1"):
+        next(token_batches(examples, size, 0, 0))
+    with pytest.raises(ValueError, match="got no examples, expected at least one"):
+        collate([])
+
+
+def test_batches_are_of_pairs_and_of_whole_ids(words: Tokenizer):
+    with pytest.raises(TypeError, match=r"got tuple \('a dog', 'ein Hund'\), expected a Pair"):
+        encode_pairs(words, [("a dog", "ein Hund")])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="got str 'a', expected a Pair"):
+        encode_pairs(words, "a dog")  # type: ignore[arg-type]
+    for wrong in ([[1.5]], [[4], [5, 6.0]]):
+        with pytest.raises(TypeError, match="ids with a decimal point, expected whole numbers"):
+            pad(wrong)  # type: ignore[arg-type]
 
 
 @given(some_examples, st.integers(1, 60), st.integers(0, 3))
@@ -363,7 +414,7 @@ def test_line_that_is_not_utf8_is_named(tmp_path: Path, start: bytes):
         load_corpus(str(folder))["train"]
 
 
-@pytest.mark.parametrize("encoding", ["latin1", "cp1252", "utf-16", "utf-16le", "utf-16be"])
+@pytest.mark.parametrize("encoding", ["latin1", "cp1252", "utf-16", "utf-16le", "utf-16be", "utf-32"])
 def test_advised_conversion_brings_the_text_back(tmp_path: Path, encoding: str):
     """What `iconv -f` is told to read, as Python reads it: the very text that was written."""
     text = "ein Hund läuft.\nMünchen\n" + ("“so”\n" if encoding == "cp1252" else "")
@@ -380,8 +431,12 @@ def test_advised_conversion_brings_the_text_back(tmp_path: Path, encoding: str):
         (b"a plain t\0ext with one zero byte\n", "line 1: a zero byte.* damaged; fetch it again"),
         ("one\nfünf Ü".encode()[:-1], "line 2: .* cut off within a letter: fetch it again"),
         (b"one\rtwo\rthree\r", r"ends its lines with \\r alone, as old Macs did, expected \\n; .* tr "),
+        (gzip.compress(b"a dog\n" * 99), r"it is a gzip file: let its name end in \.gz"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xcf", "it is a zip file, as those of Excel and Word are"),
+        ("собака спит\n".encode("cp1251"), "looks like latin1, perhaps: .* see whether its letters are right"),
+        ("犬が眠る\n".encode("shift-jis"), "looks like cp1252, perhaps: .* see whether its letters are right"),
     ],
-    ids=["zero byte", "cut off", "old Mac"],
+    ids=["zero byte", "cut off", "old Mac", "gzip", "zip", "Russian", "Japanese"],
 )
 def test_text_that_cannot_be_lines_is_refused_with_advice(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "text").write_bytes(content)
@@ -396,6 +451,39 @@ def test_byte_at_the_start_of_a_line_belongs_to_it(tmp_path: Path):
         read_lines(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    ("content", "refused"), [(b"\xef\xbb\xbfone\r\n\ntwo", None), (b"one\nf\xfcnf\n", r"line 2: .*latin1")]
+)
+def test_pipe_is_read_like_a_file(tmp_path: Path, content: bytes, refused: str | None):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True).start()
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            read_lines(pipe)
+    else:
+        assert read_lines(pipe) == ["one", "", "two"]
+    assert read_lines(Path(os.devnull)) == []
+
+
+@pytest.mark.parametrize("name", ["", "missing", "missing.gz"])
+def test_folder_and_missing_file_are_no_text(tmp_path: Path, name: str):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*expected UTF-8 text with one sentence a line"):
+        read_lines(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"], ids=["empty", "blank lines"])
+@pytest.mark.parametrize("names", [("val.en", "val.de"), ("val.tsv",)], ids=["parallel", "table"])
+def test_split_without_a_pair_is_refused(tmp_path: Path, text: str, names: tuple[str, ...]):
+    for name in names:
+        (tmp_path / name).write_text(text)
+    corpus = load_corpus(tmp_path)
+    for read in (corpus.__getitem__, lambda split: list(corpus.stream(split))):
+        with pytest.raises(ValueError, match=rf"no sentence pair is in .*{names[-1]}, expected one sentence a line"):
+            read("val")
+
+
 def test_missing_file_of_a_folder_is_named(tmp_path: Path):
     corpus = load_corpus(str(write_corpus(tmp_path, test_de=None)))
     assert len(corpus["train"]) == len(corpus["val"]) == 2, "which need no test"
@@ -406,7 +494,9 @@ def test_missing_file_of_a_folder_is_named(tmp_path: Path):
 def test_split_that_nobody_asks_for_may_be_missing(tmp_path: Path):
     corpus = load_corpus(str(write_corpus(tmp_path, test_en=None, test_de=None)))
     assert set(corpus.splits) == {"train", "val"}
-    with pytest.raises(ValueError, match="has no split 'test', expected one of train, val"):
+    with pytest.raises(
+        ValueError, match=r"no split 'test', expected one of train, val; make test\.en and test\.de, or test\.tsv"
+    ):
         corpus["test"]
     with pytest.raises(ValueError, match=r"has no train\.la or train\.fi, expected .* name the file itself"):
         load_corpus(str(tmp_path), "la", "fi")
@@ -443,10 +533,38 @@ def test_names_over_the_columns_say_the_direction(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("names", "languages"), [("DE\tEN", ("en", "de")), ("de\ten", ("EN", "DE")), ("De\tEn", ("en", "de"))]
+)
+def test_names_over_the_columns_are_compared_without_case(tmp_path: Path, names: str, languages: tuple[str, str]):
+    path = table(tmp_path, f"{names}\nein Hund\ta dog\n")
+    assert read_table(path, *languages) == [Pair("a dog", "ein Hund", line=2)]
+
+
+@pytest.mark.parametrize("names", ["fr\tes", "FR\tES", "fra\tspa", "en\tfr", "en\tfr\tby"])
+def test_names_of_other_languages_are_no_sentences(tmp_path: Path, names: str):
+    path = table(tmp_path, f"{names}\nun chien\tun perro\tme\n")
+    found = " and ".join(names.split("\t")[:2])
+    with pytest.raises(ValueError, match=f"name its columns {found} in line 1, expected en and de; change these names"):
+        read_table(path, "en", "de")
+    table(tmp_path, f"en\tde\n{names}\n")
+    assert len(read_table(path, "en", "de")) == 1, "as the message says"
+
+
+@pytest.mark.parametrize("line", ["Go.\tGeh.", "Go\tVa", "no\tnon", "go", "犬\t犬", "10\t20"])
+def test_short_sentences_are_no_names(tmp_path: Path, line: str):
+    path = table(tmp_path, f"{line}\tx\na dog\tein Hund\n")
+    assert read_table(path, "en", "de")[0].source == line.split("\t")[0]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a\tb\n\na sentence alone\n", "1 columns in line 3, expected at least 2: a sentence, a tab"),
         ("1276\tLet's try.\t77\tVersuchen wir's!\n", "numbers in column 1, expected sentences; name the columns"),
+        ("0.001\tthe dog\tder Hund\n-2e3\ta\tb\n", "numbers in column 1, expected sentences; name the columns"),
+        ("the dog\t1.25\n", "numbers in column 2, expected sentences; name the columns"),
+        ("\tein Hund\n\n\tdie Hunde\n", "nothing in column 1, expected a sentence, a tab and its translation"),
+        ("a dog\t\tein Hund\nthe dogs\t \tdie Hunde\n", "nothing in column 2, expected a sentence, a tab"),
     ],
 )
 def test_table_of_something_else_is_refused(tmp_path: Path, text: str, message: str):
@@ -526,8 +644,24 @@ def test_unknown_corpus_language_and_split_are_answered_with_what_there_is(tmp_p
         load_corpus("multi30k", "de", "de")
     with pytest.raises(ValueError, match=r"embedded corpus goes from en to de, got de to en"):
         load_corpus("embedded", "de", "en")
-    with pytest.raises(ValueError, match=r"no split 'dev', expected one of train, val, test"):
+    with pytest.raises(ValueError, match=r"no split 'dev', expected one of train, val, test$"):
         load_corpus(str(write_corpus(tmp_path)))["dev"]
+
+
+def test_translation_is_between_two_languages(tmp_path: Path):
+    for corpus in (write_corpus(tmp_path / "mine"), table(tmp_path, "a\tb\nc\td\ne\tf\n")):
+        with pytest.raises(ValueError, match="cannot go from de to DE, expected two different languages"):
+            load_corpus(str(corpus), "de", "DE")
+
+
+def test_corpus_is_named_by_a_string_or_a_path(tmp_path: Path):
+    path = table(tmp_path, "a\tb\nc\td\ne\tf\n")
+    assert load_corpus(path) == load_corpus(str(path))
+    for wrong in (b"embedded", ["embedded"], None):
+        with pytest.raises(TypeError, match=f"got {type(wrong).__name__} .*expected the name of a corpus or a path"):
+            load_corpus(wrong)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"there is no file other\.tsv, expected a table of sentence pairs"):
+        load_corpus("other.tsv")
 
 
 # Multi30k: from a folder, from the network, from neither

@@ -211,6 +211,34 @@ def test_damaged_arrays_are_made_anew(write: Write, kept: Path, damage: str):
     assert list(second) == list(first)
 
 
+@pytest.mark.parametrize("name", ["ids.npy", "tokenizer.json"])
+@pytest.mark.parametrize("left", [0, 50])
+def test_what_was_cut_off_together_with_its_checksums_is_made_anew(write: Write, kept: Path, name: str, left: int):
+    folder = write()
+    first = list(prepare(folder)[-1])  # a copy: what is mapped into memory must not be cut off
+    (file,) = kept.glob(f"*/{name}")
+    os.truncate(file, left)
+    (file.parent / "checksums.json").write_text("{}")
+    with pytest.warns(UserWarning, match="is damaged, and made anew"):
+        *_, second = prepare(folder)
+    assert list(second) == first
+
+
+def test_arrays_that_find_no_room_are_not_kept(write: Write, kept: Path, monkeypatch: pytest.MonkeyPatch):
+    """NumPy does not notice when the last bytes are lost, as with `ulimit -f`."""
+    folder, true_save = write(), np.save
+
+    def save(path: Path, array: np.ndarray) -> None:
+        true_save(path, array)
+        os.truncate(path, path.stat().st_size - 2)
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.warns(UserWarning, match="nothing is kept in .* were cut off as they were written"):
+        corpus, tokenizer, arrays = prepare(folder)
+    assert list(arrays) == encode_pairs(tokenizer, corpus["train"])
+    assert list(kept.glob("*/tokenizer.json")) and not list(kept.glob("*/ids.npy"))
+
+
 def test_without_a_place_to_keep_it_the_training_goes_on(write: Write, kept: Path):
     kept.write_text("a file stands where the folder would")
     with pytest.warns(UserWarning, match=r"nothing is kept in .*, so the next start takes as long"):

@@ -15,7 +15,10 @@ from transformer.text.tokenizer import Tokenizer
 
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
-    """The pairs as token ids."""
+    """The pairs as token ids; raises TypeError for what is no `Pair`."""
+    for pair in pairs:
+        if not isinstance(pair, Pair):
+            raise TypeError(f"got {type(pair).__name__} {pair!r}, expected a Pair of sentences")
     sources = tokenizer.encode_all([pair.source for pair in pairs])
     targets = tokenizer.encode_all([pair.target for pair in pairs])
     return list(zip(sources, targets, strict=True))
@@ -70,13 +73,24 @@ class Batch:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Stack id lists of unequal length as (B, longest), filled up with PAD on the right."""
+    """Stack id lists of unequal length as (B, longest), filled up with PAD on the right.
+
+    Raises TypeError for ids that are no whole numbers.
+    """
     width = max(map(len, rows), default=0)
-    return torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows], dtype=torch.long).view(len(rows), width)
+    ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
+    if ids.is_floating_point() and ids.numel():  # of nothing at all PyTorch makes a tensor of floats, too
+        raise TypeError("got ids with a decimal point, expected whole numbers")
+    return ids.long().view(len(rows), width)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Make a batch of examples: EOS closes each source, BOS opens and EOS closes each target."""
+    """Make a batch of examples: EOS closes each source, BOS opens and EOS closes each target.
+
+    Raises ValueError for no examples, TypeError for ids that are no whole numbers.
+    """
+    if not len(examples):
+        raise ValueError("got no examples, expected at least one to make a batch of")
     return Batch(
         source=pad([[*source, EOS] for source, _ in examples]),
         target=pad([[BOS, *target, EOS] for _, target in examples]),
@@ -84,7 +98,12 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def plain_batches(examples: Sequence[Example], batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Batches of all examples in random order: index lists of `batch_size`, the last one perhaps shorter."""
+    """Batches of all examples in random order: index lists of `batch_size`, the last one perhaps shorter.
+
+    Raises ValueError for a size below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     order = _shuffled(len(examples), random.Random(f"{seed}/{epoch}"))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size].tolist()
@@ -95,7 +114,7 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
 
     The budget counts positions of the padded tensor, source or target, whichever is larger. Each example comes
     exactly once an epoch; the batches come in random order, and so do examples of equal length within them.
-    A sentence longer than the budget is a batch of its own.
+    A sentence longer than the budget is a batch of its own. Raises ValueError for a budget below 1.
     """
     rng = random.Random(f"{seed}/{epoch}")
     order = _shuffled(len(examples), rng)
@@ -107,7 +126,10 @@ def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch
 
 
 def count_token_batches(examples: Sequence[Example], max_tokens: int) -> int:
-    """How many batches `token_batches` makes of these examples, which is the same in every epoch."""
+    """How many batches `token_batches` makes of these examples, which is the same in every epoch.
+
+    Raises ValueError for a budget below 1.
+    """
     return len(_cuts(np.sort(_keys(lengths_of(examples))[0]), max_tokens)) - 1
 
 
@@ -133,6 +155,8 @@ def _cuts(longer: np.ndarray, max_tokens: int) -> list[int]:
 
     The lengths (n,) rise, so a batch is as wide as its last sentence.
     """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
     cuts = [0]
     for i, length in enumerate(longer.tolist()):
         if i > cuts[-1] and length * (i - cuts[-1] + 1) > max_tokens:

@@ -67,7 +67,9 @@ class Corpus:
 
     def __getitem__(self, split: str) -> list[Pair]:
         if split not in self.splits:
-            raise ValueError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}")
+            files = f"{split}.{self.source} and {split}.{self.target}, or {split}.tsv"
+            advice = f"; make {files}" if split in ("train", "val", "test") else ""
+            raise ValueError(f"{self.name} has no split {split!r}, expected one of {', '.join(self.splits)}{advice}")
         return self.splits[split]
 
     def stream(self, split: str) -> Iterator[Pair]:
@@ -90,20 +92,26 @@ def _sha256(path: Path, _changed: int, _size: int) -> str:
     return pooch.file_hash(str(path))
 
 
-def load_corpus(name: str, source: str = "en", target: str = "de") -> Corpus:
+def load_corpus(name: str | Path, source: str = "en", target: str = "de") -> Corpus:
     """Load the corpus of that name, such as "embedded" or "multi30k", or of that path.
 
     A path is a folder (see `load_folder`) or a file of sentence pairs (see `load_table`).
-    Raises ValueError for an unknown corpus or language, CorpusUnavailable for one that cannot be had.
+    Raises ValueError for an unknown corpus or language, or for one language twice, CorpusUnavailable for a corpus that
+    cannot be had, TypeError for what is neither a name nor a path.
     """
+    if not isinstance(name, str | Path):
+        raise TypeError(f"got {type(name).__name__} {name!r}, expected the name of a corpus or a path")
     if name in NAMED:
         return NAMED[name].load(source, target)
-    if Path(name).is_dir():
-        return load_folder(Path(name), source, target)
-    if name.endswith(TABLES):
-        return load_table(Path(name), source, target)
+    if source.casefold() == target.casefold():
+        raise ValueError(f"{name} cannot go from {source} to {target}, expected two different languages")
+    path = Path(name)
+    if path.is_dir():
+        return load_folder(path, source, target)
+    if path.name.endswith(TABLES):
+        return load_table(path, source, target)
     raise ValueError(
-        f"corpus {name!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds train.{source}, "
+        f"corpus {str(name)!r} is unknown, expected {' or '.join(NAMED)}, or a folder that holds train.{source}, "
         f"train.{target}, val.{source} and val.{target}, or a .tsv file; if it was moved, name its new place"
     )
 
@@ -196,7 +204,7 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
     with `.gz` behind the name. A split is read when it is asked for, so what nobody asks for may be missing.
 
     Raises ValueError for a folder with nothing of that kind, and, when a split is asked for, for a file that is
-    missing, and what reading it raises.
+    missing, for a split without any pair, and what reading it raises.
     """
 
     def find(*names: str) -> Path | None:
@@ -216,7 +224,10 @@ def load_folder(folder: Path, source: str, target: str) -> Corpus:
 
     def read(split: str) -> list[Pair]:
         files = files_of(split)
-        return list(stream_parallel(*files)) if len(files) == 2 else read_table(*files, source, target)
+        pairs = list(stream_parallel(*files)) if len(files) == 2 else read_table(*files, source, target)
+        if not pairs:
+            raise ValueError(_without_pairs(*files))
+        return pairs
 
     present = [
         split for split in ("train", "val", "test") if find(f"{split}.{source}", f"{split}.{target}", f"{split}.tsv")
@@ -235,8 +246,11 @@ def load_table(path: Path, source: str, target: str) -> Corpus:
     At most 1,000 source sentences each. Which are drawn depends on the sentences alone, neither on their order nor on a
     seed, and all pairs with one source sentence go to the same split, so that none is tested on what it was trained on.
 
-    Raises ValueError for fewer than three different source sentences, and what `read_table` raises.
+    Raises FileNotFoundError where there is no such file, ValueError for fewer than three different source sentences,
+    and what `read_table` raises.
     """
+    if not path.is_file():  # nor a pipe: a table is read again whenever a run is resumed
+        raise FileNotFoundError(f"there is no file {path}, expected a table of sentence pairs")
     pairs = read_table(path, source, target)
     drawn = sorted({pair.source for pair in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(drawn) < 3:
@@ -252,16 +266,24 @@ def load_table(path: Path, source: str, target: str) -> Corpus:
 def read_table(path: Path, source: str, target: str) -> list[Pair]:
     """The sentence pairs of a .tsv file, a pair a line, its two sentences separated by a tab, `normalised`.
 
-    A first line that holds the names of both languages, such as "en" and "de", says which columns they are; without it
-    the first column is the source and the second the target. Further columns are left out, and so are pairs with
-    an empty side. Quotation marks are text.
+    A first line that holds the names of both languages, such as "en" and "de" or "EN" and "DE", says which columns they
+    are; without it the first column is the source and the second the target. Further columns are left out, and so are
+    pairs with an empty side. Quotation marks are text.
 
-    Raises ValueError for a line with too few columns and for columns of numbers, and what `read_lines` raises.
+    Raises ValueError for a first line that names other languages, for a line with too few columns, and for columns that
+    are empty or hold numbers; and what `read_lines` raises.
     """
     rows = [[cell.strip() for cell in line.split("\t")] for line in read_lines(path)]
-    names = rows[0] if rows else []
-    named = source in names and target in names
-    columns = (names.index(source), names.index(target)) if named else (0, 1)
+    names = [cell.casefold() for cell in rows[0]] if rows else []
+    wanted = [source.casefold(), target.casefold()]
+    named = set(wanted) <= set(names)
+    columns = tuple(map(names.index, wanted)) if named else (0, 1)
+    if not named and _are_codes(rows[0][:2] if rows else []):
+        raise ValueError(
+            f"{path} seems to name its columns {' and '.join(rows[0][:2])} in line 1, expected {source} and {target}; "
+            f"change these names there or the languages asked for, or, if that line is text, put a first line above it "
+            f"with {source} and {target} over their columns"
+        )
     for i, row in enumerate(rows, 1):
         if len(row) <= max(columns) and any(row):
             raise ValueError(
@@ -272,7 +294,12 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
         rows[0] = [""] * (max(columns) + 1)
     sides = [[row[column] if any(row) else "" for row in rows] for column in columns]
     for column, side in zip(columns, sides, strict=True):
-        if any(side) and all(text.isdecimal() for text in side if text):
+        if any(map(any, rows)) and not any(side):
+            raise ValueError(
+                f"{path} has nothing in column {column + 1}, expected a sentence, a tab and its translation; name the "
+                f"columns in a first line, with {source} and {target} over the right ones"
+            )
+        if any(side) and all(_is_number(text) for text in side if text):
             raise ValueError(
                 f"{path} has nothing but numbers in column {column + 1}, expected sentences; name the columns in a "
                 f"first line, with {source} and {target} over the right ones"
@@ -280,12 +307,38 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
     return list(pairs_of(zip(*sides, strict=True)))
 
 
+def _are_codes(cells: list[str]) -> bool:
+    """Whether two cells look like "fr" and "es", "FR" and "ES" or "fra" and "spa": the codes of two languages."""
+    text = "".join(cells)
+    alike = text.isascii() and text.isalpha() and (text.islower() or text.isupper())
+    return alike and [len(cell) for cell in cells] in ([2, 2], [3, 3])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def stream_parallel(source: Path, target: Path) -> Iterator[Pair]:
     """Two text files that translate each other line by line, `normalised`; pairs with an empty side are left out.
 
-    Raises ValueError for files of unequal length, when the shorter one ends, and what `lines_in` raises.
+    Raises ValueError for files of unequal length, when the shorter one ends, for files without any pair, and what
+    `lines_in` raises.
     """
-    yield from pairs_of(_side_by_side(source, target))
+    pair = None
+    for pair in pairs_of(_side_by_side(source, target)):
+        yield pair
+    if pair is None:
+        raise ValueError(_without_pairs(source, target))
+
+
+def _without_pairs(*files: Path) -> str:
+    """What to say of files from which no pair was read."""
+    expected = "one sentence a line, and its translation in the same line of the other file, or of the other column"
+    return f"no sentence pair is in {' and '.join(map(str, files))}, expected {expected}"
 
 
 def _side_by_side(source: Path, target: Path) -> Iterator[tuple[str, str]]:
@@ -318,14 +371,18 @@ def read_lines(path: Path) -> list[str]:
 def lines_in(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 text file, perhaps gzipped, without their ends, one after the other.
 
+    What is no file on disk, such as the pipe of `<(zcat text.gz)`, is read at once.
     Raises FileNotFoundError where there is no such file, ValueError for one whose compression is damaged, and what
     `lines_of` raises.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise FileNotFoundError(f"there is no file {path}, expected UTF-8 text with one sentence a line")
     open_file = gzip.open if path.suffix == ".gz" else open
     try:
         with open_file(path, "rb") as file:
+            if not path.is_file():  # it cannot be read a second time, to say what is wrong with it
+                yield from lines_of(file.read(), str(path))
+                return
             for number, line in enumerate(file, 1):
                 if not _is_plain(line, number):
                     file.seek(0)
@@ -369,8 +426,14 @@ def lines_of(content: bytes, name: str) -> list[str]:
 
 def _advice(content: bytes, error: UnicodeDecodeError | None = None) -> str:
     """What a text that is not UTF-8 looks like, and how to convert it."""
+    if content.startswith(b"\x1f\x8b"):
+        return "it is a gzip file: let its name end in .gz, or unpack it with gunzip"
+    if content.startswith(b"PK\x03\x04"):
+        return "it is a zip file, as those of Excel and Word are: unpack it, or save it there as UTF-8 text"
     zeros = content[:4_000].count(0) / max(1, len(content[:4_000]))
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):  # before utf-16, whose mark is a part of it
+        found = "utf-32"
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
         found = "utf-16"
     elif zeros > 0.2:  # Latin letters in UTF-16 have a zero byte each
         found = "utf-16le" if content[1:4_000:2].count(0) > content[0:4_000:2].count(0) else "utf-16be"
@@ -382,6 +445,8 @@ def _advice(content: bytes, error: UnicodeDecodeError | None = None) -> str:
         )
     else:  # cp1252 is latin1 with letters and marks where latin1 has control characters
         found = "cp1252" if any(0x80 <= byte < 0xA0 for byte in content) else "latin1"
+        advice = f"convert it with iconv -f {found} -t utf-8, and see whether its letters are right"
+        return f"it looks like {found}, perhaps: {advice}"
     return f"it looks like {found}: convert it with iconv -f {found} -t utf-8"
 
 

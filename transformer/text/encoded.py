@@ -25,7 +25,7 @@ from transformer.text.corpora import Corpus
 from transformer.text.pairs import Pair
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 
-FORMAT = 2
+FORMAT = 3
 """of what is kept; to be raised with every change in how texts are read, normalised or encoded"""
 AT_ONCE = 10_000
 """sentence pairs that are in memory as text at one time"""
@@ -87,10 +87,17 @@ class Encoded(Sequence[Example]):
         return self.ids[first:middle].tolist(), self.ids[middle:last].tolist()
 
     def save(self, folder: Path) -> None:
-        """Write the arrays into a folder that there is, as .npy files, and the checksum."""
+        """Write the arrays into a folder that there is, as .npy files, and the checksum.
+
+        Raises OSError where they could not be written to their ends.
+        """
         for name in ("ids", "bounds", "lines"):
             np.save(folder / f"{name}.npy", getattr(self, name))
         (folder / "checksum.txt").write_text(self.checksum, encoding="ascii")
+        try:
+            Encoded.load(folder)  # np.save does not notice when the last bytes of a file find no room
+        except ValueError as error:
+            raise OSError(f"the arrays in {folder} were cut off as they were written: {error}") from error
 
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
@@ -156,22 +163,23 @@ def _once(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if folder.is_dir() and not _is_whole(folder):
+            if (found := _found(folder, load)) is not None:
+                return found
+            if folder.is_dir():
                 warnings.warn(f"{folder} is damaged, and made anew", stacklevel=3)
                 shutil.rmtree(folder)
-            if not folder.is_dir():
-                made = make()
-                write_folder(folder, lambda draft: save(made, draft))
-        return load(folder)
+            made = make()
+            write_folder(folder, lambda draft: save(made, draft))
+            return load(folder)
     except (OSError, CheckpointError) as error:
         warnings.warn(f"nothing is kept in {folder.parent} ({error}), so the next start takes as long", stacklevel=3)
         return make() if made is None else made
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the files in a folder are those that were written."""
+def _found(folder: Path, load: Callable[[Path], _Kept]) -> _Kept | None:
+    """What is kept in a folder; None where there is none, or where its files are not those that were written."""
     try:
         check_unchanged(folder, *read_json(folder / CHECKSUMS))
-    except (OSError, CheckpointError):
-        return False
-    return True
+        return load(folder)
+    except (OSError, ValueError, CheckpointError):  # ValueError: cut off, and the checksums with it
+        return None

@@ -1,6 +1,7 @@
 """From text to token ids and back (paper §5.1): byte-level byte-pair encoding, or whole words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,23 +40,20 @@ class Tokenizer:
 
         It starts from the 256 bytes, so no string in any script is unknown, and decode(encode(x)) == x.
 
-        Raises ValueError for a vocabulary that cannot hold the bytes and the special tokens.
+        Raises ValueError for a vocabulary that cannot hold the bytes and the special tokens, TypeError for a single
+        string, and what `encode` raises for any of the texts.
         """
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         smallest = len(alphabet) + len(SPECIAL_TOKENS)
-        if vocab_size < smallest:
-            raise ValueError(
-                f"vocab_size is {vocab_size}, expected at least {smallest}: 256 bytes and the special tokens"
-            )
-        if vocab_size > MOST_TOKENS:  # the library reserves memory for all of them, and ends the process without it
-            raise ValueError(f"vocab_size is {vocab_size}, expected at most {MOST_TOKENS:,}")
+        # The library reserves memory for all of them, and ends the process without it.
+        _check_size(vocab_size, smallest, MOST_TOKENS, "256 bytes and the special tokens")
         backend = Backend(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
         )
-        backend.train_from_iterator(texts, trainer)
+        backend.train_from_iterator(_checked(texts), trainer)
         return cls(backend)
 
     @classmethod
@@ -66,12 +64,11 @@ class Tokenizer:
         and "sleeps ." as "sleeps .": decode(encode(x)) == " ".join(x.split()) where all words are known. With a
         `vocab_size`, the most frequent words get ids, special tokens counted; None: all of them.
 
-        Raises ValueError for a vocabulary that cannot hold a word beside the special tokens.
+        Raises ValueError for a vocabulary that cannot hold a word beside the special tokens, TypeError for a single
+        string, and what `encode` raises for any of the texts.
         """
-        if vocab_size is not None and vocab_size <= len(SPECIAL_TOKENS):
-            raise ValueError(
-                f"vocab_size is {vocab_size}, expected at least {len(SPECIAL_TOKENS) + 1}: special tokens and a word"
-            )
+        if vocab_size is not None:
+            _check_size(vocab_size, len(SPECIAL_TOKENS) + 1, ALL, "special tokens and a word")
         backend = Backend(models.WordLevel(unk_token=SPECIAL_TOKENS[UNK]))
         # Marks are cut off, and those that touch a word say so: "a dog." is read as "a dog ￭.".
         before, behind = r"(?<=\w)(?=[^\w\s])", r"(?<=[^\w\s])(?=\w)"
@@ -94,7 +91,7 @@ class Tokenizer:
         trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size or ALL, special_tokens=list(SPECIAL_TOKENS), show_progress=False
         )
-        backend.train_from_iterator(texts, trainer)
+        backend.train_from_iterator(_checked(texts), trainer)
         return cls(backend)
 
     def __len__(self) -> int:
@@ -110,29 +107,34 @@ class Tokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, in parallel; raises what `encode` raises, and TypeError for a single string."""
-        if isinstance(texts, str):
-            raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would become texts")
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"got {type(text).__name__} {text!r}, expected a string to encode")
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"{text!r} holds half a surrogate pair, expected Unicode text; was it read as UTF-8?"
-                ) from error
-        return [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self._backend.encode_batch(list(_checked(texts)))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out; no model is asked, `transformer.decoding` does that."""
-        return self._backend.decode(list(ids), skip_special_tokens=True)
+        """The text of token ids, special tokens left out; no model is asked, `transformer.decoding` does that.
+
+        Raises IndexError for an id that is not in the vocabulary, TypeError for a string.
+        """
+        return self._backend.decode(self._known(ids), skip_special_tokens=True)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Each id as a readable piece of text, special tokens included: labels for a figure."""
+        """Each id as a readable piece of text, special tokens included: labels for a figure.
+
+        Raises what `decode` raises.
+        """
         return [
             SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else self._backend.decode([i], skip_special_tokens=False)
-            for i in ids
+            for i in self._known(ids)
         ]
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        """The ids as a list; the library would pass over one that is not in the vocabulary."""
+        if isinstance(ids, str):
+            raise TypeError(f"got the string {ids[:40]!r}, expected token ids, as `encode` gives them")
+        size = len(self)
+        for i in ids:
+            if not 0 <= i < size:
+                raise IndexError(f"there is no token {i}, expected ids from 0 to {size - 1}")
+        return list(ids)
 
     def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`."""
@@ -174,6 +176,31 @@ class Tokenizer:
                 f"{path} begins with the tokens {found}, expected {SPECIAL_TOKENS}; it is of another program"
             )
         return cls(backend)
+
+
+def _check_size(vocab_size: int, least: int, most: int, contents: str) -> None:
+    if not isinstance(vocab_size, Integral):
+        raise TypeError(f"vocab_size is {vocab_size!r}, expected a whole number")
+    if vocab_size < least:
+        raise ValueError(f"vocab_size is {vocab_size}, expected at least {least}: {contents}")
+    if vocab_size > most:
+        raise ValueError(f"vocab_size is {vocab_size}, expected at most {most:,}")
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, one after the other; raises TypeError or ValueError at the first one that is no Unicode text."""
+    if isinstance(texts, str):
+        raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would become texts")
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"got {type(text).__name__} {text!r}, expected a string to encode")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{text!r} holds half a surrogate pair, expected Unicode text; was it read as UTF-8?"
+            ) from error
+        yield text
 
 
 def evenly_spaced(items: Iterable[_Item], most: int) -> list[_Item]:
