@@ -308,10 +308,10 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
 
 
 def _are_codes(cells: list[str]) -> bool:
-    """Whether two cells look like "fr" and "es", "FR" and "ES" or "fra" and "spa": the codes of two languages."""
+    """Whether two cells look like "fr" and "es" or "FR" and "ES", the codes of two languages."""
     text = "".join(cells)
     alike = text.isascii() and text.isalpha() and (text.islower() or text.isupper())
-    return alike and [len(cell) for cell in cells] in ([2, 2], [3, 3])
+    return alike and [len(cell) for cell in cells] == [2, 2]
 
 
 def _is_number(text: str) -> bool:
