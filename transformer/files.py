@@ -106,7 +106,7 @@ def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, A
 
 def read_settings(run: Path) -> dict[str, Any]:
     """What a run was started with, its `config.json`; raises CheckpointError where that is missing or damaged."""
-    advice = "restore it, or start a new run; the checkpoints of this one can be named as models all the same"
+    advice = "restore it, or start a new run; evaluate needs none of it with --corpus, --source and --target"
     if not (run / "config.json").is_file():
         raise CheckpointError(f"{run / 'config.json'} is missing, expected the settings of the run; {advice}")
     return read_json(run / "config.json", advice)

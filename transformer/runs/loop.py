@@ -46,9 +46,9 @@ def train(
     own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
-    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run cannot be read or
-    written, or another training is going on in it; FloatingPointError when the loss is no longer a number,
-    KeyboardInterrupt after Ctrl-C, when all is saved.
+    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run
+    cannot be read or written, or another training is going on in it; FloatingPointError when the loss is no longer a
+    number, KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
