@@ -310,7 +310,8 @@ def print_translations(
     """
     for i, sentence in enumerate(sentences, first):
         if (n_tokens := len(tokenizer.encode(normalised(sentence)))) > LONG:
-            print(f"line {i} has {n_tokens:,} tokens, which takes long: give each sentence its own", file=sys.stderr)
+            advice = "which takes long to translate: give each sentence a line of its own"
+            print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
     translations = translate(model, tokenizer, sentences, decoding)
     for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
         for doubt in doubts(tokenizer, normalised(sentence), translation):
