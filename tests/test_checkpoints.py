@@ -126,7 +126,29 @@ def test_half_written_checkpoint_is_no_checkpoint(run: Run):
 
 def test_best_checkpoint_that_is_gone_leaves_the_last(run: Run):
     write_json(run.folder / "best.json", {"checkpoint": "step-00000001", "val_nll": 0.0})
-    assert best_checkpoint(run.folder).name == "step-00000002"
+    with pytest.warns(UserWarning, match="it names 'step-00000001' .* the last one is used"):
+        assert best_checkpoint(run.folder).name == "step-00000002"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b'{"checkpoint": "step-0', b"[2]", b"\xff\0", b"[" * 100_000),
+        *(b'{"checkpoint": "../step-00000002", "val_nll": 1.0}', b'{"checkpoint": 2, "val_nll": 1.0}', b"{}"),
+        *(b'{"checkpoint": "step-00000002", "val_nll": %s}' % nll for nll in (b"NaN", b"null", b'"1"', b"[]", b"-9")),
+    ],
+    ids=lambda content: content[:60].decode(errors="replace"),
+)
+def test_best_that_is_damaged_is_told_and_found_anew(run: Run, tiny_model: Builder, content: bytes):
+    (run.folder / "best.json").write_bytes(content)
+    with pytest.warns(
+        UserWarning, match=r"best\.json does not tell which checkpoint is the best .*, expected the name"
+    ):
+        assert resolve(run.folder).name == "step-00000002"
+    with pytest.warns(UserWarning, match="the last one is used instead"):
+        train_some(tiny_model(), run, until=4, resume=True)
+    best = read_json(run.folder / "best.json")
+    assert best["checkpoint"] == "step-00000004" and math.isfinite(best["val_nll"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
@@ -197,6 +219,22 @@ def test_attempt_that_was_cut_off_does_not_hinder_the_next(run: Run, tiny_model:
     assert not draft.exists()
 
 
+def test_what_was_cut_off_is_cleared_when_the_run_goes_on(run: Run, tiny_model: Builder):
+    """Also of an update that never comes again, such as the one that Ctrl-C stopped at."""
+    for name in ("step-00000003.draft", "step-00000001.deleted"):
+        (run.folder / "checkpoints" / name).mkdir()
+    train_some(tiny_model(), run, until=2, resume=True)
+    assert [path.name for path in (run.folder / "checkpoints").iterdir()] == ["step-00000002"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch], ids=["folder", "file"])
+def test_empty_checkpoint_is_not_gone_on_from(run: Run, tiny_model: Builder, make: Callable[[Path], None]):
+    stray = run.folder / "checkpoints" / "step-00000099"
+    make(stray)
+    with pytest.raises(CheckpointError, match=r"state\.json is missing.* delete .*step-00000099 to go on from"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
 def test_checkpoint_is_never_written_over(tmp_path: Path):
     write_folder(tmp_path / "one", lambda draft: write_json(draft / "config.json", {"first": True}))
     with pytest.raises(CheckpointError, match="could not save"):
@@ -210,6 +248,19 @@ def test_file_in_the_place_of_the_folder_is_said(run: Run, tiny_model: Builder, 
     with pytest.raises(CheckpointError, match=r"could not write to .*file.* choose a folder that is writable"):
         train_some(tiny_model(), Run(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "not a folder"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
+@pytest.mark.parametrize("name", ["file", "file/run", "link", "loop"])
+def test_place_that_can_be_no_folder_is_said_without_advice_on_checkpoints(
+    tiny_model: Builder, tmp_path: Path, name: str
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(CheckpointError, match=r"could not write to .*(file|link|loop) is a file or a link") as error:
+        train_some(tiny_model(), Run(tmp_path / name))
+    assert "intact" not in str(error.value)
 
 
 def test_folder_that_became_a_file_stops_the_training_with_its_checkpoints_whole(run: Run, tiny_model: Builder):
@@ -303,7 +354,14 @@ def test_weights_of_another_program_are_refused(run: Run):
         Transformer.from_pretrained(run.folder)
 
 
-DAMAGED_JSON = {"empty": b"", "cut off": b'{"d_model": 16', "no text": b"\xff\xfe", "list": b"[16]", "null": b"null"}
+DAMAGED_JSON = {
+    "deep": b"[" * 100_000,
+    "empty": b"",
+    "cut off": b'{"d_model": 16',
+    "no text": b"\xff\xfe",
+    "list": b"[16]",
+    "null": b"null",
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGED_JSON)
@@ -393,6 +451,21 @@ def test_damaged_moments_are_refused(run: Run, tiny_model: Builder, damage: Call
         train_some(tiny_model(), run, until=4, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("moment", "value", "expected"),
+    [("step", 2.5, "2, the update"), ("step", -2.0, "2, the update"), ("exp_avg_sq", -1.0, "squares, 0 or more")],
+)
+def test_moments_that_no_training_computes_are_refused(
+    run: Run, tiny_model: Builder, moment: str, value: float, expected: str
+):
+    path = saved_checkpoints(run.folder)[0] / "optimizer.safetensors"
+    tensors, key = load_file(path), f"encoder.layers.0.feed_forward.inner.weight/{moment}"
+    save_file(tensors | {key: torch.full_like(tensors[key], value)}, path)
+    (path.parent / "checksums.json").unlink()
+    with pytest.raises(CheckpointError, match=rf"{moment} with {value:g}, expected {expected}.* it is damaged, delete"):
+        train_some(tiny_model(), run, until=4, resume=True)
+
+
 def test_training_with_frozen_parameters_goes_on(tiny_model: Builder, tmp_path: Path):
     def half_frozen() -> Transformer:
         torch.manual_seed(3)
@@ -412,10 +485,20 @@ def test_training_with_frozen_parameters_goes_on(tiny_model: Builder, tmp_path: 
         train_some(tiny_model(), halved, until=6, resume=True)
 
 
-DAMAGED_LINES = ["", "{", '{"loss": 1.0}', "[2]", "null", '{"step": "two"}', '{"step": true}', "\udcff\udcfe"]
+DAMAGED_LINES = [
+    "",
+    "{",
+    '{"loss": 1.0}',
+    "[2]",
+    "null",
+    '{"step": "two"}',
+    '{"step": true}',
+    "\udcff\udcfe",
+    "[" * 100_000,
+]
 
 
-@pytest.mark.parametrize("line", DAMAGED_LINES)
+@pytest.mark.parametrize("line", DAMAGED_LINES, ids=lambda line: ascii(line[:20]))
 def test_line_that_is_no_record_stops_no_training(run: Run, tiny_model: Builder, line: str):
     """It is named, and the file is kept; the checkpoints are whole."""
     path, before = run.folder / "metrics.jsonl", run.metrics()
@@ -490,7 +573,7 @@ def test_weights_that_are_whole_numbers_are_refused(run: Run, dtype: torch.dtype
 
 def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[-3] ^= 1  # the least of one number, which is finite still
+    content[-7] ^= 1  # of a number that is finite still; the last one counts the updates of the optimiser
     path.write_bytes(content)
 
 

@@ -246,6 +246,29 @@ def test_evaluation_reports_four_measures_of_the_corpus_trained_on(command: Comm
     assert len(translations) == 20 and set(" ".join(translations).split()) <= set(NUMBERS.values())
 
 
+def test_checkpoint_is_not_written_over_by_translations(command: Command, place: Path):
+    weights = saved_checkpoints(place / "run")[-1] / "model.safetensors"
+    before = weights.read_bytes()
+    for model in ("run", weights.parent):
+        result = command("evaluate", "--model", model, "--limit", "1", "--output", weights)
+        assert_explained(result, "in the folder of the model", "nothing is overwritten")
+    assert weights.read_bytes() == before
+
+
+def test_output_that_cannot_be_written_is_said_before_the_work(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    result = command("evaluate", "--model", "run", "--output", tmp_path / "out")
+    assert_explained(result, f"cannot write to {tmp_path / 'out'}", "that is writable")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_on_a_full_disk_is_named(command: Command):
+    result = command("evaluate", "--model", "run", "--limit", "1", "--output", "/dev/full")
+    assert result.code == 1 and "error: could not write the translations to /dev/full: " in result.err
+
+
 def test_evaluation_counts_the_tokens_that_are_named(command: Command):
     result = command("evaluate", "--model", "run", "--bleu-tokens", "char")
     assert "|tok:char|" in result.out and result.err == ""
@@ -291,6 +314,55 @@ def test_vocabulary_comes_from_the_training_split_alone():
     tokenizer = make_tokenizer("words", Corpus("numbers", "en", "de", splits), 300)
     assert UNK not in tokenizer.encode("one eins")
     assert set(tokenizer.encode("two zwei three drei")) == {UNK}
+
+
+# What is kept of the texts
+
+
+OWN = "numbers-en-de-train-0123456789abcdef"
+
+
+@pytest.fixture
+def kept_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what a training keeps of its texts."""
+    folder = tmp_path / "kept"
+    for name in (OWN, f"{OWN}.draft"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "ids.npy").write_bytes(b"0" * 2_000_000)
+    (folder / f"{OWN}.lock").touch()
+    monkeypatch.setenv("TRANSFORMER_ENCODED", str(folder))
+    return folder
+
+
+def test_what_is_kept_is_cleared(command: Command, kept_texts: Path):
+    assert command("cache").out.splitlines()[0] == f"      2.0 MB  {OWN}" and kept_texts.is_dir()
+    assert command("cache", "--clear").out.splitlines()[-1] == f"      4.0 MB were deleted from {kept_texts}"
+    assert not kept_texts.exists()
+
+
+def test_clearing_leaves_what_is_of_others(command: Command, kept_texts: Path):
+    (kept_texts / "thesis").mkdir()
+    for name in ("thesis/chapter.txt", "notes.txt", "numbers-en-de-train.lock"):
+        (kept_texts / name).write_text("dear to somebody")
+    assert "thesis" not in command("cache").out
+    assert command("cache", "--clear").code == 0
+    assert {path.name for path in kept_texts.iterdir()} == {"thesis", "notes.txt", "numbers-en-de-train.lock"}
+    assert (kept_texts / "thesis" / "chapter.txt").read_text() == "dear to somebody"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
+def test_clearing_follows_a_link_and_keeps_it(command: Command, kept_texts: Path, monkeypatch: pytest.MonkeyPatch):
+    link = kept_texts.with_name("link")
+    link.symlink_to(kept_texts)
+    monkeypatch.setenv("TRANSFORMER_ENCODED", str(link))
+    assert command("cache", "--clear").code == 0
+    assert link.is_dir() and not any(kept_texts.iterdir())
+
+
+def test_file_in_the_place_of_what_is_kept_is_said(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSFORMER_ENCODED", str(tmp_path / "file"))
+    assert_explained(command("cache", "--clear"), f"{tmp_path / 'file'} is a file", "set $TRANSFORMER_ENCODED")
 
 
 # Help, version, recipes
@@ -373,6 +445,8 @@ def assert_explained(result: Result, *parts: str) -> None:
         (["train", "--steps", "many"], "--steps"),
         (["train", "--steps", "0"], "steps is 0, expected at least 1"),
         (["train", "--norm", "mid"], "'post'"),
+        (["train", "--longest", "0"], "longest is 0, expected at least 1"),
+        (["translate", "--model", "run", "-the dog"], "go behind --"),
     ],
     ids=" ".join,
 )
@@ -400,6 +474,12 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
         ("evaluate --model run --output nowhere/out", ["cannot write to nowhere/out", "a folder that exists"]),
         ("evaluate --model run --output numbers", ["cannot write to numbers", "the name of a file"]),
+        ("evaluate --model run --limit 1 --output numbers/test.de", ["is a text of numbers", "nothing is overwritten"]),
+        (
+            "evaluate --model run --limit 1 --output numbers/train.en",
+            ["is a text of numbers", "nothing is overwritten"],
+        ),
+        ("evaluate --model run --limit 1 --output run/out", ["in the folder of the model", "another place"]),
         ("evaluate --model run --limit 0", ["limit is 0", "at least 1"]),
         ("evaluate --model run --corpus nowhere", ["corpus 'nowhere' is unknown", " or ".join(NAMED)]),
         ("evaluate --model run --corpus numbers --target fr", ["has no test.fr"]),
@@ -436,6 +516,7 @@ def test_input_is_translated_block_by_block(command: Command, monkeypatch: pytes
     result = command("translate", "--model", "run", "--batch-size", "4", stdin=bad)
     assert result.code == 1 and result.out.splitlines() == [NUMBERS[number] for number in numbers[:19]]
     assert "after 19 lines that are translated: line 20 of standard input is not UTF-8" in result.err
+    assert "line 1:" not in result.err
 
 
 def test_interrupted_translation_keeps_what_it_has(command: Command, monkeypatch: pytest.MonkeyPatch):
@@ -465,6 +546,20 @@ def test_input_that_is_not_utf8_is_refused(command: Command, tmp_path: Path):
     (tmp_path / "input").write_bytes(b"one\n" + data)
     result = command("translate", "--model", "run", "--file", tmp_path / "input")
     assert_explained(result, "input is not UTF-8", "line 2", "iconv")
+
+
+def test_line_that_takes_long_is_told_before(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformer.__main__.LONG", 3)
+    result = command("translate", "--model", "run", stdin=b"one two three\none two three four\n")
+    assert result.code == 0 and result.err.startswith("line 2 has 4 tokens, which takes long")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
+def test_link_that_leads_to_itself_is_no_corpus(command: Command, tmp_path: Path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for more in ([], ["--start-or-resume"]):
+        assert_explained(command("train", "--corpus", tmp_path / "loop", *more), "loop' is unknown")
+    assert_explained(command("evaluate", "--model", tmp_path / "loop"), "there is no model")
 
 
 def test_sentence_longer_than_the_learned_positions_is_refused(command: Command, tmp_path: Path):
@@ -682,6 +777,41 @@ def test_run_that_is_further_than_it_shall_go_is_not_resumed(command: Command, s
 def test_settings_of_another_program_are_not_resumed(command: Command, started: Path, stored: dict):
     write_json(started / "config.json", stored)
     assert_explained(command("train", "--run", started, "--resume"), "does not describe a run of this package")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"source": ...}, "it lacks source;"),
+        ({"corpus": 5}, "corpus is 5, expected a name"),
+        ({"target": None}, "target is None, expected a name"),
+        ({"longest": "many"}, "longest is 'many', expected a whole number"),
+        ({"longest": -1}, "longest is -1, expected at least 1"),
+        ({"tokenizer": "xx"}, "tokenizer is 'xx', expected one of bpe, words"),
+    ],
+    ids=str,
+)
+def test_settings_that_somebody_has_changed_are_named(command: Command, started: Path, changes: dict, told: str):
+    stored = read_json(started / "config.json") | changes
+    write_json(started / "config.json", {name: value for name, value in stored.items() if value is not ...})
+    assert_explained(command("train", "--run", started, "--resume"), f"{started / 'config.json'} does not", told)
+    if changes.keys() & {"corpus", "source", "target"}:
+        assert_explained(
+            command("evaluate", "--model", started), f"{started / 'config.json'} does not", "give --corpus"
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, None], ids=lambda c: str(c)[:9])
+def test_run_without_its_settings_can_be_evaluated(command: Command, started: Path, content: bytes | None):
+    path = started / "config.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    result = command("train", "--run", started, "--resume")
+    assert_explained(result, f"{path} ", "restore it, or start a new run")
+    assert "use another checkpoint" not in result.err
+    named = ["--corpus", "numbers", "--source", "en", "--target", "de"]
+    assert command("evaluate", "--model", started, "--limit", "1", *named).code == 0
+    if content is not None:
+        assert_explained(command("evaluate", "--model", started), f"{path} ", "--corpus, --source and --target")
 
 
 def test_evaluation_takes_from_the_training_what_is_not_said(command: Command):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -391,6 +392,22 @@ def test_finished_training_resumed_is_left_as_it_is(make_model: Build, whole: Ru
     before = state(whole)
     assert run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True) == []
     assert_same_bits(state(whole), before)
+
+
+def test_finished_training_resumed_keeps_as_many_checkpoints_as_it_is_told(
+    make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([3.0, 1.0, 2.0, 2.0]))
+    run, config = Run(tmp_path), settings(steps=4, validate_every=1, keep_last=4)
+    run_training(make_model(), config, make_examples(8), run=run)
+    run_training(make_model(), replace(config, keep_last=1), make_examples(8), run=run, resume=True)
+    assert steps_kept(run) == [2, 4], "the last, and the best"
+
+
+def test_resuming_nothing_is_refused(make_model: Build):
+    """It would begin anew, and nobody would notice."""
+    with pytest.raises(ValueError, match="resume is True without a run, expected the run to go on with"):
+        run_training(make_model(), settings(), make_examples(8), resume=True)
 
 
 def test_run_that_exists_is_not_trained_over(make_model: Build, whole: Run):

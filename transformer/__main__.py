@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,10 +21,10 @@ import torch
 import tyro
 
 from transformer import __version__
-from transformer.config import TransformerConfig
+from transformer.config import TransformerConfig, check_types
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
-from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_json, resolve, saved_checkpoints
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_settings, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
@@ -38,9 +39,13 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 BLOCK = 16  # batches whose sentences are sorted by length, translated and printed before the next are read
+LONG = 1_000
+"""tokens of a line that takes noticeably long to translate, and that no training has prepared a model for"""
 NOT_STORED = ("run", "resume", "start_or_resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
+KEPT = re.compile(r".+-.+-.+-(train|val|test)-[0-9a-f]{16}(\.draft|\.lock)?")
+"""what a training calls its folders in the cache, CORPUS-SOURCE-TARGET-SPLIT-HASH, and what lies beside them"""
 SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
 """the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
 
@@ -78,9 +83,19 @@ class Train:
     training: TrainingConfig = MULTI30K.training
     """how it is trained"""
 
+    def __post_init__(self) -> None:
+        check_types(self)  # as somebody may have changed them in a run's config.json
+        for name in ("corpus", "source", "target"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is {getattr(self, name)!r}, expected a name")
+        if self.tokenizer not in ("bpe", "words"):
+            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of bpe, words")
+        if self.longest < 1:
+            raise ValueError(f"longest is {self.longest}, expected at least 1 token")
+
     def folder(self) -> Path:
         """Where the run is kept."""
-        name = Path(self.corpus).resolve().name  # of "." too
+        name = real(Path(self.corpus)).name  # of "." too
         for ending in TABLES:
             name = name.removesuffix(ending)
         return self.run or Path("runs") / f"{name}-{self.source}-{self.target}"
@@ -195,13 +210,13 @@ def settings(command: Train, texts: dict[str, str]) -> dict[str, Any]:
     """What `config.json` of a run says, enough to resume it later and from any folder; `texts` are the checksums."""
     stored = {key: value for key, value in asdict(command).items() if key not in NOT_STORED}
     if command.corpus not in NAMED:
-        stored["corpus"] = str(Path(command.corpus).resolve())
+        stored["corpus"] = str(real(Path(command.corpus)))
     return stored | {"texts": texts}
 
 
 def refuse_other_texts(folder: Path, corpus: Corpus, texts: dict[str, str]) -> None:
     """Raise ValueError where a run would go on with other sentences than it was started with, wherever they lie."""
-    if read_json(folder / "config.json").get("texts", texts) != texts:
+    if read_settings(folder).get("texts", texts) != texts:
         raise ValueError(
             f"the sentences of {corpus.name} are not those that the run in {folder} was started with (the SHA-256 of "
             "train or val differs); restore them, or start a new run"
@@ -244,7 +259,10 @@ def run_translate(command: Translate) -> None:
 def lines_of_input() -> Iterator[str]:
     """The lines of standard input as they come in; raises ValueError at one that is not UTF-8."""
     for number, line in enumerate(sys.stdin.buffer, 1):
-        yield from lines_of(line, f"line {number} of standard input")
+        try:
+            yield from lines_of(line, f"line {number} of standard input")
+        except ValueError as error:
+            raise ValueError(str(error).replace("(line 1: ", "(")) from error  # it was given one line, and counts anew
 
 
 def print_blocks(
@@ -290,6 +308,10 @@ def print_translations(
 
     Lines are counted from `first`.
     """
+    for i, sentence in enumerate(sentences, first):
+        if (n_tokens := len(tokenizer.encode(normalised(sentence)))) > LONG:
+            advice = "which takes long to translate: give each sentence a line of its own"
+            print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
     translations = translate(model, tokenizer, sentences, decoding)
     for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
         for doubt in doubts(tokenizer, normalised(sentence), translation):
@@ -322,6 +344,8 @@ def run_evaluate(command: Evaluate) -> None:
     if command.output and (command.output.is_dir() or not command.output.parent.is_dir()):
         raise ValueError(f"cannot write to {command.output}, expected the name of a file in a folder that exists")
     corpus = corpus_of(command)
+    if command.output:
+        refuse_output(command.output, corpus, command.model)
     pairs = corpus[command.split][: command.limit]
     model, tokenizer = load(command.model, command.average, command.device)
     result = evaluate(model, tokenizer, pairs, command.decoding, command.bleu_tokens or bleu_tokens(corpus.target))
@@ -331,11 +355,37 @@ def run_evaluate(command: Evaluate) -> None:
     print(f"token accuracy {result.token_accuracy:.3f}")
     print(f"perplexity {result.perplexity:.2f}")
     if command.output:
-        command.output.write_text("".join(one_line(text) + "\n" for text in result.translations), encoding="utf-8")
+        try:
+            command.output.write_text("".join(one_line(text) + "\n" for text in result.translations), encoding="utf-8")
+        except OSError as error:  # which does not name the file when the disk is full
+            raise OSError(f"could not write the translations to {command.output}: {error}") from error
+
+
+def refuse_output(output: Path, corpus: Corpus, model: str) -> None:
+    """Raise ValueError where a file cannot be written, or would take the place of a text or a part of the model."""
+    place, folder = real(output), real(resolve(model))
+    if folder.parent.name == "checkpoints":
+        folder = folder.parent.parent  # the run, whose settings and history count as well
+    files: set[Path] = set()
+    for split in corpus.files:
+        with suppress(ValueError):  # of a split with one side alone, which nobody can evaluate on
+            files |= {real(path) for path in corpus.files[split]}
+    if place in files or folder in place.parents:
+        whose = f"a text of {corpus.name}" if place in files else f"in the folder of the model, {folder}"
+        raise ValueError(f"{output} is {whose}, expected another place for the translations; nothing is overwritten")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ValueError(f"cannot write to {output}, expected a file or folder that is writable")
+
+
+def real(path: Path) -> Path:
+    """The path without links; `Path.resolve` would raise where they lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def corpus_of(command: Evaluate) -> Corpus:
     """The corpus to evaluate on: the one that the model was trained on, where the command does not say otherwise."""
+    if command.corpus and command.source and command.target:
+        return load_corpus(command.corpus, command.source, command.target)
     name, source, target = trained_on(command.model)
     if command.corpus is None and name is None:
         raise ValueError(f"{command.model} does not say which corpus it was trained on; name one with --corpus")
@@ -344,9 +394,18 @@ def corpus_of(command: Evaluate) -> Corpus:
 
 def trained_on(model: str) -> tuple[str | None, str, str]:
     """Corpus, source and target language of a run, of one of its checkpoints or of a shipped model, where known."""
-    for folder in (Path(model), *Path(model).resolve().parents[:2]):
-        if (folder / "config.json").is_file() and "corpus" in (stored := read_json(folder / "config.json")):
-            return stored["corpus"], stored["source"], stored["target"]
+    for run in (Path(model), real(Path(model)).parent.parent):
+        if (run / "checkpoints").is_dir() and (run / "config.json").is_file():
+            stored = read_settings(run)
+            if "corpus" not in stored:  # of a training in Python, which tells what it likes
+                break
+            said = stored["corpus"], stored.get("source"), stored.get("target")
+            if not all(isinstance(value, str) for value in said):
+                raise CheckpointError(
+                    f"{run / 'config.json'} does not describe a run of this package: corpus, source and target are "
+                    f"{said}, expected three names; restore it, or give --corpus, --source and --target"
+                )
+            return said
     if (shipped := resolve(model).resolve()).parent == SHIPPED.resolve():  # these are called CORPUS-SOURCE-TARGET
         corpus, source, target = shipped.name.rsplit("-", 2)
         return corpus, source, target
@@ -354,14 +413,20 @@ def trained_on(model: str) -> tuple[str | None, str, str]:
 
 
 def run_cache(command: Cache) -> None:
-    """Print what is kept and its size, in MB, and delete it where that is asked for."""
+    """Print what is kept and its size, in MB, and delete it where that is asked for; all else in the folder stays."""
     folder = cache_folder()
-    kept = sorted(path for path in folder.glob("*") if path.is_dir())
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected the folder of what is kept; set $TRANSFORMER_ENCODED to one")
+    own = [path for path in folder.glob("*") if KEPT.fullmatch(path.name) and not path.is_symlink()]
+    kept = sorted(path for path in own if path.is_dir())
     sizes = [sum(file.stat().st_size for file in path.iterdir()) / 1e6 for path in kept]
     for path, size in zip(kept, sizes, strict=True):
         print(f"{size:>9,.1f} MB  {path.name}")
     if command.clear and folder.is_dir():
-        shutil.rmtree(folder)
+        for path in own:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
     print(f"{sum(sizes):>9,.1f} MB {'were deleted from' if command.clear else 'in'} {folder}")
 
 
@@ -407,13 +472,17 @@ def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Command:
 def stored_run(folder: Path) -> Train:
     """The command that a run was started with; raises CheckpointError where there is none to resume."""
     last_checkpoint(folder)
-    stored = read_json(folder / "config.json")
+    stored = read_settings(folder)
     stored.pop("texts", None)  # compared when the corpus is read
     try:
+        if lacking := {"corpus", "source", "target", "tokenizer", "model", "training"} - stored.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
         model, training = TransformerConfig(**stored.pop("model")), TrainingConfig(**stored.pop("training"))
         return Train(**stored, model=model, training=training, run=folder)
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} does not describe a run of this package: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} does not describe a run of this package: {error}; restore it, or start a new run"
+        ) from error
 
 
 def refuse_changes(started: Train, command: Train) -> None:
@@ -470,6 +539,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("always", module="transformer")
             warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
             RUNNERS[type(command)](command)
+    except SystemExit as end:  # of the parser, which has said why
+        if end.code and "translate" in argv[:1] and any(re.match(r"-[^-]|-.*\s", argument) for argument in argv):
+            print('sentences that begin with - go behind --: translate -- "- like this"', file=sys.stderr)
+        raise
     except BrokenPipeError:  # whoever reads has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         return 141

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,19 +91,25 @@ def replace_text(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises CheckpointError where it is missing, cut off or something else."""
+def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
+    """Read a JSON object; raises CheckpointError, with the advice, where it is missing, cut off or something else."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing, expected a checkpoint folder with config.json and model.safetensors")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is not valid JSON ({error}); the file is damaged, use another checkpoint"
-        ) from error
+    except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
+        raise CheckpointError(f"{path} is not valid JSON ({error}); the file is damaged, {advice}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected an object of settings")
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected an object of settings; {advice}")
     return content
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """What a run was started with, its `config.json`; raises CheckpointError where that is missing or damaged."""
+    advice = "restore it, or start a new run; evaluate needs none of it with --corpus, --source and --target"
+    if not (run / "config.json").is_file():
+        raise CheckpointError(f"{run / 'config.json'} is missing, expected the settings of the run; {advice}")
+    return read_json(run / "config.json", advice)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -168,18 +175,47 @@ def best_checkpoint(run: Path) -> Path:
     saved = saved_checkpoints(run)
     if not saved:
         raise CheckpointError(f"{run} holds no finished checkpoint, expected one under {run / 'checkpoints'}")
-    if (run / "best.json").is_file():
-        best = run / "checkpoints" / str(read_json(run / "best.json").get("checkpoint"))
-        return best if best in saved else saved[-1]
-    return saved[-1]
+    noted = noted_best(run)
+    return noted[0] if noted else saved[-1]
+
+
+def noted_best(run: Path) -> tuple[Path, float] | None:
+    """The best checkpoint so far and its validation loss, as `best.json` tells them.
+
+    None where there is no such file. A damaged one, or one that names no checkpoint that is there, is warned of and
+    is None, too: the checkpoints are whole, and the next validation writes it anew.
+    """
+    path = run / "best.json"
+    if not path.is_file():
+        return None
+    try:
+        noted = read_json(path)
+        name, nll = noted.get("checkpoint"), noted.get("val_nll")
+        told = f"it names {name!r} and a val_nll of {nll!r}"
+    except CheckpointError as error:
+        name, nll, told = None, None, str(error.__cause__ or "it holds no object")
+    best = {checkpoint.name: checkpoint for checkpoint in saved_checkpoints(run)}.get(str(name))
+    if best is not None and type(nll) in (int, float) and nll >= 0:  # NaN is not; true and false are int, too
+        return best, nll
+    warnings.warn(
+        f"{path} does not tell which checkpoint is the best ({told}), expected the name of one that is there and its "
+        "validation loss; the last one is used instead, name another one where that is not meant",
+        stacklevel=3,
+    )
+    return None
 
 
 def last_checkpoint(run: Path) -> Path:
-    """The newest checkpoint of a run; raises CheckpointError where there is none to resume from."""
+    """The newest checkpoint of a run; raises CheckpointError where there is none to resume from, or an empty one."""
     saved = saved_checkpoints(run)
     if not saved:
         raise CheckpointError(
             f"there is no run to resume in {run}, expected a checkpoint under {run / 'checkpoints'}; "
             "start a new one, or name the folder of an earlier run"
+        )
+    if not (saved[-1] / "state.json").is_file():
+        raise CheckpointError(
+            f"{saved[-1] / 'state.json'} is missing, expected the number of an update; no training has left it like "
+            f"that, delete {saved[-1]} to go on from the checkpoint before it"
         )
     return saved[-1]

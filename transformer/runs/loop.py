@@ -46,15 +46,17 @@ def train(
     own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
-    1, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run cannot be read or
-    written, or another training is going on in it; FloatingPointError when the loss is no longer a number,
-    KeyboardInterrupt after Ctrl-C, when all is saved.
+    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run
+    cannot be read or written, or another training is going on in it; FloatingPointError when the loss is no longer a
+    number, KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
     _check_lengths(model, {"training": examples, "validation": validation})
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
+    if resume and run is None:
+        raise ValueError("resume is True without a run, expected the run to go on with; give one, or leave resume out")
     processes = Processes(device)
     with run.claimed(resume) if run is not None and processes.is_main else nullcontext():
         return _train(model, examples, validation, config, run, resume, until, processes, progress)
@@ -85,6 +87,8 @@ def _train(
     upcoming = itertools.islice(batches_of_updates(examples, config, processes.count, done), last - done)
     gpus = [processes.device] if processes.device.type == "cuda" else []
     with history, _interruptible() as interrupted, torch.random.fork_rng(gpus):
+        if history.run is not None and done:
+            history.run.prune(config.keep_last)  # which may be fewer than before, and no other update may come
         if history.owes_validation(config):  # cut off between the checkpoint and its validation
             history.log_validation(done, teacher_forced(model, validation, config.label_smoothing))
         for step, update in enumerate(upcoming, done + 1):

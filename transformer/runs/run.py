@@ -1,7 +1,7 @@
 """A folder that keeps one training: its settings, its history, and its checkpoints."""
 
 import json
-import math
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from transformer.files import (
     check_unchanged,
     checkpoint_folder,
     last_checkpoint,
+    noted_best,
     read_json,
     read_tensors,
     replace_text,
@@ -65,6 +66,7 @@ class Run:
         if resume:
             last_checkpoint(self.folder)
         elif not saved_checkpoints(self.folder):
+            self._refuse_file()
             self._refuse_foreign()  # and leave not even a lock there
         lock = FileLock(self.folder / "lock")
         with self._writing():
@@ -95,6 +97,15 @@ class Run:
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
+
+    def _refuse_file(self) -> None:
+        """Raise CheckpointError where a file, or a link that leads nowhere, stands in the place of the folder."""
+        for path in (self.folder, *self.folder.parents):
+            if os.path.lexists(path) and not path.is_dir():
+                raise CheckpointError(
+                    f"could not write to {self.folder}: {path} is a file or a link that leads to no folder; remove "
+                    "it, or choose a folder that is writable"
+                )
 
     def _refuse_foreign(self) -> None:
         """Raise CheckpointError where the folder holds something that no training has put there."""
@@ -127,7 +138,7 @@ class Run:
                 f"folder's name says; it is damaged, delete {last} to go on from the checkpoint before it"
             )
         model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
-        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"))
+        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"), step)
         check_unchanged(last, "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
         return step
 
@@ -146,8 +157,9 @@ class Run:
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
             replace_text(path, "".join(kept))
-        for half in (self.folder / "checkpoints").glob(f"step-*{DELETED}"):
-            shutil.rmtree(half)
+            for ending in (DELETED, ".draft"):  # what was cut off while it was deleted or written
+                for half in (self.folder / "checkpoints").glob(f"step-*{ending}/"):
+                    shutil.rmtree(half)
 
     def metrics(self) -> list[dict[str, float]]:
         """The records so far; a last line that was cut off in the middle is left out.
@@ -191,17 +203,22 @@ class Run:
             write_json(draft / "state.json", {"step": step})
 
         write_folder(folder, write)
+        self.prune(keep_last)
+        return folder
+
+    def prune(self, keep_last: int) -> None:
+        """Delete the checkpoints that are neither the last few nor the best."""
         saved = saved_checkpoints(self.folder)
         for old in set(saved[:-keep_last]) - {best_checkpoint(self.folder)}:
             shutil.rmtree(old.rename(old.with_name(old.name + DELETED)))
-        return folder
 
     def note_best(self, step: int, nll: float) -> None:
         """Let `best.json` name this update's checkpoint if its validation loss (nats per token) is the lowest yet."""
-        path = self.folder / "best.json"
-        if not path.is_file() or nll < read_json(path).get("val_nll", math.inf):
+        noted = noted_best(self.folder)
+        if noted is None or nll < noted[1]:
+            best = {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll}
             with self._writing():
-                write_json(path, {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll})
+                write_json(self.folder / "best.json", best)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -218,7 +235,7 @@ def _record(line: bytes) -> dict[str, float] | None:
     """One line of `metrics.jsonl`; None for a damaged one."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and type(record.get("step")) is int else None  # True is an int, too
 
@@ -230,8 +247,10 @@ def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> 
     return {f"{names[i]}/{key}": tensor.contiguous() for i, moments in state.items() for key, tensor in moments.items()}
 
 
-def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give the optimiser the moments and counters of a checkpoint; raises CheckpointError where they do not fit."""
+def _load_optimizer(
+    model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], step: int
+) -> None:
+    """Give the optimiser the moments and counters of update `step`; raises CheckpointError where they do not fit."""
     state: dict[int, dict[str, Tensor]] = {}
     parameters = dict(model.named_parameters())
     index = {name: i for i, name in enumerate(parameters)}
@@ -247,6 +266,12 @@ def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, tensor
                 f"the optimiser's state has {key} of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected "
                 f"finite numbers of shape {tuple(shape)}; it is damaged, delete the checkpoint to go on from the one "
                 "before it"
+            )
+        if (moment == "step" and tensor != step) or (moment == "exp_avg_sq" and tensor.min() < 0):
+            expected = f"{step}, the update that it was saved after" if moment == "step" else "squares, 0 or more"
+            raise CheckpointError(
+                f"the optimiser's state has {key} with {tensor.min().item():g}, expected {expected}; it is damaged, "
+                "delete the checkpoint to go on from the one before it"
             )
         state.setdefault(index[name], {})[moment] = tensor
     moments = {"step", "exp_avg", "exp_avg_sq"}
