@@ -220,14 +220,14 @@ class Transformer(nn.Module):
         Raises CheckpointError for a checkpoint that is missing, damaged or of another program.
         """
         folder = resolve(name)
-        weights = read_tensors(folder / "model.safetensors")
         path, settings = folder / "config.json", read_json(folder / "config.json")
+        weights = read_tensors(folder / "model.safetensors")
         missing = [field.name for field in fields(TransformerConfig) if field.name not in settings]
         try:
             if missing:
                 raise TypeError(f"it lacks {', '.join(missing)}")
             config, stored = TransformerConfig(**settings), sum(weight.numel() for weight in weights.values())
-            if config.n_numbers > 1_000 * stored:  # beyond doubt, and before so many are made
+            if config.n_numbers > 100 * stored + 10**6:  # beyond doubt, and before so many are made
                 raise ValueError(f"its model has {config.n_numbers:,} numbers, the weights beside it {stored:,}")
             model = cls(config)
         except (TypeError, ValueError) as error:
