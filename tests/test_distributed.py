@@ -97,7 +97,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     script = folder / "script.py"
     script.write_text(EVERY_PROCESS)
-    finish(torchrun("--nproc-per-node=2", f"--master-port={free_port()}", script, folder))
+    finish(torchrun("--standalone", "--nproc-per-node=2", script, folder))
     return folder
 
 
@@ -109,7 +109,7 @@ def free_port() -> int:
 
 def torchrun(*arguments: object) -> subprocess.Popen:
     """Start what stands behind `torchrun` on this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--master-addr=127.0.0.1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--local-addr=127.0.0.1"]
     paths = [str(Path(transformer.__file__).parents[1]), str(Path(__file__).parent)]
     return subprocess.Popen(
         [*launcher, *map(str, arguments)],
@@ -183,11 +183,9 @@ def test_two_machines_learn_what_one_process_learns(tmp_path: Path):
         "import sys; from pathlib import Path; from test_distributed import CASES, learn\n"
         "learn(Path(sys.argv[1]), **CASES['odd'])\n"
     )
-    port, folder = free_port(), tmp_path / "together"
-    agents = [
-        torchrun("--nnodes=2", f"--node-rank={i}", "--nproc-per-node=1", f"--master-port={port}", script, folder)
-        for i in (0, 1)
-    ]
+    folder = tmp_path / "together"
+    meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=test")
+    agents = [torchrun("--nnodes=2", "--nproc-per-node=1", *meeting, script, folder) for _ in "ab"]
     for agent in agents:
         finish(agent)
     learn(tmp_path / "alone", **CASES["odd"] | {"accumulate": 2})
@@ -206,7 +204,7 @@ def train_under_torchrun(
     corpus: Path, run: Path, disturb: Callable[[subprocess.Popen], None]
 ) -> dict[str, torch.Tensor]:
     """Two workers that are started again up to three times; what they have learnt in the end."""
-    restarts = ["--max-restarts=3", "--monitor-interval=0.2", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    restarts = ["--standalone", "--max-restarts=3", "--monitor-interval=0.2", "--nproc-per-node=2"]
     agent = torchrun(*restarts, "-m", "--", "transformer", *TRAINING.split(), "--corpus", corpus, "--run", run)
     disturb(agent)
     finish(agent)

@@ -1,14 +1,30 @@
 """One process or several, such as one for each GPU, that train the same model: `torchrun -m -- transformer train`."""
 
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor
+from torch.distributed import PrefixStore, rendezvous
 
 from transformer.files import CheckpointError
 from transformer.runs.device import choose_device
+
+
+def _where_to_meet() -> dict[str, Any]:
+    """Where the processes of one machine find each other's addresses; empty: where torchrun says.
+
+    What torchrun keeps them in outlives the processes. Those that are started again would find the addresses of the
+    dead there, so each start has a part of its own. Several machines may count their starts differently.
+    """
+    starts, all_here = os.environ.get("TORCHELASTIC_RESTART_COUNT"), os.environ.get("LOCAL_WORLD_SIZE")
+    if starts is None or all_here == "1" or all_here != os.environ.get("WORLD_SIZE"):
+        return {}
+    store, rank, world_size = next(rendezvous("env://"))
+    return {"store": PrefixStore(f"start {starts}", store), "rank": rank, "world_size": world_size}
 
 
 class Processes:
@@ -20,7 +36,7 @@ class Processes:
 
     def __init__(self, device: str | torch.device | None = None) -> None:
         device = choose_device(device)
-        state = PartialState(cpu=device.type == "cpu")
+        state = PartialState(cpu=device.type == "cpu", **_where_to_meet())
         self.count, self.index, self.is_main = state.num_processes, state.process_index, state.is_main_process
         self.device = state.device if self.count > 1 else device
 
