@@ -1,5 +1,6 @@
 """One process or several, such as one for each GPU, that train the same model: `torchrun -m -- transformer train`."""
 
+import atexit
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,8 @@ class Processes:
         state = PartialState(cpu=device.type == "cpu", **_where_to_meet())
         self.count, self.index, self.is_main = state.num_processes, state.process_index, state.is_main_process
         self.device = state.device if self.count > 1 else device
+        if self.count > 1:
+            atexit.register(state.destroy_process_group)  # or its threads may outlive what they use, and abort the exit
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of every process's tensor, which all have the same shape."""
