@@ -308,8 +308,8 @@ def print_translations(
 
     Lines are counted from `first`.
     """
-    for i, sentence in enumerate(sentences, first):
-        if (n_tokens := len(tokenizer.encode(normalised(sentence)))) > LONG:
+    for i, text in enumerate(map(normalised, sentences), first):  # a token has a byte or more: most need no encoding
+        if len(text.encode(errors="surrogatepass")) > LONG and (n_tokens := len(tokenizer.encode(text))) > LONG:
             advice = "which takes long to translate: give each sentence a line of its own"
             print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
     translations = translate(model, tokenizer, sentences, decoding)

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformer.config import check_types
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
-from transformer.text.pairs import normalised
+from transformer.text.pairs import normalised, refuse_string
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 
@@ -383,8 +383,7 @@ def translate(
     Sentences are `normalised` first; an empty one has an empty translation. Raises TypeError for a single string,
     ValueError for a sentence that does not fit the model's learned positions, and what `search` raises.
     """
-    if isinstance(sentences, str):
-        raise TypeError(f"got one string, {sentences[:40]!r}, expected a list of sentences: put it in brackets")
+    refuse_string(sentences, "sentences")
     if config.batch_size < 1:
         raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
     ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])

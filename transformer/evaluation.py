@@ -12,7 +12,7 @@ from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
-from transformer.text.pairs import Pair, normalised
+from transformer.text.pairs import Pair, normalised, refuse_string
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
 
@@ -98,7 +98,8 @@ def bleu(
     """
     if tokens not in get_args(BleuTokens):
         raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
-    _refuse_string(hypotheses, references)
+    refuse_string(hypotheses)
+    refuse_string(references)
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
             f"got {len(hypotheses)} hypotheses and {len(references)} references, expected one hypothesis for each "
@@ -133,16 +134,10 @@ def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
     Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths, TypeError
     for a single string.
     """
-    _refuse_string(hypotheses)
+    refuse_string(hypotheses)
     if len(hypotheses) != len(pairs) or not pairs:
         raise ValueError(f"got {len(hypotheses)} hypotheses for {len(pairs)} pairs, expected one each and at least one")
     return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
-
-
-def _refuse_string(*several: Sequence[str]) -> None:
-    for texts in several:
-        if isinstance(texts, str):
-            raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would be compared")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor
-from torch.distributed import PrefixStore, rendezvous
+from torch.distributed import PrefixStore, is_initialized, rendezvous
 
 from transformer.files import CheckpointError
 from transformer.runs.device import choose_device
@@ -22,7 +22,7 @@ def _where_to_meet() -> dict[str, Any]:
     dead there, so each start has a part of its own. Several machines may count their starts differently.
     """
     starts, all_here = os.environ.get("TORCHELASTIC_RESTART_COUNT"), os.environ.get("LOCAL_WORLD_SIZE")
-    if starts is None or all_here == "1" or all_here != os.environ.get("WORLD_SIZE"):
+    if starts is None or all_here == "1" or all_here != os.environ.get("WORLD_SIZE") or is_initialized():
         return {}
     store, rank, world_size = next(rendezvous("env://"))
     return {"store": PrefixStore(f"start {starts}", store), "rank": rank, "world_size": world_size}

@@ -112,10 +112,14 @@ class Encoded(Sequence[Example]):
 def _read_ahead(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     """The items in blocks of AT_ONCE; while one is worked on, a thread reads the next."""
     stream = iter(items)
+
+    def read() -> list[_Item]:
+        return list(itertools.islice(stream, AT_ONCE))
+
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(lambda: list(itertools.islice(stream, AT_ONCE)))
+        coming = reader.submit(read)
         while block := coming.result():
-            coming = reader.submit(lambda: list(itertools.islice(stream, AT_ONCE)))
+            coming = reader.submit(read)
             yield block
 
 

@@ -27,6 +27,12 @@ class Pair:
         return tuple(text for text, _ in self.alternatives) or (self.target,)
 
 
+def refuse_string(texts: object, kind: str = "texts") -> None:
+    """Raise TypeError for one string where several are expected, whose letters would each be taken for one."""
+    if isinstance(texts, str):
+        raise TypeError(f"got one string, {texts[:40]!r}, expected a list of {kind}: put it in brackets")
+
+
 def normalised(text: str) -> str:
     """The text in Unicode's form NFC, with one space for every run of white space, and none at the ends.
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Backend
 
 from transformer.files import check_unchanged, resolve
 from transformer.text.corpora import Corpus
+from transformer.text.pairs import refuse_string
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
 
 JOINED = "￭"
@@ -189,8 +190,7 @@ def _check_size(vocab_size: int, least: int, most: int, contents: str) -> None:
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
     """The texts, one after the other; raises TypeError or ValueError at the first one that is no Unicode text."""
-    if isinstance(texts, str):
-        raise TypeError(f"got one string, {texts[:40]!r}, expected a list of texts; its letters would become texts")
+    refuse_string(texts)
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(f"got {type(text).__name__} {text!r}, expected a string to encode")
