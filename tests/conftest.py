@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("repeatable")
 class TorchRandom:
     """Lets Hypothesis seed PyTorch before every example, so that a failure can be replayed."""
 
-    seed = staticmethod(torch.manual_seed)
+    seed = staticmethod(torch.default_generator.manual_seed)
     getstate = staticmethod(torch.get_rng_state)
     setstate = staticmethod(torch.set_rng_state)
 
@@ -53,7 +53,7 @@ def encoded_texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     """Every test starts from the same random state, in whatever order and company it runs."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -191,8 +191,9 @@ def test_reader_who_has_enough_is_no_error(place: Path):
 def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path: Path):
     (tmp_path / "torch.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     path = os.pathsep.join([str(tmp_path), str(Path(transformer.__file__).parents[1])])
+    heeding = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # even in background
     process = subprocess.Popen(
-        [sys.executable, "-m", "transformer", "train"],
+        [sys.executable, "-c", heeding + "runpy.run_module('transformer', run_name='__main__')"],
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -601,6 +602,14 @@ def test_pairs_that_are_too_long_are_left_out_and_named(
     assert result.err.count("left out") == min(len(told), 2)
     for part in told:
         assert part in result.err
+
+
+def test_split_whose_pairs_are_all_too_long_is_refused(command: Command, corpus_with_long_lines: Path, tmp_path: Path):
+    for language, word in {"en": "one ", "de": "eins "}.items():
+        (corpus_with_long_lines / f"val.{language}").write_text(word * 300, encoding="utf-8")
+    result = command("train", "--corpus", corpus_with_long_lines, "--run", tmp_path / "run", *SMALL, "--steps", "1")
+    assert_explained(result, "every pair of val has more than 256 tokens on a side", "--longest")
+    assert not (tmp_path / "run").exists()
 
 
 def test_tokenizer_of_another_model_is_refused(command: Command, place: Path, tmp_path: Path):

@@ -568,11 +568,14 @@ def test_turn_that_knows_the_distance_alone_is_told_from_others():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rotate", "status"), [(right_turn, "right"), (lambda x: x, "wrong")])
-def test_goal_of_turning(rotate: Callable[[Any], Any], status: str):
+@pytest.mark.parametrize(("rotate", "unmet", "steps"), [(right_turn, 0, 120), (lambda x: x, 1, 6)])
+def test_goal_of_turning(rotate: Callable[[Any], Any], unmet: int, steps: int):
     tokenizer = Tokenizer.from_pretrained("embedded-en-de")
     examples = encode_pairs(tokenizer, load_corpus("embedded")["train"][:4_000])
-    assert projects.turning(rotate, {}, tokenizer, examples, steps=200).status == status
+    goal = projects.turning(rotate, {}, tokenizer, examples, steps)
+    assert goal.status == ("wrong" if unmet else "right")
+    missed = [line for line in goal.measured if line.startswith("✘")]
+    assert len(missed) == unmet and all("scores of other distances are up to 0.0 apart" in line for line in missed)
 
 
 LANGUAGE = """

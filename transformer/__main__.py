@@ -192,9 +192,14 @@ def run_train(command: Train) -> None:
 def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
     """A split without pairs of more than `longest` tokens on a side: one of them sets memory and time.
 
-    Standard error tells how many those are, and which lines.
+    Standard error tells how many those are, and which lines. Raises ValueError where no pair would be left.
     """
     left_out = too_long(encoded, longest)
+    if len(left_out) == len(encoded) > 0:
+        raise ValueError(
+            f"every pair of {split} has more than {longest:,} tokens on a side, expected shorter ones; divide the "
+            "lines into sentences, or allow more with --longest (and with --max-len where positions are learned)"
+        )
     if left_out:
         named = [f"line {encoded.lines[i]} ({n:,} tokens)" for i, n in itertools.islice(left_out.items(), 5)]
         more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""

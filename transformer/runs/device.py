@@ -24,6 +24,17 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the CPU's random numbers, and those of the device.
+
+    `torch.manual_seed` also seeds GPUs that are not in use, and notes for each which lines called it: a millisecond,
+    which is too long for every update.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.manual_seed(seed)
+
+
 def _available(kind: str) -> bool:
     checks = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     return kind in checks and checks[kind]()

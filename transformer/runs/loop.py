@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from transformer.evaluation import TeacherForced, teacher_forced
 from transformer.model import Transformer
-from transformer.runs.device import has_fast_bf16
+from transformer.runs.device import has_fast_bf16, seed_generators
 from transformer.runs.processes import Processes
 from transformer.runs.run import Run
 from transformer.text.batches import Example, collate, too_long
@@ -93,7 +93,7 @@ def _train(
             history.log_validation(done, teacher_forced(model, validation, config.label_smoothing))
         for step, update in enumerate(upcoming, done + 1):
             # Dropout depends on seed, update and process alone: a resumed run repeats it exactly.
-            torch.manual_seed((config.seed * 1_000_003 + step) * 1_009 + processes.index)
+            seed_generators((config.seed * 1_000_003 + step) * 1_009 + processes.index, processes.device)
             rate = learning_rate(step, config, model.config.d_model)
             optimizer.param_groups[0]["lr"] = rate
             n_tokens = sum(len(examples[i][1]) + 1 for indices in update for i in indices)  # with EOS

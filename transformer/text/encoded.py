@@ -176,7 +176,8 @@ def _once(
             write_folder(folder, lambda draft: save(made, draft))
             return load(folder)
     except (OSError, CheckpointError) as error:
-        warnings.warn(f"nothing is kept in {folder.parent} ({error}), so the next start takes as long", stacklevel=3)
+        why = error.__cause__ or error  # a CheckpointError's own words are on checkpoints
+        warnings.warn(f"nothing is kept in {folder.parent} ({why}), so the next start takes as long", stacklevel=3)
         return make() if made is None else made
 
 
