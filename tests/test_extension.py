@@ -280,6 +280,14 @@ def test_lines_break_within_no_percentage_and_no_ratio():
     assert str(page.p) == f"<p>{held}</p>"
 
 
+def test_printed_sentences_may_break_and_tables_may_not():
+    printed = ["-2.03 vielleicht brauchen Frauen den Koffer .", "  0 | go", "width   1   4\nBLEU   27  37"]
+    outputs = "".join(f'<div class="output stream"><pre>{text}</pre></div>' for text in printed)
+    page = BeautifulSoup(f'<div class="cell_output">{outputs}</div>', "html.parser")
+    finish.tell_text_from_tables(page)
+    assert [pre.get("class") for pre in page.select("pre")] == [["sentences"], ["sentences"], None]
+
+
 # Search
 
 ROOT_OF_D = (

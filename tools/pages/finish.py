@@ -20,6 +20,8 @@ UNCOLOURED = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 """names, punctuation and blanks of code, which have its colour in both themes: a quarter of a chapter's markup"""
 TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=[\d%²³]) [:×±≈] (?=\d)|(?<=\b\w) = (?=\d)")
 """blanks at which no line breaks: those of 88 %, e² : 1, 16 × 16 and d = 512"""
+COLUMNS = re.compile(r"\S {2,}\S")
+"""what stands between two columns of a table that is printed"""
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
@@ -91,6 +93,7 @@ def mend(page: BeautifulSoup) -> None:
         keep_words_whole(page, words)
     for article in page.select("article"):
         hold_together(article)
+    tell_text_from_tables(page)
     for table in page.select("article table:has(.claim-link)"):
         label_cells(table)
     for logo in page.select(".dropdown-menu img"):
@@ -154,6 +157,13 @@ def hold_together(article: Tag) -> None:
         drawn = text.find_parent(["code", "pre", "svg", "math"]) or text.find_parent(class_="live")
         if type(text) is NavigableString and not drawn:
             text.replace_with(TOGETHER.sub(lambda blanks: blanks[0].replace(" ", "\xa0"), text))
+
+
+def tell_text_from_tables(page: BeautifulSoup) -> None:
+    """Let lines that a cell printed break on a narrow screen, unless they have columns: two blanks within a line."""
+    for output in page.select(".cell_output .output.stream pre"):
+        if not COLUMNS.search(output.get_text()):
+            output["class"] = [*output.get("class", []), "sentences"]
 
 
 def keep_words_whole(page: BeautifulSoup, heading: Tag) -> None:

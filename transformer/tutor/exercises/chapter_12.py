@@ -27,7 +27,8 @@ def sizes(draw: Draw) -> Iterator[Arguments]:
 )
 def multiplications(n, d, gates):
     """Multiplications in the products of one layer over n words of d numbers: of self-attention with its four
-    projections, and of a recurrent layer that makes `gates` vectors from the word and the state at each step."""
+    projections, and of a recurrent layer that makes `gates` vectors at each step from the word and the state: its
+    gates and its new state (3 in a GRU, 4 in an LSTM)."""
     attention = 4 * n * d * d + 2 * n * n * d
     recurrence = 2 * gates * n * d * d
     return attention, recurrence
@@ -67,7 +68,7 @@ multiplications.mistakes(
         "The two come back in the wrong order: attention first, then recurrence.": (
             lambda n, d, gates: multiplications.reference(n, d, gates)[::-1]
         ),
-        "You count one gate too many: `gates` vectors are made in all.": lambda n, d, gates: (
+        "You count one vector too many: `gates` of them are made in all, the new state included.": lambda n, d, gates: (
             _multiplications(n, d, gates)[0],
             2 * (gates + 1) * n * d * d,
         ),
