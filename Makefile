@@ -39,10 +39,10 @@ pdf: book ## print the whole book to one PDF (Chromium or Chrome)
 
 test: $(INSTALLED) ## execute the chapters that need it, and run every test but the gates (FRESH=1: execute every chapter)
 	$(IN_VENV) -m tools.chapters $(if $(FRESH),--fresh) $(CHAPTERS)
-	$(IN_VENV) -m pytest -n logical --dist loadfile --cov --cov-report=term
+	$(IN_VENV) -m pytest -n logical --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 quick: $(INSTALLED) ## run the quick tests, in a minute and a half
-	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile
+	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile --no-loadscope-reorder
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
 	$(IN_VENV) -m pytest -m gates -n logical --dist loadgroup $(if $(TIMES),--where-the-time-went) tests/gates

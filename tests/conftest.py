@@ -20,6 +20,10 @@ hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=2
 hypothesis.settings.load_profile("repeatable")
 
 
+# Files with minutes of work in few tests, the longest first; by itself pytest-xdist begins with those of many tests.
+LONGEST = ("test_exercises", "test_colab", "test_your_own", "test_distributed", "test_chapters")
+
+
 class TorchRandom:
     """Lets Hypothesis seed PyTorch before every example, so that a failure can be replayed."""
 
@@ -33,7 +37,11 @@ hypothesis.register_random(TORCH_RANDOM)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a module's coverage come from the tests that bear its name; in all others, counting only costs time."""
+    """Run the longest files first, so that at the end no processor waits for one that began late.
+
+    Let a module's coverage come from the tests that bear its name; in all others, counting only costs time.
+    """
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     counted = {f"test_{Path(module).stem}" for module in settings["tool"]["coverage"]["run"]["include"]}
     for item in items:

@@ -432,6 +432,8 @@ def test_chapter_runs_with_every_answer_kept(own_folder: Path):
         notebook(f"{imports}\n@check\n{exercises()[name].solution}")
     assert kept_answers(PARTS).keys() == PARTS.keys()
     chapter = nbformat.read(ROOT / "book" / "14_your_own.ipynb", as_version=4)
+    laboratory = next(i for i, cell in enumerate(chapter.cells) if cell.source.startswith("## Laboratory"))
+    chapter.cells = chapter.cells[:laboratory]  # what follows tries the book's answers
     NotebookClient(chapter).execute()
     shown = "".join(
         str(output.get("data", {}).get("text/plain", ""))
