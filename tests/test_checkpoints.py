@@ -30,7 +30,7 @@ from transformer.files import (
 )
 from transformer.model import Transformer
 from transformer.runs import run as run_module
-from transformer.runs.checkpoints import average
+from transformer.runs.checkpoints import average, load
 from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Example
@@ -108,7 +108,7 @@ def test_model_can_be_meant_in_three_ways(run: Run, monkeypatch: pytest.MonkeyPa
     (checkpoint,) = saved_checkpoints(run.folder)
     assert resolve(run.folder) == resolve(str(checkpoint)) == checkpoint
     monkeypatch.setattr(files, "SHIPPED", checkpoint.parent)
-    assert resolve(checkpoint.name) == checkpoint
+    assert resolve(checkpoint.name) == resolve(f"{checkpoint.name}/") == checkpoint
     with pytest.raises(CheckpointError, match=rf"no model 'elsewhere', expected the folder .*{checkpoint.name}"):
         resolve("elsewhere")
 
@@ -634,6 +634,12 @@ def test_average_of_different_models_is_refused(tiny_model: Builder, tmp_path: P
         model.save_pretrained(folder)
     with pytest.raises(CheckpointError, match=r"step-00000002 is of another model than .*step-00000001"):
         average(folders)
+
+
+@pytest.mark.parametrize("n", [1.5, "2", True, math.nan])
+def test_number_to_average_is_a_whole_one(run: Run, n: Any):
+    with pytest.raises(TypeError, match=f"average_last is {n!r}, expected a whole number"):
+        load(run.folder, n)
 
 
 def test_average_of_nothing_is_refused():

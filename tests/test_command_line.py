@@ -96,6 +96,14 @@ def at_the_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # What it is for
 
 
+def test_training_shows_its_first_pair_where_columns_may_be_swapped(command: Command, tmp_path: Path):
+    """The names of languages in a first line are too many to know them all."""
+    rows = "".join(f"{german}\t{english}\n" for english, german in NUMBERS.items())
+    (tmp_path / "pairs.tsv").write_text("Deutsch\tEnglisch\n" + rows, encoding="utf-8")
+    result = command("train", "--corpus", tmp_path / "pairs.tsv", "--run", tmp_path / "run", *SMALL, "--steps=1")
+    assert "the first pair, en → de: 'Deutsch' → 'Englisch'\n" in result.err
+
+
 def test_training_leaves_a_run(place: Path):
     assert {path.name for path in (place / "run").iterdir()} == {
         "best.json", "checkpoints", "config.json", "lock", "metrics.jsonl",
@@ -471,7 +479,12 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("translate --model run --device abacus one", ["device 'abacus' is unknown", "'cpu'"]),
         ("translate --model run --file nowhere", ["nowhere", "one sentence a line"]),
         ("translate --model run --file numbers/test.en one", ["got sentences and a file", "one of them"]),
-        ("translate --model numbers one", ["config.json is missing"]),
+        (
+            "translate --model numbers one",
+            ["numbers/config.json is missing", "folder of a checkpoint", "that of a run"],
+        ),
+        ("translate --model run --top-k 5 one", ["top_k", "method is 'beam'", "expected method 'sample'"]),
+        ("translate --model embedded-en-de --average 2 one", ["0 checkpoints", "expected a run with the 2"]),
         ("evaluate --model run --split dev", ["no split 'dev'", "train, val, test"]),
         ("evaluate --model run --output nowhere/out", ["cannot write to nowhere/out", "a folder that exists"]),
         ("evaluate --model run --output numbers", ["cannot write to numbers", "the name of a file"]),

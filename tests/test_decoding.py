@@ -501,6 +501,16 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
         (search, {"config": DecodingConfig(beam=10**12)}, "beam is 1000000000000, expected at most 100,000 hypotheses"),
+        (
+            search,
+            {"config": DecodingConfig(top_k=5)},
+            "top_k or top_p was given, and method is 'beam'.*expected method",
+        ),
+        (
+            search,
+            {"config": DecodingConfig("greedy", temperature=0.5)},
+            "temperature, .* was given, and method is 'gree",
+        ),
         (search, {"config": DecodingConfig("guess")}, f"method is 'guess', expected one of {', '.join(METHODS)}"),
     ],
 )
@@ -515,6 +525,12 @@ def test_settings_that_make_no_sense_are_refused(
 def test_settings_of_another_type_are_refused(setting: dict[str, Any]):
     with pytest.raises(TypeError, match=f"{next(iter(setting))} is .*, expected a"):
         DecodingConfig(**setting)
+
+
+def test_length_that_is_no_whole_number_is_refused(model: Transformer):
+    for method in (greedy, beam_search, sample):
+        with pytest.raises(TypeError, match=r"max_length is 1\.5, expected a whole number"):
+            method(model, pad(SOURCES), max_length=1.5)
 
 
 @pytest.mark.parametrize("share", [1e-300, 1e-46, 1e-20])
@@ -582,6 +598,7 @@ def test_translations_come_in_the_order_of_the_sentences(reader: Transformer, to
         tokens = beam_search(reader, source, max_length=4)[0].best.tokens
         expected.append(tokenizer.decode(tokens) if sentence else "")
     assert translate(reader, tokenizer, SENTENCES, config) == expected
+    assert translate(reader, tokenizer, iter(SENTENCES), config) == expected
     assert len(set(expected)) == len(SENTENCES)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import sacrebleu
@@ -118,6 +119,23 @@ def test_one_string_is_no_list_of_texts():
     for score in (lambda: bleu("ab", "ab"), lambda: bleu(["a", "b"], "ab"), lambda: exact_match("a", [Pair("a", "a")])):
         with pytest.raises(TypeError, match=r"got one string, .*, expected a list of texts"):
             score()
+
+
+@pytest.mark.parametrize("wrong", [["a b c d"], None, math.nan, 5], ids=str)
+def test_what_is_no_string_is_scored_by_nothing(wrong: Any):
+    """A list of references for each sentence, as other libraries take it, or a value that was missing in a table."""
+    good, pairs = ["a b c d"] * 2, [Pair("a", "a b c d")] * 2
+    for score in (lambda *texts: bleu(good, *texts), lambda t: bleu(t, good), lambda t: exact_match(t, pairs)):
+        with pytest.raises(TypeError, match=r"text 1 is the .*, expected a string, one for each sentence"):
+            score(["a b c d", wrong])
+    assert bleu(iter(good), iter(good)).score == pytest.approx(100)
+
+
+def test_what_is_no_pair_is_scored_by_nothing(tiny_model: Callable[..., Transformer]):
+    tokenizer = Tokenizer.words(["a b"])
+    for score in (lambda p: exact_match(["a"], p), lambda p: evaluate(tiny_model(), tokenizer, p)):
+        with pytest.raises(TypeError, match=r"got tuple \('a', 'b'\), expected a Pair .*Pair\(source, target\)"):
+            score([("a", "b")])
 
 
 def test_exact_match_needs_a_hypothesis_for_each_pair():

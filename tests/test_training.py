@@ -29,6 +29,7 @@ from transformer.model import Transformer
 from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, pad
+from transformer.text.pairs import Pair
 from transformer.text.symbols import EOS, PAD
 from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss, training_step
 
@@ -658,6 +659,20 @@ def test_weights_that_are_no_numbers_are_not_saved(make_model: Build, tmp_path: 
 def test_empty_corpus_is_refused(make_model: Build, n_train: int, n_val: int):
     with pytest.raises(ValueError, match=f"got {n_train} training and {n_val} validation pairs"):
         train(make_model(), make_examples(n_train), make_examples(n_val), settings(), device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("wrong", [Pair("a dog", "ein Hund"), "a dog", ([5], [5], [5])], ids=["Pair", "text", "three"])
+def test_pairs_that_were_not_encoded_are_refused(make_model: Build, wrong: Any):
+    for splits in ([[wrong], make_examples(2)], [make_examples(2), [wrong]]):
+        with pytest.raises(TypeError, match=r"got .* to learn, expected ids .* as `encode_pairs` gives them"):
+            train(make_model(), *splits, settings(), device="cpu", progress=False)
+
+
+def test_run_is_more_than_its_folder_whose_name_will_do(make_model: Build, tmp_path: Path):
+    with pytest.raises(TypeError, match=r"run is 'here', expected a Run, .*: Run\(folder, tokenizer\)"):
+        run_training(make_model(), settings(), make_examples(8), run="here")  # type: ignore[arg-type]
+    run_training(make_model(), settings(steps=1), make_examples(8), run=Run(str(tmp_path)))  # type: ignore[arg-type]
+    assert saved_checkpoints(tmp_path)
 
 
 def test_run_that_is_further_than_it_shall_go_is_refused(make_model: Build, whole: Run):

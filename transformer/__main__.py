@@ -185,6 +185,8 @@ def run_train(command: Train) -> None:
     if command.model.positions == "learned":
         longest = min(longest, command.model.max_len)
     examples, validation = (of_length(split, encoded, longest) for split, encoded in splits.items())
+    source, target = (tokenizer.decode(side)[:60] for side in examples[0])  # where swapped columns can be seen
+    print(f"the first pair, {corpus.source} → {corpus.target}: {source!r} → {target!r}", file=sys.stderr)
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
     print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
 

@@ -27,6 +27,13 @@ def check_types(config: Any) -> None:
             raise TypeError(f"{field.name} is {value!r}, expected {name}")
 
 
+def check_whole(**values: Any) -> None:
+    """Raise TypeError for an argument that is no whole number; None is left to others, true and false are none."""
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise TypeError(f"{name} is {value!r}, expected a whole number")
+
+
 @dataclass(frozen=True)
 class TransformerConfig:
     """Everything that must be known to build a model; the defaults are the paper's base model.

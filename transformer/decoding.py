@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.config import check_types
+from transformer.config import check_types, check_whole
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
 from transformer.text.pairs import normalised, refuse_string
@@ -279,6 +279,7 @@ class _Batch:
 
 def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -> Tensor:
     """How many tokens each translation may have, (B,): its source's length, EOS not counted, + 50."""
+    check_whole(max_length=max_length)
     if max_length is not None and not 1 <= max_length < 2**31:
         raise ValueError(f"max_length is {max_length}, expected at least 1 token, and fewer than 2³¹")
     lengths = (source != PAD).sum(1) - 1  # (B,)
@@ -364,10 +365,16 @@ DEFAULT_DECODING = DecodingConfig()
 def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
     """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names.
 
-    Raises ValueError for an unknown method, and for settings that the method's own function refuses.
+    Raises ValueError for an unknown method, for settings of sampling where another method would pass over them, and for
+    settings that the method's own function refuses.
     """
     if config.method not in METHODS:
         raise ValueError(f"method is {config.method!r}, expected one of {', '.join(METHODS)}")
+    if config.method != "sample" and (config.temperature, config.top_k, config.top_p) != (1.0, None, None):
+        raise ValueError(
+            f"temperature, top_k or top_p was given, and method is {config.method!r}, which draws nothing; expected "
+            "method 'sample' with them, or none of them"
+        )
     if config.beam > WIDEST:
         raise ValueError(f"beam is {config.beam}, expected at most {WIDEST:,} hypotheses; 4 to 10 are usual")
     if not 0 <= config.seed < 2**63:
@@ -389,7 +396,7 @@ def translate(
     ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])
     _check_lengths(model, ids)
     order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)
-    translations = [""] * len(sentences)
+    translations = [""] * len(ids)
     for start in range(0, len(order), config.batch_size):
         chunk = order[start : start + config.batch_size]
         source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)

@@ -12,7 +12,7 @@ from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
-from transformer.text.pairs import Pair, normalised, refuse_string
+from transformer.text.pairs import Pair, checked_pairs, checked_texts, normalised
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
 
@@ -92,14 +92,14 @@ def bleu(
     There is one reference each. Chinese and other texts without spaces need other `tokens`, see `bleu_tokens`; the
     signature names them. Warns where no reference has four tokens, since BLEU is then 0 whatever was translated.
 
-    Raises TypeError for a single string, ValueError for lists of unequal length, empty lists, tokens of another name or
-    whose library is missing, and hypotheses with special tokens in them, which would count as words. With `decoded`
+    Raises TypeError for a single string and for what is no string, such as a list of references or a missing value;
+    ValueError for lists of unequal length, empty lists, tokens of another name or whose library is missing, and
+    hypotheses with special tokens in them, which would count as words. With `decoded`
     they are text for sure, which may spell such a token like any other.
     """
     if tokens not in get_args(BleuTokens):
         raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
-    refuse_string(hypotheses)
-    refuse_string(references)
+    hypotheses, references = checked_texts(hypotheses), checked_texts(references)
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
             f"got {len(hypotheses)} hypotheses and {len(references)} references, expected one hypothesis for each "
@@ -118,13 +118,13 @@ def bleu(
         raise ValueError(
             f"{tokens} needs a library: pip install 'sacrebleu[{tokens[:2]}]'; or count \"char\""
         ) from error
-    if metric.corpus_score(list(references), [list(references)]).totals[-1] == 0:
+    if metric.corpus_score(references, [references]).totals[-1] == 0:
         warnings.warn(
             f"no reference has four tokens as {tokens} counts them, so BLEU is 0 whatever was translated; "
             "in a language without spaces count others, such as char",
             stacklevel=2,
         )
-    score = metric.corpus_score(list(hypotheses), [list(references)])
+    score = metric.corpus_score(hypotheses, [references])
     return Bleu(score.score, str(metric.get_signature()))
 
 
@@ -132,9 +132,9 @@ def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
     """The share of hypotheses that are a right translation of their pair, word by word.
 
     Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths, TypeError
-    for a single string.
+    for a single string, and for what is no string or no `Pair`.
     """
-    refuse_string(hypotheses)
+    hypotheses, pairs = checked_texts(hypotheses), checked_pairs(pairs)
     if len(hypotheses) != len(pairs) or not pairs:
         raise ValueError(f"got {len(hypotheses)} hypotheses for {len(pairs)} pairs, expected one each and at least one")
     return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
@@ -165,9 +165,10 @@ def evaluate(
 ) -> Evaluation:
     """Translate the sources and compare with the targets, all `normalised`; then score the targets themselves.
 
-    `tokens` are BLEU's (see `bleu`). Raises ValueError where there is nothing to evaluate, and what `bleu` raises.
+    `tokens` are BLEU's (see `bleu`). Raises ValueError where there is nothing to evaluate, TypeError for what is no
+    `Pair`, and what `bleu` raises.
     """
-    pairs = [_normalised_pair(pair) for pair in pairs]
+    pairs = [_normalised_pair(pair) for pair in checked_pairs(pairs)]
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)
     return Evaluation(

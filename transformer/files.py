@@ -94,7 +94,9 @@ def replace_text(path: Path, text: str) -> None:
 def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
     """Read a JSON object; raises CheckpointError, with the advice, where it is missing, cut off or something else."""
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing, expected a checkpoint folder with config.json and model.safetensors")
+        raise CheckpointError(
+            f"{path} is missing, expected it in the folder of a checkpoint; name such a folder, or that of a run"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
@@ -144,8 +146,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     if folder.is_dir():
         return folder
     shipped = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
-    if str(name) in shipped:
-        return SHIPPED / str(name)
+    if str(folder) in shipped:  # without the slash that a name may end in
+        return SHIPPED / folder
     raise CheckpointError(
         f"there is no model {str(name)!r}, expected the folder of a run or of a checkpoint"
         + (f", or one of {', '.join(shipped)}" if shipped else "; python -m transformer train makes one")

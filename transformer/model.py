@@ -206,8 +206,10 @@ class Transformer(nn.Module):
             cross=stack(layer.cross_attention for layer in self.decoder.layers),
         )
 
-    def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write `config.json` and `model.safetensors` into an existing folder; tied matrices are stored once."""
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, new or not; tied matrices are stored once."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", asdict(self.config))
         # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
         tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from transformer.config import check_whole
 from transformer.files import CheckpointError, check_unchanged, read_tensors, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.device import choose_device
@@ -18,8 +19,9 @@ def load(
     """The model and the tokeniser of a run, a checkpoint or a shipped model.
 
     Of a run it is the best checkpoint, or the mean of the last few. Raises CheckpointError for what is not there
-    or does not fit together, ValueError for `average_last` below 1.
+    or does not fit together, ValueError for `average_last` below 1, TypeError for one that is no whole number.
     """
+    check_whole(average_last=average_last)
     folder = resolve(name)
     model = Transformer.from_pretrained(folder)
     tokenizer = Tokenizer.from_pretrained(folder)
@@ -34,7 +36,7 @@ def load(
         saved = saved_checkpoints(Path(name))
         if len(saved) < average_last:
             raise CheckpointError(
-                f"{name} has {len(saved)} checkpoints, expected the {average_last} to average; "
+                f"{name} has {len(saved)} checkpoints, expected a run with the {average_last} to average; "
                 f"average fewer, or train with keep_last {average_last}"
             )
         model.load_weights(average(saved[-average_last:]), origin=str(name))

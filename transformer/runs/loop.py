@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from transformer.config import check_whole
 from transformer.evaluation import TeacherForced, teacher_forced
 from transformer.model import Transformer
 from transformer.runs.device import has_fast_bf16, seed_generators
@@ -46,13 +47,24 @@ def train(
     own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
-    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; CheckpointError where the run
+    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; TypeError for pairs that were
+    not encoded, a folder in place of a `Run`, or an `until` that is no whole number; CheckpointError where the run
     cannot be read or written, or another training is going on in it; FloatingPointError when the loss is no longer a
     number, KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
+    for pair in (examples[0], validation[0]):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"got {pair!r:.80} to learn, expected ids of source and target, as `encode_pairs` gives them"
+            )
+    if run is not None and not isinstance(run, Run):
+        raise TypeError(
+            f"run is {run!r}, expected a Run, which has a tokenizer beside its folder: Run(folder, tokenizer)"
+        )
     _check_lengths(model, {"training": examples, "validation": validation})
+    check_whole(until=until)
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
     if resume and run is None:

@@ -49,11 +49,14 @@ class Run:
     """
 
     folder: Path
-    """where everything is kept; made when the training starts"""
+    """where everything is kept, a path or its name; made when the training starts"""
     tokenizer: Tokenizer | None = None
     """saved with every checkpoint, so that a checkpoint can translate on its own"""
     settings: dict[str, Any] = field(default_factory=dict)
     """what `config.json` is to tell"""
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
 
     @contextmanager
     def claimed(self, resume: bool = False) -> Iterator[None]:

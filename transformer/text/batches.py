@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 
 from transformer.text.encoded import Encoded, Example
-from transformer.text.pairs import Pair
+from transformer.text.pairs import Pair, checked_pairs
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 
 
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Example]:
     """The pairs as token ids; raises TypeError for what is no `Pair`."""
-    for pair in pairs:
-        if not isinstance(pair, Pair):
-            raise TypeError(f"got {type(pair).__name__} {pair!r}, expected a Pair of sentences")
+    pairs = checked_pairs(pairs)
     sources = tokenizer.encode_all([pair.source for pair in pairs])
     targets = tokenizer.encode_all([pair.target for pair in pairs])
     return list(zip(sources, targets, strict=True))

@@ -435,7 +435,7 @@ def _advice(content: bytes, error: UnicodeDecodeError | None = None) -> str:
         found = "utf-32"
     elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
         found = "utf-16"
-    elif zeros > 0.2:  # Latin letters in UTF-16 have a zero byte each
+    elif zeros > 0.4:  # Latin letters in UTF-16 have a zero byte each
         found = "utf-16le" if content[1:4_000:2].count(0) > content[0:4_000:2].count(0) else "utf-16be"
     elif zeros:
         return "it holds no text, or is damaged; fetch it again"

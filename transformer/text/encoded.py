@@ -143,7 +143,8 @@ def tokenizer_for(corpus: Corpus, kind: str, vocab_size: int) -> Tokenizer:
 
 def cache_folder() -> Path:
     """Where encoded texts and their tokenisers are kept: `$TRANSFORMER_ENCODED`, or a folder of the user's cache."""
-    return Path(os.environ.get("TRANSFORMER_ENCODED") or pooch.os_cache("executable-transformer") / "encoded")
+    kept = os.environ.get("TRANSFORMER_ENCODED") or pooch.os_cache("executable-transformer") / "encoded"
+    return Path(kept).expanduser()  # files of settings may give it with ~, as no shell would
 
 
 def _once(

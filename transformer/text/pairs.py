@@ -1,6 +1,7 @@
 """A sentence and its translation: what every corpus is made of."""
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -31,6 +32,25 @@ def refuse_string(texts: object, kind: str = "texts") -> None:
     """Raise TypeError for one string where several are expected, whose letters would each be taken for one."""
     if isinstance(texts, str):
         raise TypeError(f"got one string, {texts[:40]!r}, expected a list of {kind}: put it in brackets")
+
+
+def checked_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list; raises TypeError for one string, and for a text that is none, such as a missing value."""
+    refuse_string(texts)
+    texts = list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {i} is the {type(text).__name__} {text!r}, expected a string, one for each sentence")
+    return texts
+
+
+def checked_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs as a list; raises TypeError for what is no `Pair`."""
+    pairs = list(pairs)
+    for pair in pairs:
+        if not isinstance(pair, Pair):
+            raise TypeError(f"got {type(pair).__name__} {pair!r}, expected a Pair of sentences: Pair(source, target)")
+    return pairs
 
 
 def normalised(text: str) -> str:

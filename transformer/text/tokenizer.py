@@ -1,5 +1,6 @@
 """From text to token ids and back (paper §5.1): byte-level byte-pair encoding, or whole words."""
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -113,7 +114,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out; no model is asked, `transformer.decoding` does that.
 
-        Raises IndexError for an id that is not in the vocabulary, TypeError for a string.
+        Raises IndexError for an id that is not in the vocabulary, TypeError for what are no ids of one text.
         """
         return self._backend.decode(self._known(ids), skip_special_tokens=True)
 
@@ -129,13 +130,15 @@ class Tokenizer:
 
     def _known(self, ids: Sequence[int]) -> list[int]:
         """The ids as a list; the library would pass over one that is not in the vocabulary."""
-        if isinstance(ids, str):
-            raise TypeError(f"got the string {ids[:40]!r}, expected token ids, as `encode` gives them")
+        try:
+            known = [operator.index(i) for i in ids]  # of NumPy and PyTorch, too
+        except TypeError as error:
+            raise TypeError(f"got {ids!r:.80}, expected the token ids of one text, as `encode` gives them") from error
         size = len(self)
-        for i in ids:
+        for i in known:
             if not 0 <= i < size:
                 raise IndexError(f"there is no token {i}, expected ids from 0 to {size - 1}")
-        return list(ids)
+        return known
 
     def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`."""
