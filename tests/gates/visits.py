@@ -166,7 +166,7 @@ def choose_dark(visit: Visit) -> None:
     visit.sliders = visit.ask("sliders")
     visit.theme = "dark"
     visit.tab.emulate_media(color_scheme=visit.theme)
-    visit.comes_true("gates.inkIsLight()")  # a busy browser tells the page a little later; `theme` says if it never does
+    visit.comes_true("gates.inkIsLight()")  # it may be told a little later; `theme` says if it never is
     visit.ask("still")
 
 
