@@ -22,16 +22,20 @@ def check_types(config: Any) -> None:
         kind = next((kind for kind in (hints[field.name], *get_args(hints[field.name])) if kind in KINDS), None)
         if kind is None or (value is None and type(None) in get_args(hints[field.name])):
             continue
-        allowed, name = KINDS[kind]
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-            raise TypeError(f"{field.name} is {value!r}, expected {name}")
+        _check_type(field.name, value, kind)
 
 
 def check_whole(**values: Any) -> None:
     """Raise TypeError for an argument that is no whole number; None is left to others, true and false are none."""
     for name, value in values.items():
-        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
-            raise TypeError(f"{name} is {value!r}, expected a whole number")
+        if value is not None:
+            _check_type(name, value, int)
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    allowed, expected = KINDS[kind]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)

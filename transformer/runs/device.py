@@ -30,9 +30,7 @@ def seed_generators(seed: int, device: torch.device) -> None:
     `torch.manual_seed` also seeds GPUs that are not in use, and notes for each which lines called it: a millisecond,
     which is too long for every update.
     """
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.manual_seed(seed)
+    (torch.default_generator if device.type == "cpu" else torch).manual_seed(seed)
 
 
 def _available(kind: str) -> bool:
