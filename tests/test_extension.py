@@ -179,6 +179,15 @@ def test_of_a_style_sheet_only_what_can_apply_is_kept():
     assert lighter.used_rules(SHEET, {"btn", "here", "card", "card-x"}).count(".card") == 6
 
 
+def test_theme_measures_no_boxes_and_a_theme_that_names_others_is_refused(tmp_path: Path):
+    script = tmp_path / "theme.js"
+    script.write_text(f"find([{lighter.MEASURED}].join())", encoding="utf-8")
+    lighter.measure_nothing(script)
+    assert script.read_text(encoding="utf-8") == 'find([":not(*)"].join())'
+    with pytest.raises(ValueError, match=r"theme\.js has 0 times"):
+        lighter.measure_nothing(script)
+
+
 # Figures and numbers
 
 

@@ -42,24 +42,28 @@
     charts.forEach((chart) => near.observe(chart));
   }
 
-  /* What scrolls sideways inside its own box can be reached with the keyboard, and fades out where it goes on. */
-  const BOXES = "div.math, .cell_output, .pst-scrollable-table-container, .chart, .picture, pre";
+  /* What scrolls sideways inside its own box can be reached with the keyboard, and fades out where it goes on. What is
+     folded in is left alone until it is opened: to measure it, the browser would have to lay it out. */
+  const BOXES = "div.math, .cell_output, .cell_output > .output, .pst-scrollable-table-container, .chart, .picture, pre";
+  function measured(box) {
+    const beyond = box.scrollWidth - box.clientWidth;
+    const goesOn = beyond - Math.abs(box.scrollLeft) > 16 && getComputedStyle(box).overflowX !== "visible";
+    return { box, scrolls: beyond > 1, goesOn };
+  }
   function reachScrollBoxes() {
-    for (const box of document.querySelectorAll(BOXES)) {
-      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    const seen = [...document.querySelectorAll(BOXES)].filter((box) => box.checkVisibility());
+    // All are measured before one is changed: after each change the browser would lay the page out anew.
+    for (const { box, scrolls, goesOn } of seen.map(measured)) {
+      if (scrolls) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
-      fade(box);
+      box.classList.toggle("goes-on", goesOn);
     }
   }
-  function fade(box) {
-    const left = box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft);
-    box.classList.toggle("goes-on", left > 16 && getComputedStyle(box).overflowX !== "visible");
-  }
   function watchScrollBoxes() {
-    reachScrollBoxes();
     const sizes = new ResizeObserver(reachScrollBoxes); // of the window, letters, folds that open, charts that are drawn
     for (const box of document.querySelectorAll(BOXES)) [box, ...box.children].forEach((part) => sizes.observe(part));
-    addEventListener("scroll", ({ target }) => target.matches?.(BOXES) && fade(target), { capture: true, passive: true });
+    const fade = ({ target }) => target.matches?.(BOXES) && target.classList.toggle("goes-on", measured(target).goesOn);
+    addEventListener("scroll", fade, { capture: true, passive: true });
   }
 
   /* Hints: what a link's title says, shown to touch and keyboard too. A finger's first tap opens the hint in place, and the
