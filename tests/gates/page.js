@@ -25,21 +25,27 @@
     }
   }
 
-  /* Until the page has done what it puts off for a moment, such as until a resize has ended: of two timers the one that
-     was set earlier, and for less, fires earlier. */
-  const later = () => new Promise((done) => setTimeout(done, 500));
-
   /* Whether a condition is met before the patience is at its end. */
   async function eventually(condition) {
     for (let frames = patience; frames > 0 && !condition(); frames--) await frame();
     return Boolean(condition());
   }
 
-  /* Unfold what is folded, and see every screen of the page for a frame. */
+  /* Until the page has followed a change of its width: nothing of it has changed for some frames. */
+  function settled() {
+    let [frames, before] = [0, ""];
+    return eventually(() => {
+      const now = [innerWidth, document.documentElement.scrollHeight, all(".goes-on").length, undrawn().length].join();
+      [frames, before] = [now === before ? frames + 1 : 0, now];
+      return frames > 5;
+    });
+  }
+
+  /* Unfold what is folded, and come near to every part of the page: charts are drawn from 600 pixels away. */
   async function read() {
     document.querySelector(".reading-switch [data-choice=everything]")?.click();
     for (const fold of all("details")) fold.open = true;
-    for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight) {
+    for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight + 500) {
       scrollTo({ top, behavior: "instant" });
       await frame();
     }
@@ -69,20 +75,26 @@
   /* The hosts that the page has the browser connect to in advance. */
   const hints = () => all("link:is([rel~=preconnect], [rel~=dns-prefetch])").map((link) => link.href);
 
-  /* Mark the pieces of code, formulas and signatures that are styled as three earlier ones of the page: their contrast is
-     the same, and there are thousands of them. Three, and letters by themselves, since axe does not judge all that it
-     sees. In code they become plain text, as axe's work grows with the number of elements. */
+  /* Mark the elements that are of a kind with three earlier ones of the page and painted alike: their contrast is the same,
+     and there are thousands of them. Three, and letters by themselves, since axe does not judge all that it sees. In code
+     they become plain text, as axe's work grows with the number of elements. */
+  const UNPAINTED = "rgba(0, 0, 0, 0) none 1 none";
   function markAlike() {
-    const times = {};
-    for (const piece of all("article :is(pre, .katex-html, dt.sig) *")) {
-      let look = piece.textContent.trim().length < 2 ? "letter" : "word";
-      for (let box = piece; box.tagName !== "ARTICLE"; box = box.parentElement)
-        look += [" in", box.tagName, box.className, box.getAttribute("style")].join(" ");
+    const [grounds, times, alike] = [new Map(), {}, []];
+    for (const piece of all("article, article *")) {
+      const { color, fontSize, fontWeight, backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(piece);
+      const paint = [backgroundColor, backgroundImage, opacity, filter].join(" ");
+      const ground = `${grounds.get(piece.parentElement) ?? ""} ${paint === UNPAINTED ? "" : paint}`.trimEnd();
+      grounds.set(piece, ground); // that of all around it, too
+      const names = [piece, piece.parentElement].map(({ tagName, attributes }) => [tagName, attributes.class?.value]);
+      const isLetter = piece.textContent.trim().length < 2;
+      const look = [names, isLetter, color, fontSize, fontWeight, ground].join();
       times[look] = (times[look] ?? 0) + 1;
-      if (times[look] <= 3) continue;
+      if (times[look] > 3) alike.push(piece);
+    }
+    for (const piece of alike) // only now, since after a change the browser would compute every style anew
       if (piece.matches("pre *") && !piece.childElementCount) piece.replaceWith(piece.textContent);
       else piece.dataset.alike = "";
-    }
   }
 
   /* Width */
@@ -270,7 +282,7 @@
   const sliders = () => all(`${CHARTS} input[type=range]`).map((slider) => slider.value);
 
   window.gates = {
-    ...{ still, later, eventually, read, inkIsLight, images, hints, markAlike },
+    ...{ still, settled, eventually, read, inkIsLight, images, hints, markAlike },
     ...{ tooWide, cutOff, cutWithoutCue, cutWithoutShadow, fadedForNothing, nearlyWhole, smallerThan, overlaps, said, white },
     ...{ runTogether, chapter, screens, showsSomething, hits },
     ...{ undrawn, unseen, chartDescriptions, buttons, drawing, sliders },

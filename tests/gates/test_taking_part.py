@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.gates.reading import RAW
-from tests.gates.visits import PHONE, draw_with_a_finger, opened
+from tests.gates.visits import PHONE, draw_with_a_finger, reopened
 from tools.pages.search import CODE, END, SUB, SUP
 
 pytestmark = [pytest.mark.gates, pytest.mark.xdist_group("small book")]
@@ -20,7 +20,7 @@ LESSON, OTHER = "book/03_laboratory.html", "book/exercises.html"
 @pytest.fixture
 def tab(browser: Browser, small_address: str) -> Iterator[Page]:
     """The lesson, as a new reader finds it."""
-    with opened(browser, small_address, LESSON, "light") as visit:
+    with reopened(browser, small_address, LESSON, "light") as visit:
         yield visit.tab
         assert visit.errors == []
 
@@ -357,3 +357,16 @@ def snippet(tab: Page, site: str, text: str) -> str:
     tab.goto(f"{site}search.html?q=planted")
     expect(tab.get_by_role("status")).to_have_text("One section:")
     return tab.locator("#search-results .context").inner_html()
+
+
+def test_code_in_a_fold_fades_and_is_reached_by_the_keyboard_once_it_is_open(tab: Page):
+    fold = tab.locator("details.apparatus", has_text="moved = {")
+    code = fold.locator("pre")
+    tab.set_viewport_size(PHONE)
+    expect(code).not_to_have_attribute("tabindex", "0")
+    fold.locator("summary").click()
+    expect(code).to_have_attribute("tabindex", "0")
+    expect(code).to_have_class("goes-on")
+    code.focus()
+    code.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    expect(code).not_to_have_class("goes-on")

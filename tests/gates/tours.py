@@ -79,7 +79,7 @@ def visit(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None =
 def once(browser: Browser, own: str, page: str, tour: Tour, only: Gate | None) -> Visit:
     """Make one visit."""
     findings: dict[tuple[str, str], str] = {}  # and when first; a fault that both widths show is one fault
-    with visits.opened(browser, own, page, tour.theme, tour.screen, tour.javascript) as seen:
+    with visits.reopened(browser, own, page, tour.theme, tour.screen, tour.javascript) as seen:
         for step, gates_here in tour.stops:
             with timed(name(step)):
                 step(seen)

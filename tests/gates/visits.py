@@ -115,19 +115,68 @@ def opened(
     browser: Browser, own: str, page: str, theme: Theme, screen: ViewportSize = DESKTOP, javascript: bool = True
 ) -> Iterator[Visit]:
     """A page of the site that begins at `own`, open in a fresh tab that is watched."""
-    with timed("opening pages"):
-        context = browser.new_context(viewport=screen, color_scheme=theme, java_script_enabled=javascript)
-        context.set_default_timeout(ANSWER)
-        visit = Visit(context.new_page(), own, theme)
-        context.on("request", lambda request: visit.requests.append(request.url))
-        context.on("response", lambda response: visit.responses.append(response))
-        visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
-        visit.tab.on("console", lambda message: message.type == "error" and visit.errors.append(message.text))
-        visit.go_to(own + page)
+    context = browser.new_context(viewport=screen, color_scheme=theme, java_script_enabled=javascript)
+    context.set_default_timeout(ANSWER)
     try:
-        yield visit
+        with watched(context.new_page(), own, page, theme) as visit:
+            yield visit
     finally:
         context.close()
+
+
+@contextmanager
+def reopened(
+    browser: Browser, own: str, page: str, theme: Theme, screen: ViewportSize = DESKTOP, javascript: bool = True
+) -> Iterator[Visit]:
+    """The same in a tab that has shown other pages, and remembers nothing of them; a fresh one takes twice as long.
+
+    After an error the next visit has a fresh one.
+    """
+    tab = tab_to_reopen(browser, javascript)
+    try:
+        tab.unroute_all()
+        tab.set_viewport_size(screen)
+        tab.emulate_media(media="screen", color_scheme=theme)
+        with watched(tab, own, page, theme) as visit:
+            yield visit
+            if javascript:
+                tab.evaluate("[localStorage, sessionStorage].forEach((kept) => kept.clear())")
+            tab.goto("about:blank")
+    except Exception:
+        tab.context.close()
+        tab_to_reopen.cache_clear()
+        raise
+
+
+@functools.cache
+def tab_to_reopen(browser: Browser, javascript: bool) -> Page:
+    """The tab in which a browser shows one page after the other, and asks for all their files each time."""
+    context = browser.new_context(java_script_enabled=javascript)
+    context.set_default_timeout(ANSWER)
+    tab = context.new_page()
+    network = context.new_cdp_session(tab)
+    network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    return tab
+
+
+@contextmanager
+def watched(tab: Page, own: str, page: str, theme: Theme) -> Iterator[Visit]:
+    """A page open in a tab, and a note of what happens in it."""
+    visit = Visit(tab, own, theme)
+    heard = {
+        "pageerror": lambda error: visit.errors.append(str(error)),
+        "console": lambda message: message.type == "error" and visit.errors.append(message.text),
+        "request": lambda request: visit.requests.append(request.url),
+        "response": lambda response: visit.responses.append(response),
+    }
+    for event, note in heard.items():
+        tab.on(event, note)
+    with timed("opening pages"):
+        visit.go_to(own + page)
+    yield visit
+    for event, note in heard.items():
+        tab.remove_listener(event, note)
 
 
 # What a reader does
@@ -158,7 +207,7 @@ def resize(visit: Visit, screen: ViewportSize) -> None:
     """Go on at another width."""
     visit.tab.set_viewport_size(screen)
     visit.ask("still")
-    visit.ask("later")
+    visit.ask("settled")
 
 
 def choose_dark(visit: Visit) -> None:
