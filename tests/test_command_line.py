@@ -242,14 +242,15 @@ def test_checkpoint_can_be_named_as_the_model(command: Command, place: Path):
     assert command("translate", "--model", last, "two").out == "zwei\n"
 
 
-def test_evaluation_reports_four_measures_of_the_corpus_trained_on(command: Command, tmp_path: Path):
+def test_evaluation_reports_five_measures_of_the_corpus_trained_on(command: Command, tmp_path: Path):
     result = command("evaluate", "--model", "run", "--output", tmp_path / "out")
     assert result.code == 0
     first, *measures = result.out.splitlines()
     assert first == "numbers en→de test, 20 sentences"
-    assert [line.rsplit(" ", 1)[0] for line in measures[1:]] == ["exact match", "token accuracy", "perplexity"]
+    names = [line.rsplit(" ", 1)[0] for line in measures[1:]]
+    assert names == ["chrF", "exact match", "token accuracy", "perplexity"]
     assert measures[0].startswith("BLEU = ") and "|tok:13a|" in measures[0]
-    assert float(measures[1].split()[-1]) > 0.5
+    assert float(measures[1].split()[-1]) > 50 and float(measures[2].split()[-1]) > 0.5
     assert result.err.startswith("warning: no reference has four tokens") and result.err.count("\n") == 1
     translations = (tmp_path / "out").read_text(encoding="utf-8").splitlines()
     assert len(translations) == 20 and set(" ".join(translations).split()) <= set(NUMBERS.values())

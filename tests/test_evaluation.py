@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import bleu, bleu_tokens, evaluate, exact_match, teacher_forced
+from transformer.evaluation import bleu, bleu_tokens, evaluate, exact_match, invented_words, teacher_forced
 from transformer.model import Transformer
 from transformer.text.batches import Example, encode_pairs
 from transformer.text.pairs import Pair
@@ -145,6 +145,38 @@ def test_exact_match_needs_a_hypothesis_for_each_pair():
         exact_match([], [])
 
 
+# Invented words
+
+KNOWN = ["Ein Kind trägt eine Kleidung.", "Die Maus in der Tasche des Hundes", "Zwei Autos, 3 Bälle an"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("DIE kind trägt 3 Bälle, an!", []),  # as known, whatever the case
+        ("Kinddie Maustasche Kindermaus Kleidungstasche Autosballe", ["autosballe"]),
+        ("Mauseintasche", []),  # three parts
+        ("Kindan anKind", ["kindan", "ankind"]),  # a part has three letters at least
+        ("Kindxmaus Kinds Tascher", ["kindxmaus", "kinds", "tascher"]),  # a link stands between parts, nowhere else
+        ("Auto-Tasche eine_Maus", ["auto"]),  # runs of letters
+        ("", []),
+    ],
+)
+def test_a_word_is_invented_if_it_is_neither_known_nor_a_compound(text: str, found: list[str]):
+    assert invented_words([text], KNOWN) == found
+
+
+def test_invented_words_come_in_their_order_and_as_often_as_they_are_written():
+    assert invented_words(["Bork eine Maus bork", "Alp"], KNOWN) == ["bork", "bork", "alp"]
+    assert invented_words(["Alp"], []) == ["alp"] and invented_words([], KNOWN) == []
+
+
+def test_invented_words_are_looked_for_in_lists_of_texts():
+    for arguments in (("ab", ["ab"]), (["ab"], "ab"), (["ab"], [None]), ([5], ["ab"])):
+        with pytest.raises(TypeError, match="expected a"):
+            invented_words(*arguments)  # type: ignore[arg-type]
+
+
 # With the right words as input
 
 
@@ -208,6 +240,7 @@ def test_evaluation_reports_what_its_parts_report(tiny_model: Callable[..., Tran
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     assert result.translations == translate(model, tokenizer, [pair.source for pair in pairs], decoding)
     assert result.bleu == bleu(result.translations, [pair.target for pair in pairs])
+    assert result.chrf == sacrebleu.corpus_chrf(result.translations, [[pair.target for pair in pairs]]).score
     assert result.exact_match == exact_match(result.translations, pairs)
     assert (result.token_accuracy, result.perplexity) == (scores.accuracy, scores.perplexity)
 

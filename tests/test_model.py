@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformer.config import TransformerConfig
 from transformer.files import CheckpointError
 from transformer.layers import Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
+from transformer.runs import device as device_module
 from transformer.runs.device import choose_device, has_fast_bf16
 from transformer.text.symbols import PAD
 
@@ -485,9 +487,27 @@ def test_device_must_exist(name: str, problem: str):
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_bf16_is_fast_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch, fast: bool):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": fast}, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": fast}, raising=False)
+    monkeypatch.setattr(device_module, "bf16_gain", lambda: 2.0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast or including_emulation)
     assert [has_fast_bf16(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [fast, fast, False]
+
+
+@pytest.mark.parametrize("gain", [0.6, 1.1, 2.2])
+def test_bf16_of_a_cpu_is_tried(monkeypatch: pytest.MonkeyPatch, gain: float):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(device_module, "bf16_gain", lambda: gain)
+    assert has_fast_bf16(torch.device("cpu")) == (gain > 2)
+
+
+def test_bf16_is_tried_with_both_formats(monkeypatch: pytest.MonkeyPatch):
+    times = {torch.float32: [3.0, 2.0, 9.0], torch.bfloat16: [8.0, 1.0, 4.0]}
+
+    def repeat(multiply: Callable[[], torch.Tensor], **_: int) -> list[float]:
+        return times.pop(multiply().dtype)
+
+    monkeypatch.setattr(timeit, "repeat", repeat)
+    assert device_module.bf16_gain.__wrapped__() == 2 and not times
 
 
 # Bad input

@@ -1,6 +1,6 @@
 """Put a trained model into the package, so that `Transformer.from_pretrained(name)` finds it everywhere.
 
-    python tools/ship.py runs/multi30k-en-de multi30k-en-de
+    python -m tools.ship runs/multi30k-en-de multi30k-en-de
 
 Half precision, with its tokenizer and a model card that says what it is, how it was made and what it scores.
 """
@@ -12,13 +12,16 @@ from pathlib import Path
 import torch
 import tyro
 
+from tools.live_weights import IN_BYTES, in_the_page
 from transformer.decoding import DecodingConfig
-from transformer.evaluation import evaluate
+from transformer.evaluation import Evaluation, evaluate, invented_words
 from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
-from transformer.text.corpora import NAMED, load_corpus
+from transformer.text.corpora import NAMED, Corpus, load_corpus
+from transformer.text.tokenizer import Tokenizer
 
+SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
 CARD = """# {name}
 
@@ -34,16 +37,16 @@ Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of warm-up to {pea
 
 ```sh
 python -m transformer train --corpus {corpus}
-python tools/ship.py runs/{corpus}-{source}-{target} {name}
+python -m tools.ship runs/{corpus}-{source}-{target} {name}
 ```
 
 **Scores** on the test split ({n:,} sentences):
 
-| search | BLEU | exact match |
-|---|---|---|
+| search | BLEU | chrF | exact match | invented words |
+|---|---|---|---|---|
 {scores}
 
-Signature: `{signature}`
+Signature: `{signature}`. Invented words stand in no {to_language} text of the corpus, and are no compounds of words that do.
 
 **Limits.** {limits}
 """
@@ -59,9 +62,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
     folder.mkdir(parents=True)
     model.save_pretrained(folder, dtype=torch.float16)
     tokenizer.save(folder / "tokenizer.json")
-    shipped = Transformer.from_pretrained(name)  # what is scored is what is stored
-    searches = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
-    results = {search: evaluate(shipped, tokenizer, corpus["test"], config) for search, config in searches.items()}
+    results = scores_of(name, corpus)
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
@@ -72,13 +73,26 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
         scores="\n".join(
-            f"| {search} | {result.bleu.score:.1f} | {result.exact_match:.3f} |" for search, result in results.items()
+            f"| {search} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
+            for search, (result, n_invented) in results.items()
         ),
-        signature=results["greedy"].bleu.signature,
+        signature=results["greedy"][0].bleu.signature,
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder.name}: {size:.2f} MB\n{card}")
+
+
+def scores_of(name: str, corpus: Corpus) -> dict[str, tuple[Evaluation, int]]:
+    """The scores of a shipped model on the test split by each search, and how many words it invents there."""
+    model, tokenizer = Transformer.from_pretrained(name), Tokenizer.from_pretrained(name)  # what is stored
+    results = {search: evaluate(model, tokenizer, corpus["test"], config) for search, config in SEARCHES.items()}
+    if IN_BYTES.get(name):
+        model.load_weights(in_the_page(name))
+        best = list(SEARCHES)[-1]
+        results[f"{best}, a byte a weight"] = evaluate(model, tokenizer, corpus["test"], SEARCHES[best])
+    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    return {search: (result, len(invented_words(result.translations, known))) for search, result in results.items()}
 
 
 def stored_names(stored: dict[str, str]) -> dict[str, str]:

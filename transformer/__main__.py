@@ -127,7 +127,7 @@ class Translate(Trained):
 
 @dataclass(frozen=True)
 class Evaluate(Trained):
-    """Measure BLEU, exact match, token accuracy and perplexity on one split of a corpus."""
+    """Measure BLEU, chrF, exact match, token accuracy and perplexity on one split of a corpus."""
 
     corpus: Annotated[str | None, tyro.conf.arg(help=f"{CORPORA}; None: as in training")] = None
     source: str | None = None
@@ -358,6 +358,7 @@ def run_evaluate(command: Evaluate) -> None:
     result = evaluate(model, tokenizer, pairs, command.decoding, command.bleu_tokens or bleu_tokens(corpus.target))
     print(f"{corpus.name} {corpus.source}→{corpus.target} {command.split}, {len(pairs):,} sentences")
     print(result.bleu)
+    print(f"chrF {result.chrf:.2f}")
     print(f"exact match {result.exact_match:.3f}")
     print(f"token accuracy {result.token_accuracy:.3f}")
     print(f"perplexity {result.perplexity:.2f}")

@@ -1,12 +1,14 @@
-"""Scores of translations and of the model behind them: BLEU, exact match, loss, perplexity, accuracy (paper §6.1)."""
+"""Scores of translations and of the model behind them: BLEU, chrF, exact match, loss, accuracy (paper §6.1)."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, get_args
 
 import torch
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.loss import smoothed_cross_entropy
@@ -20,6 +22,9 @@ BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"
 """what BLEU counts as a token, by sacreBLEU's names; the last two need its extras sacrebleu[ja] and sacrebleu[ko]"""
 UNSPACED: dict[str, BleuTokens] = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char"}
 """languages that put no spaces between words, where 13a would take a sentence for a word"""
+LETTERS = re.compile(r"[^\W\d_]+")
+LINKS = ("", "e", "en", "er", "es", "n", "s")
+"""what may stand between the parts of a German compound"""
 
 
 def bleu_tokens(language: str) -> BleuTokens:
@@ -140,12 +145,41 @@ def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
     return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
 
 
+def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The words of some texts that stand in no known text and are no German compound of words that do, in their order.
+
+    A word is a run of letters, in lower case. A compound is two known words or more, of three letters at least, with
+    nothing or a linking element between them. Good words that are rare are found as well, and a wrong compound is not.
+
+    Raises TypeError for a single string and for what is no string.
+    """
+    known_words = {word for text in checked_texts(known) for word in _words(text)}
+    parts = {word for word in known_words if len(word) >= 3}
+
+    @cache
+    def is_compound(word: str) -> bool:
+        """Whether parts, and links between them, make up the word; a part alone does, too."""
+        cuts = (end for end in range(3, len(word) - 2) if word[:end] in parts)
+        return word in parts or any(
+            word.startswith(link, end) and is_compound(word[end + len(link) :]) for end in cuts for link in LINKS
+        )
+
+    found = (word for text in checked_texts(texts) for word in _words(text))
+    return [word for word in found if word not in known_words and not is_compound(word)]
+
+
+def _words(text: str) -> list[str]:
+    return LETTERS.findall(text.lower())
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a model on sentence pairs, and its translations."""
 
     bleu: Bleu
     """of the translations against the references"""
+    chrf: float
+    """of the same texts, 0 to 100: F-score of runs of one to six characters (Popović 2015), by sacreBLEU"""
     exact_match: float
     """share of translations that are right, word for word"""
     token_accuracy: float
@@ -171,8 +205,10 @@ def evaluate(
     pairs = [_normalised_pair(pair) for pair in checked_pairs(pairs)]
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)
+    references = [pair.target for pair in pairs]
     return Evaluation(
-        bleu=bleu(translations, [pair.target for pair in pairs], tokens, decoded=True),
+        bleu=bleu(translations, references, tokens, decoded=True),
+        chrf=CHRF().corpus_score(translations, [references]).score,
         exact_match=exact_match(translations, pairs),
         token_accuracy=scores.accuracy,
         perplexity=scores.perplexity,

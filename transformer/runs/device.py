@@ -1,6 +1,8 @@
 """Where the computation runs, and in which number format."""
 
 import os
+import timeit
+from functools import cache
 
 import torch
 
@@ -41,12 +43,22 @@ def _available(kind: str) -> bool:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies matrices faster in bfloat16 than in float32.
 
-    A GPU does where bfloat16 is built in, a CPU where it has units for matrices (Intel's AMX). With avx512_bf16
-    alone it does not: the loss of 1,200 tokens (D = 160, V = 5,000, gradients included) took 95 ms in bfloat16 and
-    54 ms in float32 on such a Xeon; on an EPYC with AVX2 and nothing more, 1,560 and 130.
+    A GPU does where bfloat16 is built in. A CPU with instructions for it may (an EPYC took .45 of the time) or may not
+    (a Xeon without units for matrices took 1.8 times as long), so there it is tried, once.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # since torch 2.6
-        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("amx_bf16") or has.get("avx512_bf16")) and bf16_gain() > 1.25
     return False
+
+
+@cache
+def bf16_gain() -> float:
+    """How many times as long a CPU takes for a product of matrices in float32 as in bfloat16, the shortest of five."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix, other = torch.ones(512, 160, dtype=dtype), torch.ones(160, 2_048, dtype=dtype)
+        seconds[dtype] = min(timeit.repeat(lambda: matrix @ other, number=1, repeat=5))
+    return seconds[torch.float32] / seconds[torch.bfloat16]
