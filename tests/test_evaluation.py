@@ -163,12 +163,12 @@ KNOWN = ["Ein Kind trägt eine Kleidung.", "Die Maus in der Tasche des Hundes", 
     ],
 )
 def test_a_word_is_invented_if_it_is_neither_known_nor_a_compound(text: str, found: list[str]):
-    assert invented_words([text], KNOWN) == found
+    assert invented_words([text], KNOWN) == [found]
 
 
 def test_invented_words_come_in_their_order_and_as_often_as_they_are_written():
-    assert invented_words(["Bork eine Maus bork", "Alp"], KNOWN) == ["bork", "bork", "alp"]
-    assert invented_words(["Alp"], []) == ["alp"] and invented_words([], KNOWN) == []
+    assert invented_words(["Bork eine Maus alp bork", "", "Alp"], KNOWN) == [["bork", "alp", "bork"], [], ["alp"]]
+    assert invented_words(["Alp"], []) == [["alp"]] and invented_words([], KNOWN) == []
 
 
 def test_invented_words_are_looked_for_in_lists_of_texts():

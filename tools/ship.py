@@ -5,7 +5,6 @@
 Half precision, with its tokenizer and a model card that says what it is, how it was made and what it scores.
 """
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,7 +45,8 @@ python -m tools.ship runs/{corpus}-{source}-{target} {name}
 |---|---|---|---|---|
 {scores}
 
-Signature: `{signature}`. Invented words stand in no {to_language} text of the corpus, and are no compounds of words that do.
+Signature: `{signature}`.
+Invented words stand in no {to_language} text of the corpus, and are no compounds of words that do.
 
 **Limits.** {limits}
 """
@@ -58,8 +58,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
     settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
     model, tokenizer = load(run, average, "cpu")
     folder = SHIPPED / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # logs that lie there stay
     model.save_pretrained(folder, dtype=torch.float16)
     tokenizer.save(folder / "tokenizer.json")
     results = scores_of(name, corpus)
@@ -72,27 +71,30 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
-        scores="\n".join(
-            f"| {search} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
-            for search, (result, n_invented) in results.items()
-        ),
-        signature=results["greedy"][0].bleu.signature,
+        scores="\n".join(table_row(search, result, corpus) for search, result in results.items()),
+        signature=results["greedy"].bleu.signature,
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder.name}: {size:.2f} MB\n{card}")
 
 
-def scores_of(name: str, corpus: Corpus) -> dict[str, tuple[Evaluation, int]]:
-    """The scores of a shipped model on the test split by each search, and how many words it invents there."""
+def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
+    """The scores of a shipped model on the test split, by each search; of one whose weights the page rounds, so too."""
     model, tokenizer = Transformer.from_pretrained(name), Tokenizer.from_pretrained(name)  # what is stored
     results = {search: evaluate(model, tokenizer, corpus["test"], config) for search, config in SEARCHES.items()}
     if IN_BYTES.get(name):
         model.load_weights(in_the_page(name))
-        best = list(SEARCHES)[-1]
-        results[f"{best}, a byte a weight"] = evaluate(model, tokenizer, corpus["test"], SEARCHES[best])
+        search, config = list(SEARCHES.items())[-1]
+        results[f"{search}, a byte a weight as in the page"] = evaluate(model, tokenizer, corpus["test"], config)
+    return results
+
+
+def table_row(search: str, result: Evaluation, corpus: Corpus) -> str:
+    """A line of the card's table."""
     known = [pair.target for split in corpus.splits for pair in corpus[split]]
-    return {search: (result, len(invented_words(result.translations, known))) for search, result in results.items()}
+    n_invented = sum(map(len, invented_words(result.translations, known)))
+    return f"| {search} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
 
 
 def stored_names(stored: dict[str, str]) -> dict[str, str]:

@@ -145,8 +145,8 @@ def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
     return sum(h in pair.translations for h, pair in zip(hypotheses, pairs, strict=True)) / len(pairs)
 
 
-def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The words of some texts that stand in no known text and are no German compound of words that do, in their order.
+def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[list[str]]:
+    """The words of each text that stand in no known text and are no German compound of words that do, in their order.
 
     A word is a run of letters, in lower case. A compound is two known words or more, of three letters at least, with
     nothing or a linking element between them. Good words that are rare are found as well, and a wrong compound is not.
@@ -164,8 +164,10 @@ def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[str]:
             word.startswith(link, end) and is_compound(word[end + len(link) :]) for end in cuts for link in LINKS
         )
 
-    found = (word for text in checked_texts(texts) for word in _words(text))
-    return [word for word in found if word not in known_words and not is_compound(word)]
+    return [
+        [word for word in _words(text) if word not in known_words and not is_compound(word)]
+        for text in checked_texts(texts)
+    ]
 
 
 def _words(text: str) -> list[str]:

@@ -57,8 +57,10 @@ def has_fast_bf16(device: torch.device) -> bool:
 @cache
 def bf16_gain() -> float:
     """How many times as long a CPU takes for a product of matrices in float32 as in bfloat16, the shortest of five."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        matrix, other = torch.ones(512, 160, dtype=dtype), torch.ones(160, 2_048, dtype=dtype)
-        seconds[dtype] = min(timeit.repeat(lambda: matrix @ other, number=1, repeat=5))
-    return seconds[torch.float32] / seconds[torch.bfloat16]
+    single, half = (_seconds_of_a_product(dtype) for dtype in (torch.float32, torch.bfloat16))
+    return single / half
+
+
+def _seconds_of_a_product(dtype: torch.dtype) -> float:
+    matrix, other = torch.ones(512, 160, dtype=dtype), torch.ones(160, 2_048, dtype=dtype)
+    return min(timeit.repeat(lambda: matrix @ other, number=1, repeat=5))
