@@ -23,6 +23,7 @@ BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"
 UNSPACED: dict[str, BleuTokens] = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char"}
 """languages that put no spaces between words, where 13a would take a sentence for a word"""
 LETTERS = re.compile(r"[^\W\d_]+")
+"""a word of which is asked whether anybody says it"""
 LINKS = ("", "e", "en", "er", "es", "n", "s")
 """what may stand between the parts of a German compound"""
 
