@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,12 +19,13 @@ import torch
 from safetensors.torch import load_file
 
 import transformer
+from tools.chapters import ROOT
 from transformer.__main__ import Evaluate, Train, Translate, doubts, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
 from transformer.files import read_json, saved_checkpoints, write_json
 from transformer.runs.checkpoints import average, load
-from transformer.runs.recipes import EMBEDDED, MULTI30K, Recipe
+from transformer.runs.recipes import EMBEDDED, MULTI30K, ONE_HOUR, Recipe
 from transformer.text.corpora import NAMED, Corpus
 from transformer.text.pairs import Pair
 from transformer.text.symbols import UNK
@@ -424,7 +426,9 @@ def test_corpus_brings_its_recipe_and_flags_change_it():
     assert recipe_of(parse(["train"])) == MULTI30K
     for argv in (["train", "--corpus", "embedded"], ["train", "--corpus=embedded"]):
         assert recipe_of(parse(argv)) == EMBEDDED
-    assert recipe_of(parse(["train", "--corpus", "numbers"])) == replace(MULTI30K, corpus="numbers")
+    assert recipe_of(parse(["train", "--corpus", "numbers"])) == replace(ONE_HOUR, corpus="numbers")
+    (hour,) = re.findall(r"transformer (train --steps .*)", (ROOT / "book" / "running.md").read_text(encoding="utf-8"))
+    assert recipe_of(parse(hour.split())) == ONE_HOUR, "the page has the flags of the recipe"
     assert parse(["train", "--corpus", "embedded", "--d-model", "160"]).model.d_model == 160, "the default of another"
     changed = parse(["train", "--corpus", "embedded", "--d-model", "32", "--steps", "7"])
     assert isinstance(changed, Train)
@@ -757,7 +761,7 @@ def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, starte
 @pytest.mark.parametrize(
     ("flags", "value", "stored"),
     [
-        ("--dropout 0.2", "0.2", "0.3"),  # the recipe of Multi30k says .2
+        ("--dropout 0.2", "0.2", "0.3"),  # the recipe for a corpus of one's own says .2
         ("--n-heads 4", "4", "2"),
         ("--schedule linear", "linear", "constant"),
         ("--batch-tokens 2501", "2501", "2500"),

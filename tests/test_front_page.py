@@ -70,6 +70,8 @@ def test_score_is_that_of_the_card():
     card = (SHIPPED / translator.NAME / "README.md").read_text(encoding="utf-8")
     said = translator.card()
     assert f"| greedy | {said['bleu']} |" in card and f"`{said['signature']}`" in card
+    (row,) = re.findall(r"\| greedy \|.*", card)
+    assert row.split(" | ")[-1] == f"{said['invented']} |"
     told, cost = translator.told(said), live_weights.stored_cost()
     assert "2.7 million" in told and f"it was {said['bleu']}" in told and f"BLEU {cost['greedy']['page']:.1f} " in told
 
@@ -90,7 +92,7 @@ def test_card_without_a_score_is_refused(tmp_path, monkeypatch):
     (tmp_path / translator.NAME).mkdir()
     (tmp_path / translator.NAME / "README.md").write_text("2,719,232 parameters", encoding="utf-8")
     monkeypatch.setattr(translator, "SHIPPED", tmp_path)
-    with pytest.raises(ValueError, match="does not tell pairs, bleu, signature"):
+    with pytest.raises(ValueError, match="does not tell pairs, bleu, invented, signature"):
         translator.card()
 
 

@@ -62,6 +62,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
     model.save_pretrained(folder, dtype=torch.float16)
     tokenizer.save(folder / "tokenizer.json")
     results = scores_of(name, corpus)
+    known = [pair.target for split in corpus.splits for pair in corpus[split]]
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
@@ -71,7 +72,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
-        scores="\n".join(table_row(search, result, corpus) for search, result in results.items()),
+        scores="\n".join(table_row(search, result, known) for search, result in results.items()),
         signature=results["greedy"].bleu.signature,
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -90,9 +91,8 @@ def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
     return results
 
 
-def table_row(search: str, result: Evaluation, corpus: Corpus) -> str:
-    """A line of the card's table."""
-    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+def table_row(search: str, result: Evaluation, known: list[str]) -> str:
+    """A line of the card's table, where `known` are all texts in the language that the corpus has."""
     n_invented = sum(map(len, invented_words(result.translations, known)))
     return f"| {search} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
 

@@ -28,7 +28,7 @@ from transformer.embeddings import sinusoids
 from transformer.evaluation import bleu, teacher_forced
 from transformer.model import Transformer
 from transformer.runs.device import choose_device
-from transformer.runs.recipes import MULTI30K
+from transformer.runs.recipes import ONE_HOUR
 from transformer.text.batches import Example, collate, encode_pairs
 from transformer.text.corpora import load_corpus
 from transformer.text.symbols import EOS, PAD, UNK
@@ -44,10 +44,10 @@ WARMUP, MEAN_OVER = 800, 1_000  # updates
 class Trial:
     """What one training does in its own way; the defaults are the recipe's."""
 
-    dropout: float = MULTI30K.model.dropout
+    dropout: float = ONE_HOUR.model.dropout
     attention_dropout: float = 0.0
-    label_smoothing: float = MULTI30K.training.label_smoothing
-    peak_rate: float = MULTI30K.training.peak_rate
+    label_smoothing: float = ONE_HOUR.training.label_smoothing
+    peak_rate: float = ONE_HOUR.training.peak_rate
     falls: bool = True
     """from its peak the rate falls to zero in a line; False: as 1/√update"""
     bpe_dropout: float = 0.0
@@ -66,8 +66,8 @@ class Group:
 
     trials: tuple[Trial, ...]
     steps: int
-    batch_tokens: int = MULTI30K.training.batch_tokens
-    model: TransformerConfig = MULTI30K.model
+    batch_tokens: int = ONE_HOUR.training.batch_tokens
+    model: TransformerConfig = ONE_HOUR.model
     twice: bool = False
     """whether every sentence is read twice in an update, with different dropout"""
 
@@ -96,7 +96,7 @@ GROUPS = (
     ),
     Group(
         steps=4_500,
-        model=replace(MULTI30K.model, d_model=128, n_layers=4, d_ff=256),
+        model=replace(ONE_HOUR.model, d_model=128, n_layers=4, d_ff=256),
         trials=(
             *(Trial(dropout=p) for p in (0.1, 0.2, 0.3)),
             Trial(dropout=0.3, peak_rate=5e-3, falls=False),
@@ -319,7 +319,7 @@ def train(group: Group, tokenizer: Tokenizer, device: torch.device) -> SideBySid
 def main(out: Annotated[Path, tyro.conf.Positional], scale: float = 1.0) -> None:
     """Train every group, and write a line of JSON for each trial; `scale` multiplies the updates."""
     device, corpus = choose_device(), load_corpus("multi30k")
-    tokenizer = make_tokenizer(MULTI30K.tokenizer, corpus, MULTI30K.model.vocab_size)
+    tokenizer = make_tokenizer(ONE_HOUR.tokenizer, corpus, ONE_HOUR.model.vocab_size)
     validation, references = encode_pairs(tokenizer, corpus["val"]), [pair.target for pair in corpus["val"]]
     with out.open("w", encoding="utf-8") as file:
         for group in GROUPS:

@@ -54,8 +54,8 @@ SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-
 class Train:
     """Train a model on a corpus, and keep settings, history and checkpoints in a folder.
 
-    The defaults are the recipe of the corpus (of multi30k for one of your own); with --resume, the settings of the run.
-    Ctrl-C saves before it stops.
+    The defaults are the recipe of the corpus, for one of your own a recipe of an hour; with --resume, the settings of
+    the run. Ctrl-C saves before it stops.
     """
 
     corpus: Annotated[str, tyro.conf.arg(help=CORPORA)] = MULTI30K.corpus

@@ -160,10 +160,14 @@ def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[list[str]
     @cache
     def is_compound(word: str) -> bool:
         """Whether parts, and links between them, make up the word; a part alone does, too."""
-        cuts = (end for end in range(3, len(word) - 2) if word[:end] in parts)
-        return word in parts or any(
-            word.startswith(link, end) and is_compound(word[end + len(link) :]) for end in cuts for link in LINKS
-        )
+        if word in parts:
+            return True
+        for end in range(3, len(word) - 2):
+            if word[:end] in parts and any(
+                word.startswith(link, end) and is_compound(word[end + len(link) :]) for link in LINKS
+            ):
+                return True
+        return False
 
     return [
         [word for word in _words(text) if word not in known_words and not is_compound(word)]
