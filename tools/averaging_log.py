@@ -3,7 +3,7 @@ r"""Score checkpoints of trainings on Multi30k, alone and averaged, for the char
     python -m transformer train
     python -m transformer train --run runs/noam --schedule noam --steps 3000 --warmup 2000 --peak-rate 5e-3 \
         --batch-tokens 4096 --vocab-size 10000 --d-model 128 --n-layers 4 --d-ff 256 --dropout 0.3 --keep-last 12
-    python tools/averaging_log.py runs/multi30k-en-de runs/noam
+    python -m tools.averaging_log runs/multi30k-en-de runs/noam
 """
 
 import json
@@ -46,8 +46,8 @@ def scores(run: Path, n: int, every: int) -> list[dict[str, float]]:
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]], n: int = 5, every: int = 2) -> None:
-    """Write the scores of every second checkpoint of each run beside the shipped model."""
-    content: dict[str, Any] = {"n": n, "torch": torch.__version__}
+    """Write the scores of every second checkpoint of each run beside the shipped model; other schedules' stay."""
+    content: dict[str, Any] = {**read_json(OUTPUT), "n": n, "torch": torch.__version__}
     for run in runs:
         settings = read_json(run / "config.json")
         content[settings["training"]["schedule"]] = {"settings": settings, "records": scores(run, n, every)}
