@@ -33,8 +33,8 @@ EXAMPLES = {
 }
 """what a button offers: two captions of the test split and two sentences that are in no split; the figure opens with
 the first"""
-HALVED = "Three young adults talk in a crowd of people, the woman looks upset."
-"""a caption of the test split of which beam search without a length penalty prefers half"""
+SHORTENED = "A long-haired young man skateboarding on the rails on a cloudy day."
+"""a caption of the test split of which beam search without a length penalty leaves the rails out"""
 CHOICES = 5
 """likeliest tokens that are shown"""
 SEEN = 0.05
@@ -204,8 +204,8 @@ def told(said: dict[str, str]) -> str:
 
 
 def search() -> Live:
-    """The tree of a beam search, which follows the translator; it opens with half of a sentence."""
-    return search_tree(NAME, HALVED, beam=4, alpha=0.0, model=page_model(), typed=False)
+    """The tree of a beam search, which follows the translator; it opens with a sentence that loses its end."""
+    return search_tree(NAME, SHORTENED, beam=4, alpha=0.0, model=page_model(), typed=False)
 
 
 def picture() -> str:
