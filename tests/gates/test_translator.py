@@ -126,7 +126,7 @@ def test_opening_shows_python_s_numbers(figure: Locator):
     shown = translator.example()
     assert labels(figure, "source") == named(shown.source)
     assert labels(figure, "target") == named([step["token"] for step in shown.steps])
-    assert_shows(figure, shown.text, shown.steps, translator.least_sure(shown.steps))
+    assert_shows(figure, shown.text, shown.steps, translator.clearest_doubt(shown.steps))
 
 
 def test_unseen_sentence_is_translated_as_in_python(figure: Locator):
@@ -386,7 +386,7 @@ def test_first_screen_shows_a_translation_without_a_script(browser: Browser, sma
 
 def test_opening_can_be_continued_otherwise(figure: Locator):
     shown = translator.example()
-    place = translator.least_sure(shown.steps)
+    place = translator.clearest_doubt(shown.steps)
     other = shown.steps[place]["likeliest"][1]["token"]
     with written(figure):
         figure.locator(".choices button").nth(1).click()

@@ -37,6 +37,8 @@ SHORTENED = "A long-haired young man skateboarding on the rails on a cloudy day.
 """a caption of the test split of which beam search without a length penalty leaves the rails out"""
 CHOICES = 5
 """likeliest tokens that are shown"""
+DOUBT = 0.1
+"""probability of the second likeliest token from which one may speak of a doubt"""
 SEEN = 0.05
 """shares below it get no line in the picture for previews"""
 HIGH, MIDDLE, GAP, LETTERS = 34, (205, 355), 10, 24
@@ -112,10 +114,16 @@ def least_sure(steps: Sequence[dict[str, Any]]) -> int:
     return min(range(len(steps) - 1), key=lambda t: steps[t]["p"])
 
 
+def clearest_doubt(steps: Sequence[dict[str, Any]]) -> int:
+    """The place of the token that looked hardest at one token, among those of which another was likely, too."""
+    doubtful = [t for t, step in enumerate(steps[:-1]) if step["likeliest"][1]["p"] >= DOUBT]
+    return max(doubtful, key=lambda t: max(looked(steps[t])))
+
+
 def translator() -> Live:
-    """The translator with its first example, and the token chosen of which the model was least sure."""
+    """The translator with its first example, and a token chosen that shows both a doubt and where it looked."""
     shown, config = example(), page_model().config
-    chosen = least_sure(shown.steps)
+    chosen = clearest_doubt(shown.steps)
     step, shares = shown.steps[chosen], looked(shown.steps[chosen])
     names = {i: label(piece) for i, piece in shown.pieces.items()}
     token, most = names[step["token"]], names[shown.source[shares.index(max(shares))]]
