@@ -20,6 +20,7 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig, learning_rate, training_step
 
 TINY = TransformerConfig(vocab_size=300, d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.0)
+CPU = torch.device("cpu")
 ALONE = (
     Trial(dropout=0.0),
     Trial(dropout=0.0, seed=1, label_smoothing=0.2, peak_rate=1e-3),
@@ -42,17 +43,16 @@ def group(tokenizer: Tokenizer, *members: Trial, **settings: object) -> Group:
 
 
 @pytest.mark.parametrize("twice", [False, True])
-def test_each_is_trained_as_it_would_be_alone(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, twice: bool):
-    monkeypatch.setattr(trials, "WARMUP", 3)
-    several = group(tokenizer, *ALONE, twice=twice)
-    together = SideBySide(several, torch.device("cpu"))
+def test_each_is_trained_as_it_would_be_alone(tokenizer: Tokenizer, twice: bool):
+    several = group(tokenizer, *ALONE, warmup=3, twice=twice)
+    together = SideBySide(several, CPU)
     models = []
     for trial in ALONE:
         torch.manual_seed(trial.seed)
         models.append(Transformer(several.model))
     starts = [{name: p.detach().clone() for name, p in model.named_parameters()} for model in models]
     optimizers = [paper_adam(model) for model in models]
-    stream = batches(several, tokenizer)
+    stream = batches(several, tokenizer, CPU)
     for step in range(1, 7):
         source, target = next(stream)
         losses = together.update(source, target)
@@ -79,7 +79,7 @@ def test_every_knob_of_a_trial_changes_its_own_training_alone(tokenizer: Tokeniz
         Trial(dropout=0.0, label_smoothing=0.5),
     )  # fmt: skip
     several = group(tokenizer, Trial(dropout=0.0), *knobs, Trial(dropout=0.0), twice=True)
-    plain, *changed, again = SideBySide(several, torch.device("cpu")).losses(*next(batches(several, tokenizer)))
+    plain, *changed, again = SideBySide(several, CPU).losses(*next(batches(several, tokenizer, CPU)))
     assert plain == again
     assert all(abs(loss - plain) > 1e-3 for loss in changed)
 
@@ -91,7 +91,7 @@ def test_two_passes_that_disagree_cost_as_much_as_r_drop_says(tokenizer: Tokeniz
     monkeypatch.setattr(  # the same words are dropped in all trials
         torch, "rand", lambda shape, device: rand(shape[1:], device=device).expand(len(members), *shape[1:])
     )
-    losses = SideBySide(several, torch.device("cpu")).losses(*next(batches(several, tokenizer))).tolist()
+    losses = SideBySide(several, CPU).losses(*next(batches(several, tokenizer, CPU))).tolist()
     assert losses[:3] == pytest.approx([losses[0]] * 3, abs=1e-6), "without dropout the two passes are one"
     assert losses[4] - losses[3] > 1e-3
     assert losses[5] - losses[3] == pytest.approx(3 * (losses[4] - losses[3]), rel=1e-3)
@@ -99,7 +99,7 @@ def test_two_passes_that_disagree_cost_as_much_as_r_drop_says(tokenizer: Tokeniz
 
 def test_batches_hold_every_pair_once_an_epoch(tokenizer: Tokenizer):
     several = group(tokenizer, Trial(), Trial(bpe_dropout=0.5))
-    stream, read, cut = batches(several, tokenizer), [], 0
+    stream, read, cut = batches(several, tokenizer, CPU), [], 0
     while len(read) < 40:
         source, target = next(stream)
         assert source.shape[:2] == target.shape[:2] and source.size(2) + 1 == target.size(2)
@@ -117,8 +117,9 @@ def test_batches_hold_every_pair_once_an_epoch(tokenizer: Tokenizer):
 
 def test_log_beside_the_shipped_model_is_of_these_trials():
     logged = [json.loads(row) for row in (SHIPPED / "multi30k-en-de/trials.jsonl").read_text("utf-8").splitlines()]
+    shared = ("steps", "batch_tokens", "warmup", "twice")
     made = [
-        {"d_model": some.model.d_model, "steps": some.steps, "batch_tokens": some.batch_tokens, "twice": some.twice}
+        {"d_model": some.model.d_model} | {name: getattr(some, name) for name in shared}
         | asdict(trial)
         for some in GROUPS
         for trial in some.trials

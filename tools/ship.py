@@ -1,10 +1,12 @@
 """Put a trained model into the package, so that `Transformer.from_pretrained(name)` finds it everywhere.
 
-    python -m tools.ship runs/multi30k-en-de multi30k-en-de
+    python -m tools.ship runs/multi30k-en-de multi30k-en-de --others runs/seed1 runs/seed2
 
 Half precision, with its tokenizer and a model card that says what it is, how it was made and what it scores.
 """
 
+import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,13 +49,27 @@ python -m tools.ship runs/{corpus}-{source}-{target} {name}
 
 Signature: `{signature}`.
 Invented words stand in no {to_language} text of the corpus, and are no compounds of words that do.
-
+{others}
 **Limits.** {limits}
 """
 
+OTHERS = """
+**Chance.** The same recipe with other seeds, {search}, on the test split; the model of the table above has seed {seed}.
+`seeds.json` has these scores and those on the validation split.
 
-def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], average: int = 1) -> None:
-    """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`."""
+| seed | BLEU | chrF | exact match | invented words |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def main(
+    run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], average: int = 1, others: tuple[Path, ...] = ()
+) -> None:
+    """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`.
+
+    `others` are trainings by the same recipe with other seeds, which show how much of a score is chance.
+    """
     stored = read_json(run / "config.json")
     settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
     model, tokenizer = load(run, average, "cpu")
@@ -73,6 +89,7 @@ def main(run: tyro.conf.Positional[Path], name: tyro.conf.Positional[str], avera
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
         scores="\n".join(table_row(search, result, known) for search, result in results.items()),
+        others=chance((run, *others), folder, corpus, known) if others else "",
         signature=results["greedy"].bleu.signature,
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -89,6 +106,23 @@ def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
         search, config = list(SEARCHES.items())[-1]
         results[f"{search}, a byte a weight as in the page"] = evaluate(model, tokenizer, corpus["test"], config)
     return results
+
+
+def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str]) -> str:
+    """The card's table of trainings that differ in their seed, whose scores are also written to `seeds.json`."""
+    search, config = list(SEARCHES.items())[-1]
+    rows, table = [], []
+    for run in runs:
+        model, tokenizer = load(run, 1, "cpu")
+        row = {"seed": read_json(run / "config.json")["training"]["seed"]}
+        for split in ("val", "test"):
+            result = evaluate(model, tokenizer, corpus[split], config)
+            row[f"{split}_nll"] = round(math.log(result.perplexity), 4)
+            row[f"{split}_bleu"] = round(result.bleu.score, 2)
+        rows.append(row)
+        table.append(table_row(str(row["seed"]), result, known))
+    (folder / "seeds.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return OTHERS.format(search=search, seed=rows[0]["seed"], rows="\n".join(table))
 
 
 def table_row(search: str, result: Evaluation, known: list[str]) -> str:

@@ -135,7 +135,7 @@ def test_unseen_sentence_is_translated_as_in_python(figure: Locator):
     tokens = [step["token"] for step in steps]
     assert heard == TOKENIZER.decode(tokens) and labels(figure, "target") == named(tokens)
     assert labels(figure, "source") == named(source_of(UNSEEN)[0].tolist())
-    assert_shows(figure, UNSEEN, steps, translator.least_sure(steps))
+    assert_shows(figure, UNSEEN, steps, translator.clearest_doubt(steps))
     for place in (0, len(steps) - 1):
         figure.locator(".target .token").nth(place).hover()
         assert_shows(figure, UNSEEN, steps, place)
@@ -148,7 +148,7 @@ def test_unseen_sentence_is_translated_as_in_python(figure: Locator):
 def test_another_word_is_forced_and_the_rest_is_written_anew(figure: Locator):
     translated(figure, UNSEEN)
     steps = translator.written(translator.page_model(), source_of(UNSEEN))
-    place = translator.least_sure(steps)
+    place = translator.clearest_doubt(steps)
     assert figure.locator(".is-chosen").text_content() == named([steps[place]["token"]])[0]
     other = steps[place]["likeliest"][1]["token"]
     with written(figure):

@@ -37,8 +37,6 @@ SHORTENED = "A long-haired young man skateboarding on the rails on a cloudy day.
 """a caption of the test split of which beam search without a length penalty leaves the rails out"""
 CHOICES = 5
 """likeliest tokens that are shown"""
-DOUBT = 0.1
-"""probability of the second likeliest token from which one may speak of a doubt"""
 SEEN = 0.05
 """shares below it get no line in the picture for previews"""
 HIGH, MIDDLE, GAP, LETTERS = 34, (205, 355), 10, 24
@@ -109,15 +107,12 @@ def looked(step: dict[str, Any]) -> list[float]:
     return torch.tensor(step["attention"][-1]).mean(0).tolist()
 
 
-def least_sure(steps: Sequence[dict[str, Any]]) -> int:
-    """The place of the token that the model was least sure of, the end left out."""
-    return min(range(len(steps) - 1), key=lambda t: steps[t]["p"])
-
-
 def clearest_doubt(steps: Sequence[dict[str, Any]]) -> int:
-    """The place of the token that looked hardest at one token, among those of which another was likely, too."""
-    doubtful = [t for t, step in enumerate(steps[:-1]) if step["likeliest"][1]["p"] >= DOUBT]
-    return max(doubtful, key=lambda t: max(looked(steps[t])))
+    """The place of the token, the end left out, for which another was likely, and which looked hard at one word.
+
+    `live.clearestDoubt` is the same rule in JavaScript.
+    """
+    return max(range(len(steps) - 1), key=lambda t: max(looked(steps[t])) * steps[t]["likeliest"][1]["p"], default=0)
 
 
 def translator() -> Live:

@@ -17,10 +17,10 @@
     return head === "all" ? Array.from(heads[0], (_, s) => total(heads.map((one) => one[s])) / heads.length) : heads[head];
   };
 
-  /* The place of the token that the model was least sure of, the end left out. */
-  live.leastSure = (steps) => {
-    const likely = steps.slice(0, Math.max(1, steps.length - 1)).map(({ p }) => p);
-    return likely.indexOf(Math.min(...likely));
+  /* The place of the token, the end left out, for which another was likely, and which looked hard at one word. */
+  live.clearestDoubt = (steps) => {
+    const doubts = steps.slice(0, -1).map((step) => step.likeliest[1].p * Math.max(...live.looked(step, step.attention.length - 1, "all")));
+    return Math.max(0, doubts.indexOf(Math.max(...doubts)));
   };
 
   /* Arcs from a token to those it looked at, wherever they stand in their box. */
@@ -123,7 +123,7 @@
       cancelAnimationFrame(drawn);
       if (!result) return;
       if (result.problem) begin([]);
-      else look(prefix.length ? prefix.length - 1 : live.leastSure(steps));
+      else look(prefix.length ? prefix.length - 1 : live.clearestDoubt(steps));
       ask.tell(result.say ?? HOW);
       said.textContent = result.text ?? "";
       if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
