@@ -77,7 +77,7 @@
       if (guess === null) return "";
       for (const [at, kind, text] of [[guess, "guess", "you"], [answer, "measured", "measured"]])
         marks.append(make("span", { class: `${kind} ${share(at) > 0.7 ? "is-late" : ""}`, style: `left: ${100 * share(at)}%` }, text));
-      return `You said ${said(guess)}. Measured:`;
+      return said(guess) === said(answer) ? "You saw it coming." : `You said ${said(guess)}. Measured:`;
     };
   }
 

@@ -119,7 +119,8 @@ class Comparison:
         page = (
             f'<div class="verdict" data-status="{"right" if self.is_equal else "wrong"}"><strong>{verdict}</strong>'
             + "".join(f"<p>{line}</p>" for line in blamed)
-            + "<pre>{}</pre></div>".format("\n".join(stages))
+            + f"<details{' open' * (not self.is_equal)}><summary>Every stage</summary>"
+            + '<pre style="white-space: pre-wrap">{}</pre></details></div>'.format("\n".join(stages))
         )
         return {"text/plain": str(self), "text/html": page}
 

@@ -313,8 +313,8 @@ def softmax_by_hand(
         f"largest share is {largest[0]:.0%} and {largest[1]:.0%}, the steepest slope {steepest[0]:.2f} and "
         f"{steepest[1]:.2f}.",
         {"words": list(words), "scores": s.tolist(), "factor": factor, "unit": STEP, "full": FULL, "highest": HIGHEST},
-        '<p class="live-says">Change a number that goes into the softmax a little: its share changes '
-        f"{field('before', _at_most(steepest[0]))} times as much where s goes in, and where {times}·s does, "
+        '<p class="live-says">Of the numbers that go into a softmax, raise one a little: in softmax(s) a share moves '
+        f"{field('before', _at_most(steepest[0]))} times as much, and in softmax({times}·s) "
         f"<b>{field('steepest', _at_most(steepest[1]))}</b> times.</p>"
         f'<svg viewBox="0 0 340 {height}" width="340" {SVG} aria-label="the scores and the shares as bars" '
         'style="display: block; width: 100%; max-width: 30rem; height: auto; margin: auto">'

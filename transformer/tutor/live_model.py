@@ -61,7 +61,7 @@ def leaks_by_hand(
         f"{instead[place - 1]}, {told}.",
         {"words": list(words), "instead": list(instead), "place": place, "masks": list(masks)}
         | {"bars": bars, "moved": short},
-        f'<p class="live-says">{field("word", words[place])} becomes {field("other", instead[place - 1])}: '
+        f'<p class="live-says">“{field("word", words[place])}” becomes “{field("other", instead[place - 1])}”: '
         f"<b>{field('leaks', told)}</b></p>"
         '<table class="leaks" style="width: 100%; max-width: 26rem"><thead><tr>'
         '<th scope="col">given</th><th scope="col">to say</th><th scope="col">moves by</th></tr></thead>'

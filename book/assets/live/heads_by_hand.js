@@ -37,6 +37,7 @@
     addControls(figure, "Tap a head, or change the sentence:", [form], () => {
       turn++;
       ask.stop();
+      ask.tell("");
       clearTimeout(soon);
       ({ sentence } = opening);
       off = new Set(opening.off);

@@ -41,8 +41,8 @@
     let { text, merges } = opening;
     const place = figure.querySelector(".merge-words");
     const box = make("input", { type: "text", "aria-label": "text to cut", maxlength: 80, spellcheck: "false" });
-    const buttons = ["Undo", "Merge"].map((name) => make("button", { type: "button" }, name));
-    const [undo, merge] = buttons;
+    const buttons = ["Merge", "Undo"].map((name) => make("button", { type: "button" }, name));
+    const [merge, undo] = buttons;
     const go = (more) => {
       merges += more;
       redraw();
@@ -63,7 +63,7 @@
       merges = made.length;
       const chips = (word) => word.map((piece) => make("kbd", { class: made.includes(piece) ? "is-made" : "" }, piece));
       place.replaceChildren(...words.map((word) => make("span", { class: "merge-word" }, ...chips(word))));
-      const said = next ? `${next.pair.join(" + ")}, ${next.count === 1 ? "once" : `${next.count} times`}` : "none: every word is one piece";
+      const said = next ? `${next.pair.join(" + ")}, ${next.count === 1 ? "once" : `${next.count} times`}` : words.length ? "none: every word is one piece" : "none: type a word";
       const pieces = words.reduce((sum, word) => sum + word.length, 0);
       say(figure, { merges, pieces, made: made.join(", ") || "none", next: said });
       if (box.value !== text) box.value = text;
