@@ -58,7 +58,8 @@ def test_the_word_for_orange_looks_at_orange(page: BeautifulSoup):
 
 def test_rails_are_left_out_without_a_length_penalty():
     page = (ROOT / "index.md").read_text(encoding="utf-8")
-    *told, rails = re.search(r"\(α = (\d)\) .* With α = ([\d.]+), .*? they are in it, \*(.+?)\*", page, re.DOTALL).groups()
+    example = r"\(α = (\d)\) .* With α = ([\d.]+), .*? they are in it, \*(.+?)\*"
+    *told, rails = re.search(example, page, re.DOTALL).groups()
     assert told[0] == "0"
     found = [beam_search(translator.page_model(), encoded(translator.SHORTENED), 4, float(alpha)) for alpha in told]
     short, whole = (TOKENIZER.decode(one.best.tokens) for (one,) in found)

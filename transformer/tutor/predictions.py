@@ -181,10 +181,15 @@ def said(question: Record, answer: Record) -> str:
         case "choice":
             return question["options"][answer["answer"]]
         case "slider":
-            return f"{answer['answer']:g} {question['unit']}".rstrip()
+            return f"{_short(answer['answer'])} {question['unit']}".rstrip()
         case _:
             first, last = answer["answer"][0], answer["answer"][-1]
-            return f"from {first[1]:g} at {first[0]:g} to {last[1]:g} at {last[0]:g}"
+            return f"from {_short(first[1])} at {first[0]:g} to {_short(last[1])} at {last[0]:g}"
+
+
+def _short(x: float) -> str:
+    """A whole number as it is, another one with three digits."""
+    return f"{x:g}" if x == int(x) else f"{x:.3g}"
 
 
 def question_html(question: Record) -> str:
