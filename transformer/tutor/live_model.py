@@ -150,7 +150,8 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
         for title, way in (("with a cache", "kept"), ("without", "anew"))
     )
     chips = "".join(
-        f'<span style="background: {BAR} / {share:.1%} 4px">{html.escape(word)} {share:.0%}</span>'
+        f'<span style="background: {BAR} / {share:.1%} 4px">{html.escape(word)} '
+        f"{'&lt;1%' if share < 0.005 else f'{share:.0%}'}</span>"
         for word, share in zip(likeliest, shares, strict=True)
     )
     return Live(

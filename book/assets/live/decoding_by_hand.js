@@ -87,7 +87,7 @@
 
     /* One of the likeliest next tokens, to be taken. */
     function chip(id, p) {
-      const button = make("button", { type: "button" }, `${pieces[id]} ${percent(p)}`);
+      const button = make("button", { type: "button" }, `${pieces[id]} ${p < 0.005 ? "<1%" : percent(p)}`);
       button.addEventListener("click", () => go([...written, id]));
       button.disabled = written.length + 1 === MOST;
       button.style.background = opening.bar.replace("$", (100 * p).toFixed(1));
