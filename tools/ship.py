@@ -54,8 +54,8 @@ Invented words stand in no {to_language} text of the corpus, and are no compound
 """
 
 OTHERS = """
-**Chance.** The same recipe with other seeds, {search}, on the test split; the model of the table above has seed {seed}.
-`seeds.json` has these scores and those on the validation split.
+**Chance.** The same recipe with other seeds, perhaps on another machine, {search}, on the test split; the model of the
+table above has seed {seed}. `seeds.json` has these scores and those on the validation split.
 
 | seed | BLEU | chrF | exact match | invented words |
 |---|---|---|---|---|
