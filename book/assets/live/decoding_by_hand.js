@@ -1,7 +1,7 @@
 /* Decoding by hand: a translation written token by token; what each step computes, what the cache keeps of the steps before,
    and the likeliest next tokens, of which any can be taken. */
 (() => {
-  const { percent, make, shape, say, addControls, asker } = live;
+  const { chance, make, shape, say, addControls, asker } = live;
   const EOS = 2;
   const MOST = 14; // tokens that have room
 
@@ -87,7 +87,7 @@
 
     /* One of the likeliest next tokens, to be taken. */
     function chip(id, p) {
-      const button = make("button", { type: "button" }, `${pieces[id]} ${p < 0.005 ? "<1%" : percent(p)}`);
+      const button = make("button", { type: "button" }, `${pieces[id]} ${chance(p)}`);
       button.addEventListener("click", () => go([...written, id]));
       button.disabled = written.length + 1 === MOST;
       button.style.background = opening.bar.replace("$", (100 * p).toFixed(1));

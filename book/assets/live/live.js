@@ -13,6 +13,7 @@ window.live = (() => {
   }
 
   const percent = (share) => `${(100 * share).toFixed(0)}%`;
+  const chance = (p) => (p < 0.005 ? "<1%" : percent(p)); // of what may happen, so never 0
   const signed = (number) => number.toFixed(2).replace("-", "−");
 
   function make(name, attributes = {}, ...inside) {
@@ -124,5 +125,5 @@ window.live = (() => {
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(start));
 
   const component = (kind, begin) => (kinds[kind] = begin);
-  return { component, softmax, percent, signed, make, shape, set, say, addControls, slider, handle };
+  return { component, softmax, percent, chance, signed, make, shape, set, say, addControls, slider, handle };
 })();

@@ -1,14 +1,13 @@
 /* The translator of the front page: a sentence to type, its translation token by token, where the decoder looked for each, and
    what else it held likely, to be chosen instead. tools/pages/translator.py has drawn its opening state. */
 (() => {
-  const { make, shape, set, say, percent, asker } = live;
+  const { make, shape, set, say, chance, asker } = live;
   const PAUSE = 250; // ms after the last key before a sentence is translated
   const HOW =
     "Tap or point at a German token (a word, or a piece of one; ■ is the end). Choose another, and the rest is written anew.";
   const SEEN = 0.03; // shares below it get no arc
 
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
-  const chance = (p) => (p < 0.005 ? "<1%" : percent(p));
   const total = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
   /* The shares (S) that a step (L, H, S) gives the source: those of one head of a layer, or the mean of all its heads. */
