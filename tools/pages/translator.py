@@ -21,7 +21,7 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import QUERY
-from transformer.tutor.live import Live, field
+from transformer.tutor.live import Live, chance, field
 from transformer.tutor.search_tree import search_tree
 
 NAME = "multi30k-en-de"
@@ -132,7 +132,7 @@ def translator() -> Live:
     )
     choices = "".join(
         f'<li style="--p: {one["p"]:.1%}"><span>{html.escape(names[one["token"]])}</span> '
-        f"<b>{percent(one['p'])}</b></li>"
+        f"<b>{chance(one['p'])}</b></li>"
         for one in step["likeliest"]
     )
     return Live(
@@ -160,11 +160,6 @@ def _token(piece: str, attributes: str) -> str:
 def label(piece: str) -> str:
     """A token as it is shown."""
     return "■" if piece == "</s>" else piece.strip() or "␣"
-
-
-def percent(p: float) -> str:
-    """A probability as it is shown."""
-    return "&lt;1%" if p < 0.005 else f"{p:.0%}"
 
 
 # What the model is

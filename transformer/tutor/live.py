@@ -99,6 +99,11 @@ def field(name: str, text: str, tag: str = "span") -> str:
     return f'<{tag} data-says="{name}">{html.escape(text)}</{tag}>'
 
 
+def chance(p: float) -> str:
+    """A probability in per cent, as HTML; of what may happen, so never 0."""
+    return "&lt;1%" if p < 0.005 else f"{p:.0%}"
+
+
 # Attention
 
 

@@ -16,7 +16,7 @@ from transformer.model import Transformer
 from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
 from transformer.tutor.figures import KEY, TARGET, VALUE
-from transformer.tutor.live import BAR, SVG, Live, field
+from transformer.tutor.live import BAR, SVG, Live, chance, field
 
 LEFT, TOP, PITCH = 92, 50, 17
 """pixels: where the cells of a cache begin, and from one token to the next"""
@@ -150,8 +150,7 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
         for title, way in (("with a cache", "kept"), ("without", "anew"))
     )
     chips = "".join(
-        f'<span style="background: {BAR} / {share:.1%} 4px">{html.escape(word)} '
-        f"{'&lt;1%' if share < 0.005 else f'{share:.0%}'}</span>"
+        f'<span style="background: {BAR} / {share:.1%} 4px">{html.escape(word)} {chance(share)}</span>'
         for word, share in zip(likeliest, shares, strict=True)
     )
     return Live(
