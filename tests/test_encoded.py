@@ -105,7 +105,7 @@ def test_batches_are_those_of_lists(write: Write, kept: Path):
 
 @pytest.mark.parametrize("settings", [{"batch_size": 7, "accumulate": 2}, {"batch_tokens": 40, "accumulate": 3}])
 def test_updates_go_on_where_a_run_stopped(write: Write, kept: Path, settings: dict[str, int]):
-    """Within an epoch, at its end, and epochs later, without counting through what is done."""
+    """Within an epoch, at its end, and epochs later."""
     _, _, arrays = prepare(write(n=50))
     config = TrainingConfig(**settings)
     whole = [update for update, _ in zip(batches_of_updates(arrays, config, 2), range(40), strict=False)]

@@ -237,17 +237,17 @@ def test_update_from_unequal_pieces_equals_one_from_the_whole(make_model: Build,
     examples = make_examples(12)
     whole = gradients_of_one_update(make_model, settings(steps=1, batch_size=12), examples)
     config = settings(steps=1, accumulate=12, **pieces)
-    tokens = [sum(len(examples[i][1]) + 1 for i in indices) for indices in next(batches_of_updates(examples, config))]
+    tokens = [sum(len(target) + 1 for _, target in batch) for batch in next(batches_of_updates(examples, config))]
     assert len(tokens) > 1 and len(set(tokens)) > 1, "pieces must be unequal"
     torch.testing.assert_close(gradients_of_one_update(make_model, config, examples), whole, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("batch", [{"batch_size": 3}, {"batch_size": None, "batch_tokens": 15}])
 def test_updates_of_an_epoch_use_each_example_once(batch: dict[str, Any]):
-    examples, config = make_examples(11), settings(accumulate=2, **batch)
+    examples, config = [([i], [i]) for i in range(11)], settings(accumulate=2, **batch)
     seen: list[int] = []
     for update in batches_of_updates(examples, config):
-        seen += [i for indices in update for i in indices]
+        seen += [source[0] for batch in update for source, _ in batch]
         if len(seen) >= 2 * len(examples):
             break
     assert sorted(seen[:11]) == sorted(seen[11:]) == list(range(11))

@@ -21,6 +21,7 @@ from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.text.corpora import NAMED, Corpus, load_corpus
 from transformer.text.tokenizer import Tokenizer
+from transformer.training import TrainingConfig
 
 SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
@@ -34,7 +35,7 @@ in half precision.
 
 **Recipe.** {steps:,} updates; {weights}. {batch},
 Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of warm-up to {peak_rate}, label smoothing
-{label_smoothing}, seed {seed}. To make it again:
+{label_smoothing}, BPE-dropout {bpe_dropout}, seed {seed}. To make it again:
 
 ```sh
 python -m transformer train --corpus {corpus}
@@ -54,11 +55,11 @@ Invented words stand in no {to_language} text of the corpus, and are no compound
 """
 
 OTHERS = """
-**Chance.** The same recipe with other seeds, perhaps on another machine, {search}, on the test split; the model of the
-table above has seed {seed}. `seeds.json` has these scores and those on the validation split.
+**Chance.** Other trainings, perhaps on another machine, {search}, on the test split; the first line is the model of
+the table above. `seeds.json` has these scores and those on the validation split.
 
-| seed | BLEU | chrF | exact match | invented words |
-|---|---|---|---|---|
+| seed | dropout | BPE-dropout | BLEU | chrF | exact match | invented words |
+|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -68,10 +69,13 @@ def main(
 ) -> None:
     """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`.
 
-    `others` are trainings by the same recipe with other seeds, which show how much of a score is chance.
+    `others` are trainings with other seeds, which show how much of a score is chance, or with another dropout.
     """
     stored = read_json(run / "config.json")
-    settings, corpus = stored["training"], load_corpus(stored["corpus"], stored["source"], stored["target"])
+    settings, corpus = (
+        asdict(TrainingConfig(**stored["training"])),
+        load_corpus(stored["corpus"], stored["source"], stored["target"]),
+    )
     model, tokenizer = load(run, average, "cpu")
     folder = SHIPPED / name
     folder.mkdir(parents=True, exist_ok=True)  # logs that lie there stay
@@ -109,26 +113,29 @@ def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
 
 
 def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str]) -> str:
-    """The card's table of trainings that differ in their seed, whose scores are also written to `seeds.json`."""
+    """The card's table of trainings that differ in seed or dropout, whose scores are also written to `seeds.json`."""
     search, config = list(SEARCHES.items())[-1]
     rows, table = [], []
     for run in runs:
         model, tokenizer = load(run, 1, "cpu")
-        row = {"seed": read_json(run / "config.json")["training"]["seed"]}
+        stored = read_json(run / "config.json")
+        settings = TrainingConfig(**stored["training"])
+        own = {"seed": settings.seed, "dropout": stored["model"]["dropout"], "bpe_dropout": settings.bpe_dropout}
+        row = dict(own)
         for split in ("val", "test"):
             result = evaluate(model, tokenizer, corpus[split], config)
             row[f"{split}_nll"] = round(math.log(result.perplexity), 4)
             row[f"{split}_bleu"] = round(result.bleu.score, 2)
         rows.append(row)
-        table.append(table_row(str(row["seed"]), result, known))
+        table.append(table_row(" | ".join(map(str, own.values())), result, known))
     (folder / "seeds.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return OTHERS.format(search=search, seed=rows[0]["seed"], rows="\n".join(table))
+    return OTHERS.format(search=search, rows="\n".join(table))
 
 
-def table_row(search: str, result: Evaluation, known: list[str]) -> str:
-    """A line of the card's table, where `known` are all texts in the language that the corpus has."""
+def table_row(name: str, result: Evaluation, known: list[str]) -> str:
+    """A line of a table of the card, where `known` are all texts in the language that the corpus has."""
     n_invented = sum(map(len, invented_words(result.translations, known)))
-    return f"| {search} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
+    return f"| {name} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
 
 
 def stored_names(stored: dict[str, str]) -> dict[str, str]:

@@ -34,6 +34,7 @@ from transformer.runs.device import choose_device
 from transformer.runs.recipes import ONE_HOUR
 from transformer.text.batches import Example, collate, encode_pairs
 from transformer.text.corpora import load_corpus
+from transformer.text.resegmented import Resegmented
 from transformer.text.symbols import EOS, PAD, UNK
 from transformer.text.tokenizer import Tokenizer, make_tokenizer
 
@@ -266,18 +267,6 @@ class SideBySide:
             yield model
 
 
-def segmented(tokenizer: Tokenizer, rate: float) -> list[tuple[Tensor, Tensor]]:
-    """The training pairs as padded ids (n, W) and (n, W + 1), in several segmentations where merges are left out."""
-    pairs = load_corpus("multi30k")["train"]
-    if not rate:
-        return [padded(encode_pairs(tokenizer, pairs))]
-    tokenizer._backend.model.dropout = rate
-    try:
-        return [padded(encode_pairs(tokenizer, pairs)) for _ in range(SEGMENTATIONS)]
-    finally:
-        tokenizer._backend.model.dropout = None
-
-
 def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Sources and targets as wide as the widest batch, and behind them a pair of nothing, which fills up batches."""
     batch = collate([*examples, ([], [])])
@@ -292,7 +281,11 @@ def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
 def batches(group: Group, tokenizer: Tokenizer, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """For ever: sources (N, B, L) and targets (N, B, L + 1) of like length; a last batch is filled up with nothing."""
     rates = sorted({trial.bpe_dropout for trial in group.trials})
-    kept = [[tuple(side.to(device) for side in pair) for pair in segmented(tokenizer, rate)] for rate in rates]
+    examples = encode_pairs(tokenizer, load_corpus("multi30k")["train"])
+    kept = [
+        [[side.to(device) for side in padded(text.epoch(n))] for n in range(SEGMENTATIONS if rate else 1)]
+        for rate, text in ((rate, Resegmented(tokenizer, examples, rate, seed=0)) for rate in rates)
+    ]
     whose = torch.tensor([[rates.index(trial.bpe_dropout)] for trial in group.trials], device=device)
     rng = np.random.default_rng(0)
     for epoch in itertools.count():

@@ -17,6 +17,7 @@ from transformer.config import check_types
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch, Example, count_token_batches, plain_batches, token_batches
+from transformer.text.resegmented import Resegmented
 
 Schedule = Literal["noam", "linear", "constant"]
 """how the learning rate goes on after the warm-up"""
@@ -48,6 +49,8 @@ class TrainingConfig:
     """learning rate at the end of the warm-up; None: (d_model · warmup)^-½, the paper's"""
     label_smoothing: float = 0.1
     """ε_ls: share of the target that is spread evenly over the vocabulary (paper §5.4)"""
+    bpe_dropout: float = 0.0
+    """probability that a merge of the byte-pair encoding is left out, anew in every epoch (Provilkov et al. 2020)"""
     precision: Precision = "auto"
     """number format of matrix products; auto: bf16 where the device is fast at it"""
     validate_every: int = 1_000
@@ -70,8 +73,9 @@ class TrainingConfig:
             raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
         if self.peak_rate is not None and not self.peak_rate > 0:
             raise ValueError(f"peak_rate is {self.peak_rate}, expected a learning rate above 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {self.label_smoothing}, expected 0 or more and below 1")
+        for name in ("label_smoothing", "bpe_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
         for name, choices in {"schedule": get_args(Schedule), "precision": get_args(Precision)}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
@@ -131,27 +135,31 @@ def training_step(
 
 
 def batches_of_updates(
-    examples: Sequence[Example], config: TrainingConfig, n_processes: int = 1, done: int = 0
-) -> Iterator[list[list[int]]]:
-    """The batches of each update, for ever: lists of up to accumulate × n_processes lists of indices of examples.
+    examples: Sequence[Example] | Resegmented, config: TrainingConfig, n_processes: int = 1, done: int = 0
+) -> Iterator[list[list[Example]]]:
+    """The batches of each update, for ever: up to accumulate × n_processes lists of examples.
 
     The order depends on the seed and the epoch alone, so a resumed run, which leaves out the updates that are `done`,
     meets the same batches. Each example comes exactly once an epoch; the last update of one may have fewer batches.
 
     Raises ValueError where there are no examples.
     """
-    if not len(examples):
-        raise ValueError("got no examples, expected some to make batches of")
     size = config.accumulate * n_processes
-    if config.batch_size is None:
-        deal, per_batch = token_batches, config.batch_tokens
-        n_batches = count_token_batches(examples, per_batch)
-    else:
-        deal, per_batch = plain_batches, config.batch_size
-        n_batches = math.ceil(len(examples) / per_batch)
-    first, done = divmod(done, math.ceil(n_batches / size))
-    for epoch in itertools.count(first):
-        batches = itertools.islice(deal(examples, per_batch, config.seed, epoch), size * done, None)
-        while update := list(itertools.islice(batches, size)):
-            yield update
+    for epoch in itertools.count():
+        now = examples.epoch(epoch) if isinstance(examples, Resegmented) else examples
+        if not len(now):
+            raise ValueError("got no examples, expected some to make batches of")
+        if config.batch_size is None:
+            deal, per_batch = token_batches, config.batch_tokens
+            n_batches = count_token_batches(now, per_batch)
+        else:
+            deal, per_batch = plain_batches, config.batch_size
+            n_batches = math.ceil(len(now) / per_batch)
+        n_updates = math.ceil(n_batches / size)
+        if done >= n_updates:
+            done -= n_updates
+            continue
+        batches = itertools.islice(deal(now, per_batch, config.seed, epoch), size * done, None)
         done = 0
+        while update := list(itertools.islice(batches, size)):
+            yield [[now[i] for i in indices] for indices in update]

@@ -20,6 +20,7 @@ from transformer.runs.device import has_fast_bf16, seed_generators
 from transformer.runs.processes import Processes
 from transformer.runs.run import Run
 from transformer.text.batches import Example, collate, too_long
+from transformer.text.resegmented import Resegmented
 from transformer.training import TrainingConfig, batches_of_updates, learning_rate, training_step
 
 WHEN_IT_DIVERGES = "lower peak_rate, lengthen warmup or use precision fp32, in a new run: a resumed one diverges again"
@@ -47,10 +48,10 @@ def train(
     own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
-    1, `resume` without a run, or a run that is already beyond `until` or `config.steps`; TypeError for pairs that were
-    not encoded, a folder in place of a `Run`, or an `until` that is no whole number; CheckpointError where the run
-    cannot be read or written, or another training is going on in it; FloatingPointError when the loss is no longer a
-    number, KeyboardInterrupt after Ctrl-C, when all is saved.
+    1, `resume` without a run, BPE-dropout without a run that has a byte-pair encoding, or a run that is already beyond
+    `until` or `config.steps`; TypeError for pairs that were not encoded, a folder in place of a `Run`, or an `until`
+    that is no whole number; CheckpointError where the run cannot be read or written, or another training is going on in
+    it; FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
@@ -63,7 +64,8 @@ def train(
         raise TypeError(
             f"run is {run!r}, expected a Run, which has a tokenizer beside its folder: Run(folder, tokenizer)"
         )
-    _check_lengths(model, {"training": examples, "validation": validation})
+    text = examples if not config.bpe_dropout else _resegmented(examples, config, run)
+    _check_lengths(model, {"training": text if text is examples else text.longest(), "validation": validation})
     check_whole(until=until)
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
@@ -71,12 +73,12 @@ def train(
         raise ValueError("resume is True without a run, expected the run to go on with; give one, or leave resume out")
     processes = Processes(device)
     with run.claimed(resume) if run is not None and processes.is_main else nullcontext():
-        return _train(model, examples, validation, config, run, resume, until, processes, progress)
+        return _train(model, text, validation, config, run, resume, until, processes, progress)
 
 
 def _train(
     model: Transformer,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Resegmented,
     validation: Sequence[Example],
     config: TrainingConfig,
     run: Run | None,
@@ -108,9 +110,8 @@ def _train(
             seed_generators((config.seed * 1_000_003 + step) * 1_009 + processes.index, processes.device)
             rate = learning_rate(step, config, model.config.d_model)
             optimizer.param_groups[0]["lr"] = rate
-            n_tokens = sum(len(examples[i][1]) + 1 for indices in update for i in indices)  # with EOS
-            share = update[processes.index :: processes.count]
-            batches = [collate([examples[i] for i in indices]).to(processes.device) for indices in share]
+            n_tokens = sum(len(target) + 1 for batch in update for _, target in batch)  # with EOS
+            batches = [collate(batch).to(processes.device) for batch in update[processes.index :: processes.count]]
             loss = training_step(model, batches, optimizer, config.label_smoothing, n_tokens, bf16)
             history.add(processes.sum(loss), n_tokens)
             stop = processes.any(interrupted())
@@ -124,6 +125,16 @@ def _train(
             if stop:
                 raise KeyboardInterrupt(f"stopped after update {step}" + (f", saved in {run.folder}" if run else ""))
     return history.records
+
+
+def _resegmented(examples: Sequence[Example], config: TrainingConfig, run: Run | None) -> Resegmented:
+    """The training text for BPE-dropout, which cuts it anew, and needs the tokeniser for that."""
+    if run is None or run.tokenizer is None:
+        raise ValueError(
+            f"bpe_dropout is {config.bpe_dropout} without a tokenizer, expected a run with the one that cut the text: "
+            "Run(folder, tokenizer)"
+        )
+    return Resegmented(run.tokenizer, examples, config.bpe_dropout, config.seed)
 
 
 def _check_lengths(model: Transformer, splits: dict[str, Sequence[Example]]) -> None:
