@@ -72,10 +72,8 @@ def main(
     `others` are trainings with other seeds, which show how much of a score is chance, or with another dropout.
     """
     stored = read_json(run / "config.json")
-    settings, corpus = (
-        asdict(TrainingConfig(**stored["training"])),
-        load_corpus(stored["corpus"], stored["source"], stored["target"]),
-    )
+    settings = asdict(TrainingConfig(**stored["training"]))
+    corpus = load_corpus(stored["corpus"], stored["source"], stored["target"])
     model, tokenizer = load(run, average, "cpu")
     folder = SHIPPED / name
     folder.mkdir(parents=True, exist_ok=True)  # logs that lie there stay
