@@ -116,7 +116,7 @@ def _number(question: Record, measured: Any) -> float:
             f"{question['name']} was answered by {value!r}, expected a number from {question['low']} to "
             f"{question['high']}: widen the slider's range, or hand over one number"
         )
-    return float(f"{value:.4g}")
+    return float(f"{value:.6g}")
 
 
 def _points(question: Record, measured: Any) -> list[list[float]]:
@@ -129,7 +129,7 @@ def _points(question: Record, measured: Any) -> list[list[float]]:
             f"{question['name']} was answered by shapes {tuple(xs.shape)} and {tuple(ys.shape)}, "
             "expected two sequences of finite numbers, equally long, of at least two"
         )
-    return [[float(f"{x:.4g}"), float(f"{y:.4g}")] for x, y in sorted(zip(xs.tolist(), ys.tolist(), strict=True))]
+    return [[float(f"{x:.6g}"), float(f"{y:.6g}")] for x, y in sorted(zip(xs.tolist(), ys.tolist(), strict=True))]
 
 
 # What is shown
