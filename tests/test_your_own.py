@@ -643,3 +643,6 @@ def test_captions_are_scored():
     assert copied.status == "wrong" and "BLEU" in str(copied)
     target = [pair.target for pair in load_corpus("multi30k", "de", "en")["test"][:100]]
     assert projects.captions(lambda texts: target).status == "right"
+    target = [pair.target for pair in load_corpus("multi30k", "en", "de")["test"][:100]]
+    books = projects.captions(lambda texts: target, "en", "de")
+    assert books.status == "wrong" and "✘ a direction that is not the book's" in str(books)

@@ -221,4 +221,5 @@ def captions(translate: Callable[[list[str]], list[str]], source: str = "de", ta
     except CorpusUnavailable as error:
         return _not_begun(text, str(error))
     score = bleu(translate([pair.source for pair in test]), [pair.target for pair in test]).score
-    return _shown(text, [(score >= 25, f"BLEU {score:.1f}")])
+    is_another = (source, target) != ("en", "de")
+    return _shown(text, [(score >= 25, f"BLEU {score:.1f}"), (is_another, "a direction that is not the book's")])
