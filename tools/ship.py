@@ -124,6 +124,7 @@ def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str
             result = evaluate(model, tokenizer, corpus[split], config)
             row[f"{split}_nll"] = round(math.log(result.perplexity), 4)
             row[f"{split}_bleu"] = round(result.bleu.score, 2)
+        row["test_invented"] = n_invented(result, known)
         rows.append(row)
         table.append(table_row(" | ".join(map(str, own.values())), result, known))
     (folder / "seeds.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -132,8 +133,13 @@ def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str
 
 def table_row(name: str, result: Evaluation, known: list[str]) -> str:
     """A line of a table of the card, where `known` are all texts in the language that the corpus has."""
-    n_invented = sum(map(len, invented_words(result.translations, known)))
-    return f"| {name} | {result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented} |"
+    scores = f"{result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented(result, known)}"
+    return f"| {name} | {scores} |"
+
+
+def n_invented(result: Evaluation, known: list[str]) -> int:
+    """How many words of the translations are in no known text, and are no compounds of words that are."""
+    return sum(map(len, invented_words(result.translations, known)))
 
 
 def stored_names(stored: dict[str, str]) -> dict[str, str]:
