@@ -31,7 +31,7 @@ def recipe_for(corpus: str) -> Recipe:
 
 
 MULTI30K = recipe_for("multi30k")
-"""a small model with much dropout, a small vocabulary, and large batches: two and a half hours of one core"""
+"""a small model with much dropout, a small vocabulary, and large batches: a little over two hours of one core"""
 ONE_HOUR = replace(
     MULTI30K,
     model=replace(MULTI30K.model, dropout=0.2),
