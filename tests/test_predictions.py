@@ -45,7 +45,7 @@ def test_two_to_four_different_options(shown: list[Any], options: Any):
 def test_slider(shown: list[Any], value: Any):
     predict.slider("keys", "How many keys?", 1, 64, "keys", log=True)
     predict.answer("keys", value, "So it is.")
-    assert shown[1]["answer"] == pytest.approx(12.35)
+    assert shown[1]["answer"] == pytest.approx(12.3457)
 
 
 @pytest.mark.parametrize("value", [65, 0, float("nan"), [3], "3"])
