@@ -144,21 +144,18 @@ def batches_of_updates(
 
     Raises ValueError where there are no examples.
     """
-    size = config.accumulate * n_processes
+    size, by_tokens = config.accumulate * n_processes, config.batch_size is None
+    deal, per_batch = (token_batches, config.batch_tokens) if by_tokens else (plain_batches, config.batch_size)
     for epoch in itertools.count():
         now = examples.epoch(epoch) if isinstance(examples, Resegmented) else examples
         if not len(now):
             raise ValueError("got no examples, expected some to make batches of")
-        if config.batch_size is None:
-            deal, per_batch = token_batches, config.batch_tokens
-            n_batches = count_token_batches(now, per_batch)
-        else:
-            deal, per_batch = plain_batches, config.batch_size
-            n_batches = math.ceil(len(now) / per_batch)
-        n_updates = math.ceil(n_batches / size)
-        if done >= n_updates:
-            done -= n_updates
-            continue
+        if done:  # of the epochs that a resumed run has behind it, batches are counted and not dealt
+            n_batches = count_token_batches(now, per_batch) if by_tokens else math.ceil(len(now) / per_batch)
+            n_updates = math.ceil(n_batches / size)
+            if done >= n_updates:
+                done -= n_updates
+                continue
         batches = itertools.islice(deal(now, per_batch, config.seed, epoch), size * done, None)
         done = 0
         while update := list(itertools.islice(batches, size)):

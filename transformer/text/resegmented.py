@@ -44,13 +44,14 @@ class Resegmented:
     """
 
     def __init__(self, tokenizer: Tokenizer, examples: Sequence[Example], rate: float, seed: int) -> None:
-        settings = json.loads(tokenizer.to_json())["model"]
+        rules = tokenizer.to_json()
+        settings = json.loads(rules)["model"]
         if settings["type"] != "BPE":
             raise ValueError(
                 "bpe_dropout leaves out merges, and got a vocabulary of whole words; expected tokenizer bpe"
             )
         self.seed = seed
-        cut = Backend.from_str(tokenizer.to_json()).pre_tokenizer.pre_tokenize_str
+        cut = Backend.from_str(rules).pre_tokenizer.pre_tokenize_str
         numbers: dict[str, int] = {}  # of the distinct words
         words, ends = [], [0]
         for side in (side for pair in examples for side in pair):
