@@ -4,6 +4,7 @@ import io
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -434,6 +435,21 @@ def test_corpus_brings_its_recipe_and_flags_change_it():
     assert isinstance(changed, Train)
     assert (changed.model.d_model, changed.training.steps) == (32, 7)
     assert changed.model.n_layers == EMBEDDED.model.n_layers
+
+
+def commands_of_the_pages() -> Iterator[list[str]]:
+    """The arguments of every command in the pages and the models' cards, up to a comment or a redirection."""
+    for page in (*(ROOT / "book").glob("*.md"), ROOT / "README.md", *ROOT.glob("transformer/pretrained/*/README.md")):
+        for line in re.findall(r"^.*-m (?:-- )?transformer (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            if not line.rstrip().endswith("`") and "`" not in line:
+                yield shlex.split(line.partition(" > ")[0], comments=True)
+
+
+@pytest.mark.parametrize("argv", commands_of_the_pages(), ids=" ".join)
+def test_command_of_a_page_is_understood(argv: list[str]):
+    command = parse([word for word in argv if word != "--resume"])  # which asks for the run itself
+    if isinstance(command, Train):
+        assert command.corpus in NAMED or command.corpus.endswith(".tsv"), "a name that is known, or a file"
 
 
 # Mistakes

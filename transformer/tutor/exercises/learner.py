@@ -295,7 +295,7 @@ def _graded(exercise: Exercise, answer: Function) -> Function:
             session.answers[name] = answer
             notes += _kept_or_offered(exercise, answer)
     if finding.status == "todo":
-        notes.append("Replace each ... and run the cell again; until then the cells below use the book's version.")
+        notes.append("Replace each ... and run the cell again; until then the book's version is used.")
     if finding.status != "right" and name in solved():
         notes.append("You have solved it before, and that still counts.")
     if finding.status == "wrong":
