@@ -66,6 +66,27 @@
     addEventListener("scroll", fade, { capture: true, passive: true });
   }
 
+  /* Code on a phone. Each line becomes a box of its own, which breaks where it must and goes on further in than it begins:
+     nothing is hidden beyond the edge, and the indentation stays in sight. */
+  function hangLines(pre) {
+    let token = ""; // the tag of one that goes on in the next line, as a docstring does; tokens do not nest
+    const lines = pre.innerHTML.replace(/\n$/, "").split("\n");
+    pre.innerHTML = lines
+      .map((line) => {
+        const before = token;
+        for (const tag of line.match(/<\/?span[^>]*>/g) ?? []) token = tag === "</span>" ? "" : tag;
+        const begins = line.replace(/<[^>]*>/g, "").search(/\S|$/);
+        return `<span class="line" style="--begins: ${begins}ch">${before}${line}${token && "</span>"}\n</span>`;
+      })
+      .join("");
+  }
+  function hangOnPhones() {
+    const narrow = matchMedia("(width <= 600px)");
+    const hang = () => document.querySelectorAll("article :not(.output) > div.highlight > pre").forEach(hangLines);
+    if (narrow.matches) hang();
+    else narrow.addEventListener("change", hang, { once: true });
+  }
+
   /* Hints: what a link's title says, shown to touch and keyboard too. A finger's first tap opens the hint in place, and the
      hint leads on. Escape, or a tap elsewhere, closes it. */
   function showHints() {
@@ -133,6 +154,7 @@
 
   addEventListener("DOMContentLoaded", () => {
     drawWhenNear(document.querySelectorAll(".chart"));
+    hangOnPhones(); // before it is measured what scrolls
     watchScrollBoxes();
     showHints();
     prepareForPrint();

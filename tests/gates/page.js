@@ -145,13 +145,13 @@
       }),
     );
 
-  /* Figures that scroll, and formulas and charts that do so only to show their last few pixels: how wide they are, and how
-     wide their box is. */
+  /* Figures and code that scroll, and formulas and charts that do so only to show their last few pixels: how wide they are,
+     and how wide their box is. */
   const NEARLY = 1.1;
   const nearlyWhole = () =>
-    all("article :is(div.math, .picture, .chart)")
+    all("article :is(div.math, .picture, .chart, .cell_input pre)")
       .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth + 1)
-      .filter((box) => box.matches(".picture") || box.scrollWidth < NEARLY * box.clientWidth)
+      .filter((box) => box.matches(".picture, pre") || box.scrollWidth < NEARLY * box.clientWidth)
       .map((box) => [box.textContent.trim().slice(0, 40) || box.className, box.scrollWidth, box.clientWidth]);
 
   /* What fades out and goes on no further. */

@@ -91,7 +91,7 @@ def words(visit: Visit) -> Iterator[str]:
 
 
 def cues(visit: Visit) -> Iterator[str]:
-    """What goes on beyond its box shows it, and nothing else does; a figure fits, and so does what nearly fits."""
+    """What goes on beyond its box shows it, and nothing else does; figures, code and what nearly fits are whole."""
     for element in visit.ask("cutWithoutCue"):
         yield f"cut off without a cue: {element}"
     for element in visit.ask("fadedForNothing"):

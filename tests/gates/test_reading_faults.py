@@ -39,6 +39,7 @@ FAULTS: dict[str, tuple[Gate, str, str, str]] = {
         reading.cues, "320 px in 300", "<p>", '<div class="math box" style="width: 300px"><p style="width: 320px">',
     ),
     "cut figure": (reading.cues, "300 px in 200", '"picture"', '"picture" style="overflow: auto; width: 200px"'),
+    "cut code": (reading.cues, "scrolls and need not", "<pre", '<div class="cell_input"><pre'),
     "words in one": (reading.words, "says.evidence", '" evidence"', '"evidence"'),
     "small text": (reading.letters, "letters of 8.0 px: Some", "<p>", '<p style="font-size: 8px">'),
     "shrunk drawing": (reading.letters, "letters of 6.0 px: one", 'width="300"', 'width="150"'),
