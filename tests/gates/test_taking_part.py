@@ -180,7 +180,7 @@ def test_what_is_read_out_is_meant_to_be_heard(tab: Page):
     found = tab.context.new_cdp_session(tab).send("Accessibility.getFullAXTree")["nodes"]
     nodes = {node["nodeId"]: node for node in found if not node["ignored"]}
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes.values()]
-    assert [name for role, name in named if role == "StaticText"].count("after your guess") == 1
+    assert [name for role, name in named if role == "StaticText"].count("guess above, or tap to show") == 1
     assert [name for role, name in named if role in SPOKEN and (RAW.search(name) or ICON.search(name))] == []
     assert [role for role, name in named if role in {"button", "image", "link", "slider"} and not name] == []
     images = [node for node in nodes.values() if node["role"]["value"] == "image"]
