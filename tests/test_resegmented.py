@@ -1,6 +1,8 @@
 """BPE-dropout: other tokens in every epoch, the same text, and the same again from the same seed."""
 
+import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,21 @@ def test_updates_go_on_where_a_run_stopped(tokenizer: Tokenizer, examples: list[
     whole = [update for update, _ in zip(batches_of_updates(text, config), range(60), strict=False)]
     for done in (0, 1, 7, 8, 9, 23, 40, 59):
         assert next(batches_of_updates(text, config, done=done)) == whole[done]
+
+
+@pytest.mark.parametrize("done", [0, 1, 20, 21, 33, 59])
+def test_after_an_update_new_epochs_leave_no_merge_out(tokenizer: Tokenizer, examples: list[Example], done: int):
+    """The epoch in which that update lies goes on as it began; a resumed run does the same."""
+    text = Resegmented(tokenizer, examples, 0.5, seed=0)
+    config = TrainingConfig(batch_tokens=150, accumulate=2, bpe_dropout=0.5, bpe_dropout_until=20)
+    always = replace(config, bpe_dropout_until=None)
+    whole, other = (list(itertools.islice(batches_of_updates(text, c), 60)) for c in (config, always))
+    assert next(batches_of_updates(text, config, done=done)) == whole[done]
+    n = next(i for i, (one, another) in enumerate(zip(whole, other, strict=True)) if one != another)
+    assert n >= 20
+    assert sum(len(batch) for update in whole[:n] for batch in update) % len(examples) == 0, "an epoch begins"
+    assert all(pair in examples for update in whole[n:] for batch in update for pair in batch)
+    assert not all(pair in examples for update in whole[:n] for batch in update for pair in batch)
 
 
 def learn(run: Run | None, examples: list[Example], rate: float = 0.3, until: int | None = None, **model: object):

@@ -35,7 +35,7 @@ in half precision.
 
 **Recipe.** {steps:,} updates; {weights}. {batch},
 Adam (0.9, 0.98), schedule {schedule} with {warmup:,} updates of warm-up to {peak_rate}, label smoothing
-{label_smoothing}, BPE-dropout {bpe_dropout}, seed {seed}. To make it again:
+{label_smoothing}, BPE-dropout {bpe_dropout}{until}, seed {seed}. To make it again:
 
 ```sh
 python -m transformer train --corpus {corpus}
@@ -58,8 +58,8 @@ OTHERS = """
 **Chance.** Other trainings, perhaps on another machine, {search}, on the test split; the first line is the model of
 the table above. `seeds.json` has these scores and those on the validation split.
 
-| seed | dropout | BPE-dropout | BLEU | chrF | exact match | invented words |
-|---|---|---|---|---|---|---|
+| seed | updates | dropout | BPE-dropout | BLEU | chrF | exact match | invented words |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -87,6 +87,7 @@ def main(
         name=name, terms=NAMED[corpus.name].terms, limits=NAMED[corpus.name].limits, n=len(corpus["test"]),
         steps=step_of(saved_checkpoints(run)[-1]),
         parameters=sum(p.numel() for p in model.parameters()),
+        until=until(settings["bpe_dropout_until"]),
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
@@ -118,15 +119,16 @@ def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str
         model, tokenizer = load(run, 1, "cpu")
         stored = read_json(run / "config.json")
         settings = TrainingConfig(**stored["training"])
-        own = {"seed": settings.seed, "dropout": stored["model"]["dropout"], "bpe_dropout": settings.bpe_dropout}
-        row = dict(own)
+        row = {"seed": settings.seed, "steps": settings.steps, "dropout": stored["model"]["dropout"]}
+        row |= {name: getattr(settings, name) for name in ("bpe_dropout", "bpe_dropout_until")}
         for split in ("val", "test"):
             result = evaluate(model, tokenizer, corpus[split], config)
             row[f"{split}_nll"] = round(math.log(result.perplexity), 4)
             row[f"{split}_bleu"] = round(result.bleu.score, 2)
         row["test_invented"] = n_invented(result, known)
         rows.append(row)
-        table.append(table_row(" | ".join(map(str, own.values())), result, known))
+        merges = f"{settings.bpe_dropout}{until(settings.bpe_dropout_until)}"
+        table.append(table_row(f"{settings.seed} | {settings.steps:,} | {row['dropout']} | {merges}", result, known))
     (folder / "seeds.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return OTHERS.format(search=search, rows="\n".join(table))
 
@@ -135,6 +137,11 @@ def table_row(name: str, result: Evaluation, known: list[str]) -> str:
     """A line of a table of the card, where `known` are all texts in the language that the corpus has."""
     scores = f"{result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented(result, known)}"
     return f"| {name} | {scores} |"
+
+
+def until(update: int | None) -> str:
+    """How long merges were left out, in words; nothing where it was to the end."""
+    return f" until update {update:,}" if update else ""
 
 
 def n_invented(result: Evaluation, known: list[str]) -> int:

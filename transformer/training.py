@@ -51,6 +51,8 @@ class TrainingConfig:
     """ε_ls: share of the target that is spread evenly over the vocabulary (paper §5.4)"""
     bpe_dropout: float = 0.0
     """probability that a merge of the byte-pair encoding is left out, anew in every epoch (Provilkov et al. 2020)"""
+    bpe_dropout_until: int | None = None
+    """update after which epochs that begin leave out no merge any more; None: all do"""
     precision: Precision = "auto"
     """number format of matrix products; auto: bf16 where the device is fast at it"""
     validate_every: int = 1_000
@@ -69,6 +71,8 @@ class TrainingConfig:
         for name in ("steps", "batch_tokens", "accumulate", "warmup", "validate_every", "keep_last", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.bpe_dropout_until is not None and self.bpe_dropout_until < 1:
+            raise ValueError(f"bpe_dropout_until is {self.bpe_dropout_until}, expected the number of an update, from 1")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
         if self.peak_rate is not None and not self.peak_rate > 0:
@@ -146,17 +150,22 @@ def batches_of_updates(
     """
     size, by_tokens = config.accumulate * n_processes, config.batch_size is None
     deal, per_batch = (token_batches, config.batch_tokens) if by_tokens else (plain_batches, config.batch_size)
+    made = 0  # updates of the epochs before
     for epoch in itertools.count():
-        now = examples.epoch(epoch) if isinstance(examples, Resegmented) else examples
+        now = examples
+        if isinstance(examples, Resegmented):
+            again = config.bpe_dropout_until is None or made < config.bpe_dropout_until
+            now = examples.epoch(epoch) if again else examples.examples
         if not len(now):
             raise ValueError("got no examples, expected some to make batches of")
         if done:  # of the epochs that a resumed run has behind it, batches are counted and not dealt
             n_batches = count_token_batches(now, per_batch) if by_tokens else math.ceil(len(now) / per_batch)
             n_updates = math.ceil(n_batches / size)
             if done >= n_updates:
-                done -= n_updates
+                made, done = made + n_updates, done - n_updates
                 continue
         batches = itertools.islice(deal(now, per_batch, config.seed, epoch), size * done, None)
-        done = 0
+        made, done = made + done, 0
         while update := list(itertools.islice(batches, size)):
+            made += 1
             yield [[now[i] for i in indices] for indices in update]

@@ -40,7 +40,8 @@ def segment(word: str, ranks: Mapping[tuple[str, str], int], rate: float, rng: r
 class Resegmented:
     """Sentence pairs whose words are cut anew in each epoch: `epoch(n)` gives them as they are then.
 
-    What is drawn depends on the seed and the epoch alone. Raises ValueError for a tokeniser of whole words.
+    `examples` are the pairs as they came, with no merge left out. What is drawn depends on the seed and the epoch
+    alone. Raises ValueError for a tokeniser of whole words.
     """
 
     def __init__(self, tokenizer: Tokenizer, examples: Sequence[Example], rate: float, seed: int) -> None:
@@ -50,7 +51,7 @@ class Resegmented:
             raise ValueError(
                 "bpe_dropout leaves out merges, and got a vocabulary of whole words; expected tokenizer bpe"
             )
-        self.seed = seed
+        self.examples, self.seed = examples, seed
         cut = Backend.from_str(rules).pre_tokenizer.pre_tokenize_str
         numbers: dict[str, int] = {}  # of the distinct words
         words, ends = [], [0]
