@@ -32,6 +32,7 @@ def lighten(out: Path, formulas: Sequence[Mapping[str, set[str]]]) -> None:
     for unused in {*out.glob("_static/scripts/fontawesome*"), *out.glob("_static/**/*.map")}:
         unused.unlink()
     measure_nothing(out / THEME_SCRIPT)
+    leave_out_comments(out)
     keep_used_icons(out)
     keep_used_rules(out)
     letters = {ord(letter) for page in out.rglob("*.html") for letter in set(page.read_text(encoding="utf-8"))}
@@ -40,6 +41,13 @@ def lighten(out: Path, formulas: Sequence[Mapping[str, set[str]]]) -> None:
     for file in out.glob("_static/katex/fonts/*.woff2"):
         font = file.stem if file.stem in OF_FORMULAS else ""
         keep_letters(file, {ord(letter) for page in formulas for letter in page[font]})
+
+
+def leave_out_comments(out: Path) -> None:
+    """Leave out of our own scripts and style sheets the comments that have lines to themselves."""
+    for file in (*out.glob("_static/*.js"), *out.glob("_static/live/*.js"), *(out / "_static" / name for name in OURS)):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(re.sub(r"^[ \t]*/\*.*?\*/\n", "", text, flags=re.DOTALL | re.MULTILINE), encoding="utf-8")
 
 
 def measure_nothing(script: Path) -> None:
