@@ -13,6 +13,7 @@ THEME = "_static/styles/pydata-sphinx-theme.css"
 SHEETS = ("_static/*.css", "_static/styles/*.css", "_static/katex/*.css")
 OURS = {"book.css", "reading.css"}
 """style sheets without needless rules; some of them are for what only vega.js, which draws the charts, adds"""
+OUR_SCRIPTS = ("book.js", "predictions.js", "progress.js", "reading.js", "search.js")
 SCRIPTS = ("_static/*.js", "_static/scripts/*.js", "_static/live/*.js")
 THEME_SCRIPT = "_static/scripts/pydata-sphinx-theme.js"
 MEASURED = (
@@ -45,7 +46,7 @@ def lighten(out: Path, formulas: Sequence[Mapping[str, set[str]]]) -> None:
 
 def leave_out_comments(out: Path) -> None:
     """Leave out of our own scripts and style sheets the comments that have lines to themselves."""
-    for file in (*out.glob("_static/*.js"), *out.glob("_static/live/*.js"), *(out / "_static" / name for name in OURS)):
+    for file in (*out.glob("_static/live/*.js"), *(out / "_static" / name for name in (*OURS, *OUR_SCRIPTS))):
         text = file.read_text(encoding="utf-8")
         file.write_text(re.sub(r"^[ \t]*/\*.*?\*/\n", "", text, flags=re.DOTALL | re.MULTILINE), encoding="utf-8")
 
