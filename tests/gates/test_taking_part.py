@@ -369,7 +369,7 @@ def test_code_in_a_fold_breaks_on_a_phone_and_what_cannot_fades_and_is_reached_b
     expect(code.locator(".line")).to_have_count(len(written.splitlines()))
     assert code.evaluate("pre => pre.textContent") == written
     assert code.evaluate("pre => pre.scrollWidth <= pre.clientWidth + 1")
-    code.evaluate("pre => (pre.textContent = 'x'.repeat(300))")
+    code.evaluate("pre => (pre.textContent = 'moved = {' + 'x'.repeat(300))")
     expect(code).to_have_attribute("tabindex", "0")
     expect(code).to_have_class("goes-on")
     code.focus()
