@@ -441,7 +441,7 @@ def commands_of_the_pages() -> Iterator[list[str]]:
     """The arguments of every command in the pages and the models' cards, up to a comment or a redirection."""
     for page in (*(ROOT / "book").glob("*.md"), ROOT / "README.md", *ROOT.glob("transformer/pretrained/*/README.md")):
         for line in re.findall(r"^.*-m (?:-- )?transformer (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
-            if not line.rstrip().endswith("`") and "`" not in line:
+            if "`" not in line:
                 yield shlex.split(line.partition(" > ")[0], comments=True)
 
 

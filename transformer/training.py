@@ -150,7 +150,7 @@ def batches_of_updates(
     """
     size, by_tokens = config.accumulate * n_processes, config.batch_size is None
     deal, per_batch = (token_batches, config.batch_tokens) if by_tokens else (plain_batches, config.batch_size)
-    made = 0  # updates of the epochs before
+    made = 0  # updates so far, those that are done included
     for epoch in itertools.count():
         now = examples
         if isinstance(examples, Resegmented):
