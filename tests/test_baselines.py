@@ -1,9 +1,11 @@
 """What the Transformer is compared with: GRU translators, windows of attention, and reaches that are learned."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
-from transformer.attention import MultiHeadAttention, attention_weights
+from transformer.attention import MultiHeadAttention, attention_weights, merge_heads, record_attention, split_heads
 from transformer.config import TransformerConfig
 from transformer.decoding import greedy
 from transformer.evaluation import teacher_forced
@@ -169,6 +171,26 @@ def test_reach_keeps_the_mask():
     other = x.clone()
     other[:, -1] += 1
     assert torch.equal(attention(x, x, causal)[:, :-1], attention(other, other, causal)[:, :-1])
+
+
+@pytest.mark.parametrize("make", ["a window", "a reach", "a window in a recorder"])
+def test_recorded_weights_are_those_of_the_restricted_attention(make: str):
+    torch.manual_seed(0)
+    attention, x = MultiHeadAttention(8, 2), torch.randn(2, 6, 8)
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
+    if make == "a reach":
+        baselines.learn_reach([attention], start=1, ramp=2)
+    else:
+        baselines.restrict([attention], 3)
+    around = record_attention(attention) if make == "a window in a recorder" else nullcontext({attention: [None]})
+    with around as outer, record_attention(attention) as recorded:
+        result = attention(x, x, causal)
+    ((products, weights),) = recorded[attention]
+    assert products.shape == weights.shape == (2, 2, 6, 6) and len(outer[attention]) == 1
+    far = baselines.distances(6, 6) > (2 if make == "a reach" else 1)
+    assert (weights[..., far] == 0).all() and torch.allclose(weights.sum(-1), torch.ones(2, 2, 6))
+    mixed = merge_heads(weights @ split_heads(attention.value(x), 2))
+    assert torch.allclose(attention.output(mixed), result, atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [2, 3])

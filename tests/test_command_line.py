@@ -445,7 +445,7 @@ def commands_of_the_pages() -> Iterator[list[str]]:
                 yield shlex.split(line.partition(" > ")[0], comments=True)
 
 
-@pytest.mark.parametrize("argv", commands_of_the_pages(), ids=" ".join)
+@pytest.mark.parametrize("argv", [*commands_of_the_pages()], ids=" ".join)
 def test_command_of_a_page_is_understood(argv: list[str]):
     command = parse([word for word in argv if word != "--resume"])  # which asks for the run itself
     if isinstance(command, Train):
@@ -552,6 +552,13 @@ def test_input_is_translated_block_by_block(command: Command, monkeypatch: pytes
     assert result.code == 1 and result.out.splitlines() == [NUMBERS[number] for number in numbers[:19]]
     assert "after 19 lines that are translated: line 20 of standard input is not UTF-8" in result.err
     assert "line 1:" not in result.err
+
+
+def test_every_block_is_drawn_by_numbers_of_its_own(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformer.__main__.BLOCK", 1)
+    flags = ["--method", "sample", "--temperature", "9", "--max-length", "9", "--batch-size", "1"]
+    result = command("translate", "--model", "run", *flags, stdin=b"one two\n" * 6)
+    assert result.code == 0 and len(set(result.out.splitlines())) == 6
 
 
 def test_interrupted_translation_keeps_what_it_has(command: Command, monkeypatch: pytest.MonkeyPatch):
@@ -753,7 +760,7 @@ def test_languages_are_the_run_s_unless_others_are_named(command: Command, place
 def test_resumed_run_may_become_longer(command: Command, started: Path):
     """8,000 is also the default without a run: it counts all the same, and holds for the next time."""
     assert command("train", "--run", started, "--resume", "--steps", "8000", "--until", "3").code == 0
-    assert read_json(saved_checkpoints(started)[-1] / "state.json") == {"step": 3}
+    assert read_json(saved_checkpoints(started)[-1] / "state.json")["step"] == 3
     assert read_json(started / "config.json")["training"]["steps"] == 8_000
     assert parse(["train", "--run", str(started), "--resume"]).training.steps == 8_000
 
@@ -765,6 +772,11 @@ def test_resumed_run_follows_what_only_says_when_to_save(command: Command, start
     assert steps[-3:] == [4, 6, 8] and len(steps) <= 4, "the last three, and the best"
     stored = read_json(started / "config.json")["training"]
     assert (stored["validate_every"], stored["keep_last"], stored["steps"]) == (2, 3, 3_000)
+
+
+def test_an_update_keeps_its_batches_on_resuming(command: Command, started: Path):
+    result = command("train", "--run", started, "--resume", "--accumulate", "2", "--until", "3")
+    assert_explained(result, "an update would be made of 2 batches (accumulate 2, processes 1)", "expected 1")
 
 
 def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, started: Path):

@@ -18,6 +18,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from transformer.files import CheckpointError
 from transformer.text import corpora
 from transformer.text.batches import collate, encode_pairs, pad, plain_batches, token_batches, too_long
 from transformer.text.corpora import (
@@ -213,6 +214,11 @@ def test_missing_tokenizer_is_named(tmp_path: Path):
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
+def test_missing_tokenizer_of_a_model_is_named_with_what_to_do(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing, .*beside the model with tokenizer\.save\("):
+        Tokenizer.from_pretrained(tmp_path)
+
+
 def test_only_unicode_text_can_be_encoded(bpe: Tokenizer):
     with pytest.raises(TypeError, match="got one string, 'dogs', expected a list of texts"):
         bpe.encode_all("dogs")
@@ -272,6 +278,11 @@ def test_batch_holds_its_examples_and_nothing_else(examples: list[tuple[list[int
         assert target_row[target_row != PAD].tolist() == [BOS, *target, EOS]
     assert batch.target_in.shape == batch.target_out.shape
     assert batch.n_tokens == sum(len(target) + 1 for _, target in examples)
+
+
+def test_batches_can_be_compared():
+    batch, same = (collate([([7, 8], [5]), ([9], [4])]) for _ in range(2))
+    assert batch != same and batch in (same, batch)
 
 
 def test_rows_are_padded_on_the_right():

@@ -481,6 +481,16 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
     assert not (~inside).any() or probabilities[inside].min() > probabilities[~inside].max()
 
 
+def test_nucleus_of_everything_leaves_nothing_out():
+    """Though a sum of many small numbers may reach 1 before the last of them."""
+    logits = 3 * torch.randn(50_000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(filter_logits(logits, top_p=1.0), logits)
+
+
+def test_of_equal_logits_only_so_many_are_kept():
+    assert filter_logits(torch.zeros(2, 5), top_k=2).isfinite().sum(-1).tolist() == [2, 2]
+
+
 # Bad input
 
 
@@ -500,7 +510,8 @@ def test_nucleus_is_the_smallest_set_of_likely_tokens_that_holds_enough(weights:
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
-        (search, {"config": DecodingConfig(beam=10**12)}, "beam is 1000000000000, expected at most 100,000 hypotheses"),
+        (search, {"config": DecodingConfig(beam=10**12)}, "beam is 1000000000000, expected .* most 100,000 hypotheses"),
+        (search, {"config": DecodingConfig("greedy", beam=-3)}, "beam is -3, expected at least 1"),
         (
             search,
             {"config": DecodingConfig(top_k=5)},
@@ -544,9 +555,8 @@ def test_weights_that_are_no_numbers_are_said(model: Transformer, search: Callab
     """A training that diverged in memory: nothing was loaded that could have been refused."""
     with torch.no_grad():
         model.encoder.layers[0].feed_forward.inner.bias.fill_(math.nan)
-    options = {"temperature": 0.0} if search is sample else {}
     with pytest.raises(FloatingPointError, match="the scores of sentence 1 are no finite numbers"):
-        search(model, pad(SOURCES), **options)
+        search(model, pad(SOURCES))
 
 
 def test_extreme_settings_that_are_allowed_work(model: Transformer):
@@ -610,6 +620,15 @@ def test_sentences_of_like_length_are_translated_together(
     reader.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[:2])))
     translate(reader, tokenizer, SENTENCES, DecodingConfig("greedy", batch_size=batch_size))
     assert seen == shapes
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_every_batch_is_drawn_by_numbers_of_its_own(reader: Transformer, tokenizer: Tokenizer, batch_size: int):
+    never_ending(reader)
+    config = DecodingConfig("sample", temperature=3.0, max_length=8, batch_size=batch_size, seed=2**63 - 1)
+    drawn = translate(reader, tokenizer, ["the dog"] * 8, config)
+    assert len(set(drawn)) == 8
+    assert drawn == translate(reader, tokenizer, ["the dog"] * 8, config)
 
 
 def test_one_string_is_no_list_of_sentences(reader: Transformer, tokenizer: Tokenizer):

@@ -94,6 +94,19 @@ def test_pairs_know_their_lines_and_can_be_left_out(write: Write, kept: Path):
     assert list(arrays.without([])) == list(arrays)
 
 
+@pytest.mark.parametrize("part", [slice(2), slice(-2, None), slice(None, None, -2), slice(9, 9)], ids=str)
+def test_slice_is_encoded_too(write: Write, kept: Path, part: slice):
+    *_, arrays = prepare(write())
+    assert isinstance(arrays[part], Encoded) and list(arrays[part]) == list(arrays)[part]
+    assert arrays[part].lines.tolist() == list(range(1, 61))[part]
+
+
+def test_arrays_can_be_compared(write: Write, kept: Path):
+    *_, arrays = prepare(write())
+    same = arrays.without([])
+    assert arrays != same and arrays in (same, arrays)
+
+
 def test_batches_are_those_of_lists(write: Write, kept: Path):
     corpus, tokenizer, arrays = prepare(write(n=300))
     lists = encode_pairs(tokenizer, corpus["train"])
@@ -118,6 +131,11 @@ def test_order_is_what_it_has_always_been():
     examples = [([1] * (7 * i % 5), [2] * (3 * i % 7)) for i in range(9)]
     assert list(token_batches(examples, 18, 3, 1)) == [[4, 2], [0, 5, 3, 1], [8, 6, 7]]
     assert list(plain_batches(examples, 4, 3, 1)) == [[4, 7, 1, 3], [5, 0, 8, 2], [6]]
+
+
+def test_kind_of_a_vocabulary_must_be_known():
+    with pytest.raises(ValueError, match="kind is 'word', expected 'bpe' or 'words'"):
+        make_tokenizer("word", Corpus("made", "en", "de", {"train": [Pair("a", "b")]}), 300)
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 10])

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer import loss as loss_module
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import bleu, bleu_tokens, evaluate, exact_match, invented_words, teacher_forced
 from transformer.model import Transformer
@@ -205,6 +206,25 @@ def test_scores_are_those_of_word_by_word_counting(tiny_model: Callable[..., Tra
     assert found.nll == pytest.approx(nll, rel=1e-5)
     assert found.accuracy == pytest.approx(accuracy)
     assert found.perplexity == pytest.approx(math.exp(nll), rel=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_few_logits_exist_at_a_time_and_all_are_computed_once(
+    tiny_model: Callable[..., Transformer], monkeypatch: pytest.MonkeyPatch, most: int
+):
+    model, n_rows = tiny_model().double(), []
+    whole = teacher_forced(model, EXAMPLES, label_smoothing=0.2)
+    monkeypatch.setitem(loss_module.LOGITS_AT_ONCE, "cpu", most * model.config.vocab_size)
+    model.output.register_forward_hook(lambda _, inputs, logits: n_rows.append(len(logits)))
+    found = teacher_forced(model, EXAMPLES, label_smoothing=0.2)
+    assert max(n_rows) == most and sum(n_rows) == sum(len(target) + 1 for _, target in EXAMPLES)
+    assert (found.loss, found.nll) == pytest.approx((whole.loss, whole.nll)) and found.accuracy == whole.accuracy
+
+
+@pytest.mark.parametrize("smoothing", [1.5, -0.1, math.nan])
+def test_smoothing_of_a_score_is_a_share(tiny_model: Callable[..., Transformer], smoothing: float):
+    with pytest.raises(ValueError, match=f"label_smoothing is {smoothing}, expected a share from 0 to 1"):
+        teacher_forced(tiny_model(), EXAMPLES, smoothing)
 
 
 def test_perplexity_of_a_model_that_knows_nothing_is_the_size_of_the_vocabulary(

@@ -61,7 +61,10 @@ def test_merging_opens_on_a_piece_that_nobody_named():
     assert live.merge_by_hand("<i>")._repr_html_().count("<i>") == 0
 
 
-@pytest.mark.parametrize(("text", "merges", "told"), [("  ", 0, "at least one word"), ("ab", 2, "at most 1")])
+@pytest.mark.parametrize(
+    ("text", "merges", "told"),
+    [("  ", 0, "at least one word"), ("ab", 2, "at most 1"), ("ab", -1, "got -1 merges, expected at least 0")],
+)
 def test_merging_refuses_what_it_cannot_cut(text: str, merges: int, told: str):
     with pytest.raises(ValueError, match=told):
         live.merge_by_hand(text, merges)

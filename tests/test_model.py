@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
 from transformer.config import TransformerConfig
-from transformer.files import CheckpointError
+from transformer.files import CheckpointError, write_folder
 from transformer.layers import Residual
 from transformer.model import DecoderCache, Transformer, evaluation_mode
 from transformer.runs import device as device_module
@@ -222,6 +223,15 @@ def test_evaluation_mode_ends_with_the_block_whatever_happens(tiny_model: Build)
     assert model.training and model.dropout.training
 
 
+def test_evaluation_mode_gives_each_part_its_own_mode_back(tiny_model: Build):
+    model = tiny_model().train()
+    model.encoder.eval()
+    before = [module.training for module in model.modules()]
+    with evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+
+
 # Parameters
 
 
@@ -409,6 +419,23 @@ def test_saved_model_is_loaded_in_float32_whatever_it_was_saved_in(tmp_path: Pat
         assert torch.equal(parameter, model.get_parameter(name).bfloat16().float())
 
 
+def test_checkpoint_that_was_loaded_and_changed_can_be_saved_over(tmp_path: Path, tiny_model: Build):
+    folder = tmp_path / "checkpoint"
+    write_folder(folder, tiny_model().save_pretrained)
+    model = Transformer.from_pretrained(folder)
+    torch.nn.init.ones_(model.output.weight)
+    model.save_pretrained(folder)
+    assert torch.equal(Transformer.from_pretrained(folder).output.weight, model.output.weight)
+
+
+def test_numbers_of_numpy_become_python_s_and_can_be_saved(tmp_path: Path, tiny_model: Build):
+    model = tiny_model(d_model=np.int64(16), d_k=np.int32(4), dropout=np.float32(0.5))
+    assert {type(getattr(model.config, name)) for name in ("d_model", "d_k")} == {int}
+    assert type(model.config.dropout) is float
+    model.save_pretrained(tmp_path)
+    assert Transformer.from_pretrained(tmp_path).config == model.config == tiny_model(d_k=4, dropout=0.5).config
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
 def test_weights_of_another_model_are_refused_and_nothing_is_touched(tiny_model: Build, change: str):
     model, name = tiny_model(), "decoder.layers.1.feed_forward.inner.bias"
@@ -465,6 +492,8 @@ def test_device_is_the_one_asked_for_or_the_best(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.delenv("TRANSFORMER_DEVICE", raising=False)
+    assert choose_device() == torch.device(best)
+    monkeypatch.setenv("TRANSFORMER_DEVICE", "")  # as good as not set
     assert choose_device() == torch.device(best)
     assert choose_device("cpu") == torch.device("cpu")
     monkeypatch.setenv("TRANSFORMER_DEVICE", "cpu")
@@ -536,7 +565,15 @@ def test_ids_must_be_whole_numbers_in_a_tensor(tiny_model: Build, side: int, ids
         tiny_model()(*inputs)
 
 
-@pytest.mark.parametrize(("n_sources", "n_targets"), [(2, 4), (4, 2), (3, 1)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16], ids=str)
+def test_ids_must_be_of_a_type_that_pytorch_looks_up(tiny_model: Build, dtype: torch.dtype):
+    model, ids = tiny_model(), random_ids(1, 3)
+    with pytest.raises(TypeError, match=rf"token ids are {dtype}, expected .*int64 or int32; `\.long\(\)` makes int64"):
+        model(ids.to(dtype), ids)
+    assert torch.equal(model(ids.int(), ids.int()), model(ids, ids))
+
+
+@pytest.mark.parametrize(("n_sources", "n_targets"), [(2, 4), (4, 2), (3, 1), (0, 0)])
 def test_each_source_needs_its_target(tiny_model: Build, n_sources: int, n_targets: int):
     with pytest.raises(ValueError, match=f"got {n_sources} sources and {n_targets} targets, expected a target for"):
         tiny_model()(random_ids(n_sources, 3), random_ids(n_targets, 2))

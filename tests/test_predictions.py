@@ -48,7 +48,7 @@ def test_slider(shown: list[Any], value: Any):
     assert shown[1]["answer"] == pytest.approx(12.3457)
 
 
-@pytest.mark.parametrize("value", [65, 0, float("nan"), [3], "3"])
+@pytest.mark.parametrize("value", [65, 0, float("nan"), [3], "3", True, torch.tensor(True)])
 def test_number_off_the_slider_is_refused(shown: list[Any], value: Any):
     predict.slider("keys", "How many keys?", 1, 64)
     with pytest.raises(PredictionError, match="expected a number from 1 to 64"):

@@ -27,6 +27,7 @@ PACKAGE = ROOT / "transformer"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 25
+WIDEST_LINE = 88
 
 PLAN = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
 FLOORS = [line.split("  ")[0].split(", ") for line in re.findall(r"^    (\S.*)$", PLAN, re.MULTILINE)][::-1]  # upwards
@@ -146,6 +147,8 @@ def test_notebook_cells_are_short(notebook: Path):
     for cell in code_cells(notebook):
         lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
         assert len(lines) <= LONGEST_CELL, f"{len(lines)} lines begin with {lines[0]!r}"
+        if not {"set-up", "remove-cell"} & {*cell["metadata"].get("tags", [])}:
+            assert [line for line in lines if len(line) > WIDEST_LINE] == []
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=identity)
@@ -264,6 +267,7 @@ def test_public_names_are_those_of_their_modules():
     for name in transformer.__all__:
         value = getattr(transformer, name)
         assert value.__name__ == name and value.__module__.startswith("transformer.")
+        assert name in dir(transformer)
     with pytest.raises(AttributeError, match="no attribute 'transformers'"):
         transformer.transformers  # noqa: B018
 

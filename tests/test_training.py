@@ -328,6 +328,42 @@ def test_resumed_training_is_the_same_bit_for_bit(make_model: Build, whole: Run,
     assert all(torch.equal(parameter, state(whole)[name]) for name, parameter in other.named_parameters())
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_resumed_training_keeps_its_number_format(
+    make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+):
+    """Where it was chosen by a measurement, which came out otherwise the second time."""
+    examples, config = make_examples(14), with_dropout(precision="auto")
+    monkeypatch.setattr("transformer.runs.loop.has_fast_bf16", lambda _: fast)
+    unbroken, run = Run(tmp_path / "unbroken"), Run(tmp_path / "run")
+    run_training(make_model(), config, examples, run=unbroken)
+    run_training(make_model(), config, examples, run=run, until=4)
+    monkeypatch.setattr("transformer.runs.loop.has_fast_bf16", lambda _: not fast)
+    run_training(make_model(), config, examples, run=run, resume=True)
+    assert_same_bits(state(run), state(unbroken))
+    assert run.made_with() == {"bf16": fast, "batches_per_update": 2}
+
+
+def test_an_update_of_another_number_of_batches_is_refused(make_model: Build, whole: Run):
+    """Sentences would be left out or met twice."""
+    message = r"an update would be made of 3 batches \(accumulate 3, processes 1\), expected 2 as in"
+    with pytest.raises(ValueError, match=message):
+        run_training(make_model(dropout=0.3), with_dropout(accumulate=3), make_examples(14), run=whole, resume=True)
+
+
+def test_no_loss_is_lost_where_a_validation_comes_between_two_records(make_model: Build):
+    """The mean of all records, weighted by their updates, is that of the updates one by one."""
+    config = settings(steps=8, batch_size=4, precision="fp32")
+    each = run_training(make_model(), replace(config, log_every=1, validate_every=100), make_examples(4))
+    some = run_training(make_model(), replace(config, log_every=4, validate_every=3), make_examples(4))
+    losses = {record["step"]: record["loss"] for record in each if "loss" in record}
+    records = [record for record in some if "loss" in record]
+    assert [record["step"] for record in records] == [3, 4, 6, 8]
+    for before, record in zip([0, 3, 4, 6], records, strict=True):
+        expected = sum(losses[step] for step in range(before + 1, record["step"] + 1)) / (record["step"] - before)
+        assert record["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_dropout_is_at_work_when_resuming_is_tested(make_model: Build, whole: Run, tmp_path: Path):
     run = Run(tmp_path / "without")
     run_training(make_model(dropout=0.0), with_dropout(), make_examples(14), run=run)
@@ -643,11 +679,11 @@ def test_loss_that_is_no_number_stops_the_training(make_model: Build):
 def test_weights_that_are_no_numbers_are_not_saved(make_model: Build, tmp_path: Path):
     """They would push the good checkpoints out, and be resumed from."""
     run, model = Run(tmp_path), make_model()
-    config = settings(steps=9, log_every=100, validate_every=3, keep_last=1)
+    config = settings(steps=9, log_every=100, validate_every=1, keep_last=1)
     run_training(model, config, make_examples(8), run=run, until=3)
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: optimizer.param_groups[0].update(lr=math.inf))
     try:
-        with pytest.raises(FloatingPointError, match=r"after update 6.* in a new run"):
+        with pytest.raises(FloatingPointError, match=r"weights are not finite after update 4.* in a new run"):
             run_training(model, config, make_examples(8), run=run, resume=True)
     finally:
         hook.remove()

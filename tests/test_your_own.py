@@ -416,6 +416,33 @@ def test_what_cannot_be_kept_is_said_with_the_reason(lines: str, said: str):
         source_of(answer)
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("my_attention_weights", "def my_attention_weights(q: Optional[Rows], k: 'a remark') -> Rows:\n"
+         "    return (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1)"),
+        ("my_noam", "def my_noam(step, d_model, warmup, root=SCALE, *, least=lambda x, EPS=EPS: min(*x)):\n"
+         "    return least((step ** -0.5, step * warmup ** -1.5)) / root(d_model)"),
+        ("my_noam", "def least(a: Rows, b=EPS):\n    return min(a)\n"
+         "def my_noam(step, d_model, warmup, least=least):\n"
+         "    return least((step ** -0.5, step * warmup ** -1.5)) / SCALE(d_model)"),
+    ],
+)  # fmt: skip
+def test_annotations_and_defaults_are_kept_with_what_they_name(name: str, lines: str):
+    names = "import math\nfrom typing import Optional\nfrom torch import Tensor as Rows\nSCALE, EPS = math.sqrt, 1e-9\n"
+    again = load(exercises()[name], source_of(notebook(names + lines)[name]))
+    assert learner.grade(exercises()[name], again).status == "right"
+
+
+def test_answer_that_cannot_be_read_again_is_told_at_once(own_folder: Path, capsys: pytest.CaptureFixture[str]):
+    keep_answers()
+    space = notebook("ROOT = 2\ndef mix_values(w, v, half=1 / ROOT):\n    return w @ v")
+    space["ROOT"] = 0
+    check(space["mix_values"])
+    assert "This answer cannot be kept: ZeroDivisionError" in capsys.readouterr().out
+    assert [*(own_folder / "answers").iterdir()] == []
+
+
 def test_learner_is_told_when_an_answer_cannot_be_kept(own_folder: Path, capsys: pytest.CaptureFixture[str]):
     keep_answers()
     check("3.3")(lambda w, v: w @ v)
@@ -569,6 +596,15 @@ def test_turn_that_knows_the_distance_alone_is_told_from_others():
     assert projects.distances(lambda x: x)[1] < 1e-12
 
 
+def test_too_few_examples_are_refused():
+    with pytest.raises(ValueError, match="got 3 examples, expected at least 32"):
+        next(learn(random_model(), EXAMPLES, steps=1, warmup=1))
+    next(learn(random_model(), EXAMPLES, steps=1, warmup=1, size=3))  # all of them is enough
+    tokenizer = Tokenizer.from_pretrained("embedded-en-de")
+    with pytest.raises(ValueError, match="got 231 examples, expected at least 232"):
+        projects.turning(right_turn, {}, tokenizer, 77 * EXAMPLES)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("rotate", "unmet", "steps"), [(right_turn, 0, 120), (lambda x: x, 1, 6)])
 def test_goal_of_turning(rotate: Callable[[Any], Any], unmet: int, steps: int):
@@ -602,12 +638,33 @@ def test_grammar_gives_both_languages(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("S the dog", "expected NAME"), ("S: N | x\nN: a | b", "other names"), ("S: S S | S S", "other names|do not end")],
+    [
+        ("S the dog", "expected NAME"),
+        ("S: N | x\nN: a | b", "other names"),
+        ("S: S1 S2 | S2 S1", "the rules of S do not end"),
+        ("S: N A | N A\nA: B a | B a\nB: A1 | A1\nB: N B | N B\nN: n | m", "the rules of S, A, B do not end"),
+        ("# nothing yet", "has no rule, expected NAME: words | words"),
+    ],
 )
 def test_grammar_with_a_mistake_is_refused(text: str, said: str, tmp_path: Path):
     (tmp_path / "language.txt").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        projects.sentence(projects.read_grammar(tmp_path / "language.txt"), projects.random.Random(0))
+        projects.read_grammar(tmp_path / "language.txt")
+
+
+def test_rules_that_lead_back_to_themselves_may_end(tmp_path: Path):
+    file, draw = tmp_path / "language.txt", projects.random.Random(0)
+    file.write_text("S: A n | n A\nA: |\n" + 9 * "A: A a | a A\n", encoding="utf-8")
+    sentences = [projects.sentence(projects.read_grammar(file), draw) for _ in range(1_000)]
+    assert all(source == target[::-1] for source, target in sentences)
+    assert projects.DEEPEST / 2 < max(len(source) for source, _ in sentences) <= projects.DEEPEST
+
+
+def test_rules_that_hardly_ever_end_are_told(tmp_path: Path):
+    file = tmp_path / "language.txt"
+    file.write_text("S: A1 A2 A3 | A1 A2 A3\nA: a | b\n" + 99 * "A: A1 A2 | A2 A1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="a thousand sentences in a row"):
+        projects.sentence(projects.read_grammar(file), projects.random.Random(0))
 
 
 def test_language_that_is_not_there_or_too_small_has_not_reached_its_goal(tmp_path: Path):

@@ -9,7 +9,8 @@ where a query *may* attend to a key, and broadcasts to (B, H, T, S): the convent
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, update_wrapper
+from inspect import unwrap
 from typing import NamedTuple, Self
 
 import torch
@@ -21,12 +22,12 @@ from transformer.text.symbols import PAD
 
 
 def padding_mask(ids: Tensor, pad_id: int = PAD) -> Tensor:
-    """Hide padding from every query: (B, S) token ids → (B, 1, 1, S), True at real tokens."""
+    """The mask that hides padding from every query: (B, S) token ids → (B, 1, 1, S), True at real tokens."""
     return (ids != pad_id)[:, None, None, :]
 
 
 def causal_mask(n: int, past: int = 0, device: torch.device | None = None) -> Tensor:
-    """Hide the future (paper §3.2.3): (1, 1, n, past + n), True at keys no later than the query.
+    """The mask that hides the future (paper §3.2.3): (1, 1, n, past + n), True at keys no later than the query.
 
     `past` counts the keys that stand in a cache before the first of the n queries.
     """
@@ -166,7 +167,7 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """Let queries (B, T, D) gather from memory (B, S, D) under a mask that broadcasts to (B, H, T, S).
+        """Attention of queries (B, T, D) to memory (B, S, D) under a mask that broadcasts to (B, H, T, S).
 
         Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before.
         """
@@ -192,7 +193,7 @@ class CrossAttention(MultiHeadAttention):
     def forward(
         self, queries: Tensor, memory: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """Let queries (B·W, T, D) gather from memory (B, S, D); the mask broadcasts to (B, H, W·T, S).
+        """Attention of queries (B·W, T, D) to memory (B, S, D); the mask broadcasts to (B, H, W·T, S).
 
         Raises ValueError where the queries' rows are no multiple of the memory's.
         """
@@ -224,17 +225,24 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
     """Record every call of every `MultiHeadAttention` inside `module` while the block runs.
 
     Yields a dict from each attention, in the order of `module.modules()`, to the records of its calls, made of the
-    very queries and keys that it used. Recording costs what the fused kernel saves; outside the block it costs nothing.
+    very queries and keys that it used. Where `attend` was replaced, by a window for one, the weights are those of its
+    own. Recording costs what the fused kernel saves; outside the block it costs nothing.
     """
     kernels = {m: m.attend for m in module.modules() if isinstance(m, MultiHeadAttention)}
     recorded: dict[MultiHeadAttention, list[AttentionRecord]] = {attention: [] for attention in kernels}
 
     def attend(attention: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
-        recorded[attention].append(AttentionRecord(q @ k.mT, attention_weights(q, k, mask)))
+        kernel = unwrap(kernels[attention])  # what is under any recorder around this one
+        if kernel is scaled_dot_product_attention:
+            weights = attention_weights(q, k, mask)
+        else:  # its weights are what it makes of unit vectors as values
+            units = torch.eye(k.size(-2), dtype=k.dtype, device=k.device).expand(*k.shape[:-1], -1)  # (B, H, S, S)
+            weights = kernel(q, k, units, mask, 0.0)
+        recorded[attention].append(AttentionRecord(q @ k.mT, weights))
         return kernels[attention](q, k, v, mask, p)
 
-    for attention in kernels:
-        attention.attend = partial(attend, attention)
+    for attention, kernel in kernels.items():
+        attention.attend = update_wrapper(partial(attend, attention), kernel)
     try:
         yield recorded
     finally:

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Positions = Literal["sinusoidal", "learned", "none"]
-"""how a vector learns its place (paper §3.5): by a computed table, a trained one (Table 3, row E), or not at all"""
+"""what is added to the embeddings (paper §3.5): rows of a computed table, of a trained one (Table 3, row E), or none"""
 
 KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false")}
 """what a setting of each type may be, and how that is called"""
@@ -14,7 +14,8 @@ KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bo
 def check_types(config: Any) -> None:
     """Raise TypeError for a field of a dataclass whose value is of another type, as in a file somebody has changed.
 
-    Whole numbers are numbers, true and false are none; names in a `Literal` are left to others.
+    Whole numbers are numbers, true and false are none; names in a `Literal` are left to others. Numbers of NumPy and
+    other libraries become Python's own.
     """
     hints = get_type_hints(type(config))
     for field in fields(config):
@@ -23,6 +24,8 @@ def check_types(config: Any) -> None:
         if kind is None or (value is None and type(None) in get_args(hints[field.name])):
             continue
         _check_type(field.name, value, kind)
+        if not isinstance(value, int | float):
+            object.__setattr__(config, field.name, kind(value))  # in a file of settings, JSON holds no other numbers
 
 
 def check_whole(**values: Any) -> None:
@@ -64,7 +67,7 @@ class TransformerConfig:
     attention_dropout: float = 0.0
     """dropout on attention weights, which the paper does not mention and its published code used"""
     positions: Positions = "sinusoidal"
-    """how a vector learns its place (paper §3.5)"""
+    """what is added to the embeddings to say where a word stands (paper §3.5)"""
     max_len: int = 512
     """rows of the position table; sinusoids grow beyond it, learned positions end there"""
     norm: Literal["post", "pre"] = "post"

@@ -32,7 +32,7 @@ class Hypothesis:
     tokens: list[int]
     """the ids, without BOS and EOS"""
     log_prob: float
-    """log P(tokens, EOS | source) in nats, a sum over the tokens"""
+    """log P(tokens | source) in nats, a sum over the tokens; with that of EOS if it is finished"""
     finished: bool
     """whether EOS was reached before the length limit"""
 
@@ -113,6 +113,7 @@ def sample(
         if temperature == 0:
             return log_probs.argmax(-1)
         probabilities = filter_logits(log_probs / temperature, top_k, top_p).softmax(-1)
+        probabilities = probabilities.nan_to_num(1.0)  # of what is no number any token will do: `_results` refuses it
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
     return _one_path(model, source, max_length, attention, choose)
@@ -129,11 +130,13 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
     if top_k is not None:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, expected at least 1")
-        smallest_kept = logits.topk(min(top_k, logits.size(-1))).values[..., -1:]  # (…, 1)
-        logits = logits.masked_fill(logits < smallest_kept, -math.inf)
+        kept = logits.topk(min(top_k, logits.size(-1)))  # values and indices, (…, k); of equal ones only so many
+        logits = torch.full_like(logits, -math.inf).scatter(-1, kept.indices, kept.values)
     if top_p is not None:
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
+        if top_p == 1:  # a sum of many small numbers may reach 1 before the last
+            return logits
         descending, order = logits.sort(descending=True, dim=-1)  # (…, V) each
         probabilities = descending.softmax(-1)  # (…, V)
         mass_before = probabilities.cumsum(-1) - probabilities  # (…, V)
@@ -350,7 +353,7 @@ class DecodingConfig:
     batch_size: int = 64
     """sentences decoded together"""
     seed: int = 0
-    """sampling: same seed, same translations"""
+    """sampling: same seed, sentences and batch size, same translations"""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -375,8 +378,10 @@ def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[D
             f"temperature, top_k or top_p was given, and method is {config.method!r}, which draws nothing; expected "
             "method 'sample' with them, or none of them"
         )
-    if config.beam > WIDEST:
-        raise ValueError(f"beam is {config.beam}, expected at most {WIDEST:,} hypotheses; 4 to 10 are usual")
+    if not 1 <= config.beam <= WIDEST:
+        raise ValueError(
+            f"beam is {config.beam}, expected at least 1 and at most {WIDEST:,} hypotheses; 4 to 10 are usual"
+        )
     if not 0 <= config.seed < 2**63:
         raise ValueError(f"seed is {config.seed}, expected 0 or more, and less than 2⁶³")
     return METHODS[config.method](model, source, config)
@@ -400,7 +405,8 @@ def translate(
     for start in range(0, len(order), config.batch_size):
         chunk = order[start : start + config.batch_size]
         source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)
-        for i, decoded in zip(chunk, search(model, source, config), strict=True):
+        of_chunk = replace(config, seed=(config.seed + start) % 2**63)  # or all batches would draw the same numbers
+        for i, decoded in zip(chunk, search(model, source, of_chunk), strict=True):
             translations[i] = tokenizer.decode(decoded.best.tokens)
     return translations
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout`: in training, set a share p of the features to zero and scale the others by 1 / (1 − p).
+    """`nn.Dropout`: in training, set each number to zero with probability p and scale the others by 1 / (1 − p).
 
     On a CPU PyTorch draws one number after the other; drawn many at a time they take about four fifths of that.
     Raises ValueError for a p that is no probability.

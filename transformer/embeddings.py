@@ -1,4 +1,4 @@
-"""From token ids to vectors that know their place (paper §3.4 and §3.5)."""
+"""From token ids to vectors, the sum of one for the token and one for its position (paper §3.4 and §3.5)."""
 
 import math
 from typing import get_args

@@ -9,9 +9,10 @@ from typing import Literal, get_args
 
 import torch
 from sacrebleu.metrics import BLEU, CHRF
+from torch import Tensor
 
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
-from transformer.loss import smoothed_cross_entropy
+from transformer.loss import pieces
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
 from transformer.text.pairs import Pair, checked_pairs, checked_texts, normalised
@@ -59,22 +60,32 @@ def teacher_forced(
 ) -> TeacherForced:
     """Score the examples with the right words as input; padding does not count, dropout is off.
 
-    Raises ValueError where there is nothing to score.
+    Raises ValueError where there is nothing to score, and for a label smoothing outside 0 to 1.
     """
     if not examples:
         raise ValueError("got no examples to score, expected at least one sentence pair")
-    losses = dict.fromkeys((label_smoothing, 0.0), 0.0)  # by smoothing; without any, one and the same
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, expected a share from 0 to 1")
+    nll = even = 0.0  # sums, against the right tokens and against all tokens alike
     n_correct = n_tokens = 0
     with evaluation_mode(model):
         for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
             batch = collate([examples[i] for i in indices]).to(model.device)
             hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
             targets = batch.target_out[batch.target_mask]  # (n,)
-            for smoothing in losses:
-                losses[smoothing] += smoothed_cross_entropy(hidden, model.output.weight, targets, smoothing).item()
-            n_correct += (model.output(hidden).argmax(-1) == targets).sum().item()
+            for rows in pieces(len(hidden), len(model.output.weight), model.device):
+                sums = _summed_scores(model.output(hidden[rows]), targets[rows])
+                nll, even, n_correct = nll + sums[0], even + sums[1], n_correct + sums[2]
             n_tokens += len(targets)
-    return TeacherForced(losses[label_smoothing] / n_tokens, losses[0.0] / n_tokens, n_correct / n_tokens)
+    loss = (1 - label_smoothing) * nll + label_smoothing * even  # the target: ε/V on every token, 1 − ε more on one
+    return TeacherForced(loss / n_tokens, nll / n_tokens, n_correct / n_tokens)
+
+
+def _summed_scores(logits: Tensor, targets: Tensor) -> tuple[float, float, int]:
+    """For logits (n, V) and right tokens (n,), summed: −log p of the right one, mean −log p of all V, and hits."""
+    log_p = torch.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))  # (n, V)
+    n_correct = (logits.argmax(-1) == targets).sum()
+    return -log_p.gather(1, targets[:, None]).sum().item(), -log_p.mean(-1).sum().item(), int(n_correct)
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ def bleu(
 
 
 def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
-    """The share of hypotheses that are a right translation of their pair, word by word.
+    """The share of hypotheses that equal a right translation of their pair, character for character.
 
     Where a pair has several right translations, each of them counts. Raises ValueError for unequal lengths, TypeError
     for a single string, and for what is no string or no `Pair`.
@@ -188,7 +199,7 @@ class Evaluation:
     chrf: float
     """of the same texts, 0 to 100: F-score of runs of one to six characters (Popović 2015), by sacreBLEU"""
     exact_match: float
-    """share of translations that are right, word for word"""
+    """share of translations that equal a right one, character for character"""
     token_accuracy: float
     """teacher-forced: share of tokens whose likeliest prediction is right"""
     perplexity: float

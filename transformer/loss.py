@@ -1,5 +1,7 @@
 """The loss: cross-entropy against smoothed targets (paper §5.4), without ever holding all the logits."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -34,6 +36,13 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
     return _SmoothedCrossEntropy.apply(hidden, matrix, targets, label_smoothing)
 
 
+def pieces(n: int, vocab_size: int, device: torch.device) -> Iterator[slice]:
+    """Cut n rows of V logits each into pieces of as many as LOGITS_AT_ONCE allows, one row at least."""
+    n_rows = max(1, LOGITS_AT_ONCE.get(device.type, 2**24) // vocab_size)
+    for start in range(0, n, n_rows):
+        yield slice(start, start + n_rows)
+
+
 class _SmoothedCrossEntropy(torch.autograd.Function):
     """Loss and gradients in one pass, a few rows of the logits at a time.
 
@@ -48,13 +57,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         kind, vocab_size = hidden.device.type, len(matrix)
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         wide = torch.promote_types(hidden.dtype, torch.float32)  # where sums are formed
-        n_rows = max(1, LOGITS_AT_ONCE.get(kind, 2**24) // vocab_size)
         factor = matrix.to(dtype)  # (V, D)
         loss = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # (n, D)
         matrix_grad = torch.zeros_like(matrix, dtype=wide) if ctx.needs_input_grad[1] else None  # (V, D)
-        for start in range(0, len(hidden), n_rows):
-            rows = slice(start, start + n_rows)
+        for rows in pieces(len(hidden), vocab_size, hidden.device):
             x, target = hidden[rows].to(dtype), targets[rows, None]  # (r, D), (r, 1)
             log_p = torch.log_softmax(x @ factor.T, -1, dtype=wide)  # (r, V)
             loss -= (1 - smoothing) * log_p.gather(1, target).sum() + smoothing * log_p.mean(-1).sum()

@@ -14,7 +14,7 @@ from transformer.attention import KeyValueCache, MultiHeadAttention, causal_mask
 from transformer.config import TransformerConfig
 from transformer.dropout import Dropout
 from transformer.embeddings import PositionalEncoding, TokenEmbedding
-from transformer.files import CheckpointError, check_unchanged, read_json, read_tensors, resolve, write_json
+from transformer.files import CHECKSUMS, CheckpointError, check_unchanged, read_json, read_tensors, resolve, write_json
 from transformer.layers import DecoderLayer, EncoderLayer
 
 
@@ -94,12 +94,13 @@ class AttentionMaps:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Switch dropout off while the block runs, and back on after it where it was on."""
-    was_training = model.training
+    were_training = {module: module.training for module in model.modules()}  # a part may have a mode of its own
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module, was_training in were_training.items():
+            module.training = was_training
 
 
 class Transformer(nn.Module):
@@ -135,9 +136,9 @@ class Transformer(nn.Module):
 
         Position t of the logits predicts token t + 1 of the target, from tokens 0 to t and the source.
 
-        Raises IndexError for ids outside the vocabulary, TypeError for ids that are no whole numbers, ValueError for
-        ids that are not (B, length), where there is not a target for each source, and for a sentence longer than a
-        learned position table.
+        Raises IndexError for ids outside the vocabulary, TypeError for ids that are not int64 or int32, ValueError for
+        ids that are not (B, length), where there is no source or not a target for each, and for a sentence longer than
+        a learned position table.
         """
         return self.output(self.hidden(source, target))
 
@@ -145,8 +146,11 @@ class Transformer(nn.Module):
         """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""
         source_mask = self.source_mask(source)  # (B, 1, 1, S)
         _check_shape(target)
-        if len(source) != len(target):
-            raise ValueError(f"got {len(source)} sources and {len(target)} targets, expected a target for each source")
+        if len(source) != len(target) or not len(source):
+            raise ValueError(
+                f"got {len(source)} sources and {len(target)} targets, expected a target for each source and at least "
+                "one of each"
+            )
         return self.decode(target, self.encode(source, source_mask), source_mask)
 
     def source_mask(self, source: Tensor) -> Tensor:
@@ -207,9 +211,13 @@ class Transformer(nn.Module):
         )
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write `config.json` and `model.safetensors` into a folder, new or not; tied matrices are stored once."""
+        """Write `config.json` and `model.safetensors` into a folder, new or not; tied matrices are stored once.
+
+        The checksums of a checkpoint that lies there already are deleted, as it is changed on purpose.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHECKSUMS).unlink(missing_ok=True)
         write_json(folder / "config.json", asdict(self.config))
         # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
         tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}
@@ -266,8 +274,11 @@ class Transformer(nn.Module):
 
 
 def _check_shape(ids: Tensor) -> None:
-    if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.dtype == torch.bool:
+    if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):  # all that PyTorch looks up
         what = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(f"token ids are {what}, expected a tensor of whole numbers (batch, length)")
+        raise TypeError(
+            f"token ids are {what}, expected a tensor of whole numbers (batch, length), int64 or int32; "
+            "`.long()` makes int64 of other numbers"
+        )
     if ids.dim() != 2:
         raise ValueError(f"token ids have shape {tuple(ids.shape)}, expected (batch, length); add a batch dimension")

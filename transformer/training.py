@@ -62,7 +62,7 @@ class TrainingConfig:
     log_every: int = 10
     """updates between two records of the training loss"""
     seed: int = 0
-    """of the initial weights, the order of the batches, and dropout"""
+    """of the order of the batches, dropout and BPE-dropout; on the command line of the initial weights, too"""
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -12,7 +12,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
     Raises ValueError for a device that PyTorch does not know or that this machine does not have.
     """
-    wanted = device or os.environ.get("TRANSFORMER_DEVICE")
+    wanted = device or os.environ.get("TRANSFORMER_DEVICE") or None  # empty is not set
     if wanted is None:
         return next(torch.device(kind) for kind in ("cuda", "mps", "cpu") if _available(kind))
     try:

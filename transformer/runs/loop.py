@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,20 +39,21 @@ def train(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> list[dict[str, float]]:
-    """Train the model in place and return the history, one record after the other.
+    """Train the model in place and return the records of this call, one after the other.
 
     A record has "step", "cpu_seconds" (this process's, since the record before), and either "loss" (nats per
     token, smoothed), "learning_rate" and "tokens_per_second" (target tokens, padding not counted), or "val_loss",
     "val_nll", "val_perplexity" and "val_accuracy". With a `run`, everything is kept in its folder, and `resume`
-    goes on from its last checkpoint, on a CPU bit for bit as if it had never stopped, however it was stopped.
-    `until` stops after that update, to be resumed; Ctrl-C does so at once. Random numbers are drawn from seeds of their
-    own: the caller's generators, of the CPU and of CUDA, are left as they were.
+    goes on from its last checkpoint: on a CPU the weights become bit for bit those of a training that never stopped.
+    `until` stops after that update, to be resumed; Ctrl-C does so at once. Either leaves a checkpoint more. Random
+    numbers are drawn from seeds of their own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
     1, `resume` without a run, BPE-dropout without a run that has a byte-pair encoding, or a run that is already beyond
-    `until` or `config.steps`; TypeError for pairs that were not encoded, a folder in place of a `Run`, or an `until`
-    that is no whole number; CheckpointError where the run cannot be read or written, or another training is going on in
-    it; FloatingPointError when the loss is no longer a number, KeyboardInterrupt after Ctrl-C, when all is saved.
+    `until` or `config.steps` or made its updates of another number of batches; TypeError for pairs that were not
+    encoded, a folder in place of a `Run`, or an `until` that is no whole number; CheckpointError where the run cannot
+    be read or written, or another training is going on in it; FloatingPointError when the loss is no longer a number,
+    KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     if not examples or not validation:
         raise ValueError(f"got {len(examples)} training and {len(validation)} validation pairs, expected some of each")
@@ -65,7 +67,11 @@ def train(
             f"run is {run!r}, expected a Run, which has a tokenizer beside its folder: Run(folder, tokenizer)"
         )
     text = examples if not config.bpe_dropout else _resegmented(examples, config, run)
-    _check_lengths(model, {"training": text if text is examples else text.longest(), "validation": validation})
+    if text is examples:
+        _check_lengths(model, {"training pair": examples, "validation pair": validation})
+    else:
+        longest = "cut into most tokens by bpe_dropout, training pair"
+        _check_lengths(model, {longest: text.longest(), "validation pair": validation})
     check_whole(until=until)
     if until is not None and until < 1:
         raise ValueError(f"until is {until}, expected the number of an update, from 1")
@@ -91,9 +97,9 @@ def _train(
     model.to(processes.device).train()
     optimizer = paper_adam(model)
     processes.synchronize(model, optimizer)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(processes.device))
     done = run.restore(model, optimizer) if run is not None and resume else 0
     processes.agree(done, "updates made before")
+    made_with = _made_with(config, processes, run.made_with() if run is not None and resume else {})
     last = min(until or config.steps, config.steps)
     if done > last:
         raise ValueError(f"the run has made {done} updates, expected to go on to a later one than {last}")
@@ -112,19 +118,36 @@ def _train(
             optimizer.param_groups[0]["lr"] = rate
             n_tokens = sum(len(target) + 1 for batch in update for _, target in batch)  # with EOS
             batches = [collate(batch).to(processes.device) for batch in update[processes.index :: processes.count]]
-            loss = training_step(model, batches, optimizer, config.label_smoothing, n_tokens, bf16)
+            loss = training_step(model, batches, optimizer, config.label_smoothing, n_tokens, made_with["bf16"])
             history.add(processes.sum(loss), n_tokens)
             stop = processes.any(interrupted())
-            if step % config.log_every == 0 or step == last or stop:
-                history.log_training(step, rate)
             due = step % config.validate_every == 0 or step == last
+            if step % config.log_every == 0 or due or stop:
+                history.log_training(step, rate)
             if due or stop:
-                history.save(model, optimizer, step, config.keep_last)
+                history.save(model, optimizer, step, config.keep_last, made_with)
             if due:
                 history.log_validation(step, teacher_forced(model, validation, config.label_smoothing))
             if stop:
                 raise KeyboardInterrupt(f"stopped after update {step}" + (f", saved in {run.folder}" if run else ""))
     return history.records
+
+
+def _made_with(config: TrainingConfig, processes: Processes, before: dict[str, Any]) -> dict[str, Any]:
+    """What the machine decides about the updates: kept with each checkpoint, so that a resumed run makes them alike.
+
+    Raises ValueError where an update would have another number of batches than those `before`.
+    """
+    n_batches = config.accumulate * processes.count
+    if (expected := before.get("batches_per_update", n_batches)) != n_batches:
+        raise ValueError(
+            f"an update would be made of {n_batches} batches (accumulate {config.accumulate}, processes "
+            f"{processes.count}), expected {expected} as in the updates before; change accumulate or the processes"
+        )
+    bf16 = config.precision == "bf16"
+    if config.precision == "auto":  # on a CPU by a measurement, which need not come out the same again
+        bf16 = before["bf16"] if "bf16" in before else processes.any(has_fast_bf16(processes.device))
+    return {"bf16": bf16, "batches_per_update": n_batches}
 
 
 def _resegmented(examples: Sequence[Example], config: TrainingConfig, run: Run | None) -> Resegmented:
@@ -144,7 +167,7 @@ def _check_lengths(model: Transformer, splits: dict[str, Sequence[Example]]) -> 
     for name, examples in splits.items():
         for i, n in too_long(examples, model.config.max_len).items():
             raise ValueError(
-                f"{name} pair {i + 1} has {n} tokens with EOS, expected at most {model.config.max_len}, the number of "
+                f"{name} {i + 1} has {n} tokens with EOS, expected at most {model.config.max_len}, the number of "
                 "learned positions; leave it out, or train with a larger max_len or with sinusoidal positions"
             )
 
@@ -194,12 +217,19 @@ class _History:
         self._record({"step": step, "loss": mean, "learning_rate": rate, "tokens_per_second": speed})
         self.bar.set_postfix_str(f"loss {mean:.3f}, {speed:,.0f} tokens/s, learning rate {rate:.1e}")
 
-    def save(self, model: Transformer, optimizer: torch.optim.Optimizer, step: int, keep_last: int) -> None:
+    def save(
+        self,
+        model: Transformer,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        keep_last: int,
+        made_with: dict[str, Any],
+    ) -> None:
         """Leave a checkpoint, unless weights are not finite: no run is to be resumed from those."""
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise FloatingPointError(f"weights are not finite after update {step}; {WHEN_IT_DIVERGES}")
         if self.run is not None:
-            self.run.save(model, optimizer, step, keep_last)
+            self.run.save(model, optimizer, step, keep_last, made_with)
 
     def log_validation(self, step: int, scores: TeacherForced) -> None:
         """Record how well the model predicts sentences that it was not trained on."""

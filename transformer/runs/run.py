@@ -191,8 +191,22 @@ class Run:
         with self._writing(), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def save(self, model: Transformer, optimizer: torch.optim.Optimizer, step: int, keep_last: int) -> Path:
+    def made_with(self) -> dict[str, Any]:
+        """What the last checkpoint says of how its updates were made, see `save`; nothing where it is older."""
+        state = read_json(last_checkpoint(self.folder) / "state.json")
+        return {name: value for name, value in state.items() if name != "step"}
+
+    def save(
+        self,
+        model: Transformer,
+        optimizer: torch.optim.Optimizer,
+        step: int,
+        keep_last: int,
+        made_with: dict[str, Any] | None = None,
+    ) -> Path:
         """Write the checkpoint of this update, then delete those that are neither the last few nor the best.
+
+        `made_with` is what a resumed training has to do alike, besides its settings.
 
         Raises CheckpointError where it cannot be written; the checkpoints before it stay as they are.
         """
@@ -203,7 +217,7 @@ class Run:
             if self.tokenizer is not None:
                 self.tokenizer.save(draft / "tokenizer.json")
             save_file(_optimizer_tensors(model, optimizer), draft / "optimizer.safetensors")
-            write_json(draft / "state.json", {"step": step})
+            write_json(draft / "state.json", {"step": step} | (made_with or {}))
 
         write_folder(folder, write)
         self.prune(keep_last)

@@ -36,7 +36,7 @@ def too_long(examples: Sequence[Example], longest: int) -> dict[int, int]:
     return dict(zip(found.tolist(), lengths[found].tolist(), strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared number by number, tensors are neither equal nor unequal
 class Batch:
     """Some sentence pairs, padded to the longest: source (B, S) ends in EOS, target (B, T+1) runs BOS … EOS."""
 
@@ -110,8 +110,9 @@ def plain_batches(examples: Sequence[Example], batch_size: int, seed: int, epoch
 def token_batches(examples: Sequence[Example], max_tokens: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Batches of sentences of like length, index lists of as many as fit in `max_tokens` (paper §5.1).
 
-    The budget counts positions of the padded tensor, source or target, whichever is larger. Each example comes
-    exactly once an epoch; the batches come in random order, and so do examples of equal length within them.
+    The budget counts positions of the padded source or of the decoder's input, whichever is larger; `Batch.target` has
+    one column more. Each example comes exactly once an epoch; the batches come in random order, and so do examples of
+    equal length within them.
     A sentence longer than the budget is a batch of its own. Raises ValueError for a budget below 1.
     """
     rng = random.Random(f"{seed}/{epoch}")

@@ -35,9 +35,12 @@ Example = tuple[list[int], list[int]]
 _Item, _Kept = TypeVar("_Item"), TypeVar("_Kept")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared number by number, arrays are neither equal nor unequal
 class Encoded(Sequence[Example]):
-    """Sentence pairs as token ids, without BOS and EOS, in arrays that may lie on disk; pair i is `encoded[i]`."""
+    """Sentence pairs as token ids, without BOS and EOS, in arrays that may lie on disk; pair i is `encoded[i]`.
+
+    A slice, such as `encoded[:100]`, is `Encoded` too.
+    """
 
     ids: np.ndarray
     """all tokens, pair after pair, the source before the target: whole numbers, (number of tokens,)"""
@@ -46,7 +49,7 @@ class Encoded(Sequence[Example]):
     lines: np.ndarray
     """the line of its file that a pair stood in, from 1, or its number where it comes from no file: int64, (pairs,)"""
     checksum: str
-    """SHA-256 of the sentences, whose tokens these are, in their order: hex digits"""
+    """SHA-256 of the sentences that were encoded, before any were left out: hex digits; "" in `Resegmented`"""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, pairs: Iterable[Pair]) -> "Encoded":
@@ -80,7 +83,9 @@ class Encoded(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.lines)
 
-    def __getitem__(self, i: int) -> Example:
+    def __getitem__(self, i: int | slice) -> "Example | Encoded":
+        if isinstance(i, slice):
+            return replace(self, bounds=self.bounds[i], lines=self.lines[i])
         if not -len(self) <= i < len(self):
             raise IndexError(f"there is no pair {i}, expected one of {len(self):,}, counted from 0")
         first, middle, last = self.bounds[i].tolist()

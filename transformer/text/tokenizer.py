@@ -9,7 +9,7 @@ from typing import TypeVar
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from transformer.files import check_unchanged, resolve
+from transformer.files import CheckpointError, check_unchanged, resolve
 from transformer.text.corpora import Corpus
 from transformer.text.pairs import refuse_string
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
@@ -152,10 +152,17 @@ class Tokenizer:
     def from_pretrained(cls, name: str | Path) -> "Tokenizer":
         """The tokeniser of a checkpoint, a run or a shipped model, as `Transformer.from_pretrained` finds it.
 
-        Raises CheckpointError where there is none of that name, and whatever `load` raises.
+        Raises CheckpointError where there is none of that name, or where no tokeniser lies beside the model, and
+        ValueError for a file that is none.
         """
         folder = resolve(name)
-        tokenizer = cls.load(folder / "tokenizer.json")
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is missing, expected the tokenizer that the model was trained with; save it beside the model "
+                f"with tokenizer.save({str(path)!r})"
+            )
+        tokenizer = cls.load(path)
         check_unchanged(folder, "tokenizer.json")
         return tokenizer
 
@@ -222,7 +229,10 @@ def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
 
     Of a split with more than ENOUGH pairs, as many as half of that to all of it are read, evenly spaced.
 
-    Raises what `Tokenizer.bpe` or `Tokenizer.words` raises for a vocabulary that is too small.
+    Raises ValueError for another kind, and what `Tokenizer.bpe` or `Tokenizer.words` raises for a vocabulary that is
+    too small.
     """
+    if kind not in ("bpe", "words"):
+        raise ValueError(f"kind is {kind!r}, expected 'bpe' or 'words'")
     texts = (text for pair in evenly_spaced(corpus.stream("train"), ENOUGH) for text in (pair.source, pair.target))
     return Tokenizer.words(texts, vocab_size) if kind == "words" else Tokenizer.bpe(texts, vocab_size)

@@ -368,12 +368,14 @@ def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int =
     """Byte-pair encoding (paper §5.1) of a text to type, one merge after the other; it opens after some merges.
 
     Words are cut at white space and begin as single characters. Each merge fuses the pair of neighbours that stands
-    together most often, the earliest of equals. Raises ValueError for a text without a word, or for more merges than
-    there are pairs.
+    together most often, the earliest of equals. Raises ValueError for a text without a word, and for fewer merges than
+    none or more than there are pairs.
     """
     words = [list(word) for word in text.split()]
     if not words:
         raise ValueError(f"the text is {text!r}, expected at least one word")
+    if merges < 0:
+        raise ValueError(f"got {merges} merges, expected at least 0")
     made: list[str] = []
     for _ in range(merges):
         if (pair := _commonest_pair(words)) is None:

@@ -111,7 +111,8 @@ def _option(question: Record, measured: Any) -> int:
 def _number(question: Record, measured: Any) -> float:
     """What the slider should have been set to."""
     value = _plain(measured)
-    if not isinstance(value, int | float) or not question["low"] <= value <= question["high"]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not question["low"] <= value <= question["high"]:
         raise PredictionError(
             f"{question['name']} was answered by {value!r}, expected a number from {question['low']} to "
             f"{question['high']}: widen the slider's range, or hand over one number"

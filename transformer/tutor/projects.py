@@ -6,7 +6,8 @@ Each takes what the reader has written and says what came of it. For what is not
 import html
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,14 @@ def turning(
     """Measure a function that turns queries or keys x (B, H, n, K), each by its place in the sentence.
 
     Two models are trained on all examples but the last 200, one that turns and one with sinusoids, both made of
-    `parts`; their losses are taken on those 200.
+    `parts`; their losses are taken on those 200. Raises ValueError for fewer than 232 examples.
     """
     if is_stub(rotate):
         return _not_begun(TURNING)
+    if len(examples) < 232:
+        raise ValueError(
+            f"got {len(examples)} examples, expected at least 232: 200 for the test, and a batch of 32 to learn from"
+        )
     spread, reach, stretched = distances(rotate)
     losses = [_loss_with(turned, parts, tokenizer, examples, steps) for turned in (rotate, None)]
     return _shown(
@@ -132,6 +137,8 @@ LEAST = 700
 """different sentences that a grammar must give"""
 UNSEEN = 200
 """of them, for the test"""
+DEEPEST = 40
+"""how many rules may stand inside each other in a sentence"""
 
 Rule = tuple[list[str], list[str]]
 """the two sides of a rule: words and names of rules, in the order of each language"""
@@ -145,7 +152,8 @@ def read_grammar(file: Path) -> Grammar:
     A name of a rule among the words stands for one of its rules, the same on both sides; two of a name have numbers,
     as in `NP1 sees NP2 | NP1 NP2 sieht`.
 
-    Raises FileNotFoundError, and ValueError for a line of another form or with other names on its two sides.
+    Raises FileNotFoundError, and ValueError for a file without a rule, a line of another form or with other names on
+    its two sides, and rules that do not end.
     """
     lines = [(i, line.partition("#")[0].strip()) for i, line in enumerate(read_lines(file), 1)]
     grammar: Grammar = {}
@@ -159,19 +167,52 @@ def read_grammar(file: Path) -> Grammar:
         for one, other in rules:
             if sorted(_names(one, grammar)) != sorted(_names(other, grammar)):
                 raise ValueError(f"{name}: {' '.join(one)} | {' '.join(other)} has other names on its two sides")
+    if not grammar:
+        raise ValueError(f"{file} has no rule, expected NAME: words | words")
+    if endless := _endless(grammar):
+        raise ValueError(
+            f"the rules of {', '.join(endless)} do not end, each leads to such a name again: add one without"
+        )
     return grammar
 
 
-def _names(words: Sequence[str], grammar: Grammar) -> list[str]:
-    return [word for word in words if word.rstrip("0123456789") in grammar]
+def _endless(grammar: Grammar) -> list[str]:
+    """The names that never become words alone: each of their rules has such a name again."""
+    endless = [*grammar]
+    for _ in grammar:  # each time, those are taken away that have a rule without such names
+        endless = [name for name in endless if all(_names(one, endless) for one, _ in grammar[name])]
+    return endless
 
 
-def sentence(grammar: Grammar, draw: random.Random, name: str = "", depth: int = 0) -> tuple[list[str], list[str]]:
-    """One sentence in both languages, drawn at random. Raises ValueError for rules that do not end."""
-    if depth > 40:
-        raise ValueError(f"the rules of {name} do not end: each of them leads back to it")
-    one, other = draw.choice(grammar[name or next(iter(grammar))])
-    parts = {word: sentence(grammar, draw, word.rstrip("0123456789"), depth + 1) for word in _names(one, grammar)}
+def _names(words: Sequence[str], names: Container[str]) -> list[str]:
+    return [word for word in words if word.rstrip("0123456789") in names]
+
+
+class _TooDeep(Exception):
+    """A sentence with more than DEEPEST rules inside each other."""
+
+
+def sentence(grammar: Grammar, draw: random.Random) -> tuple[list[str], list[str]]:
+    """One sentence in both languages, drawn at random; one that is more than DEEPEST rules deep is drawn again.
+
+    Raises ValueError where a thousand in a row are too deep.
+    """
+    first = next(iter(grammar))
+    for _ in range(1_000):
+        with suppress(_TooDeep):
+            return _drawn(grammar, draw, first, 0)
+    raise ValueError(
+        f"a thousand sentences in a row have more than {DEEPEST} rules inside each other, expected fewer: write more "
+        "rules that have words alone"
+    )
+
+
+def _drawn(grammar: Grammar, draw: random.Random, name: str, depth: int) -> tuple[list[str], list[str]]:
+    """What a name stands for in both languages. Raises _TooDeep."""
+    if depth > DEEPEST:
+        raise _TooDeep
+    one, other = draw.choice(grammar[name])
+    parts = {word: _drawn(grammar, draw, word.rstrip("0123456789"), depth + 1) for word in _names(one, grammar)}
     source = [word for part in one for word in (parts[part][0] if part in parts else [part])]
     return source, [word for part in other for word in (parts[part][1] if part in parts else [part])]
 

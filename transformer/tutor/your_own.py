@@ -273,8 +273,13 @@ def learn(
     """Train on batches of like length, with Adam and the learner's learning rate; yields the loss of each update.
 
     size: sentences of a batch, which are neighbours in the order of length, drawn at random. In the second half of so
-    short a training the rate is led down to 0: the paper's alone would still be high at its end.
+    short a training the rate is led down to 0: the paper's alone would still be high at its end. Raises ValueError, at
+    the first update, for fewer examples than a batch takes.
     """
+    if len(examples) < size:
+        raise ValueError(
+            f"got {len(examples)} examples, expected at least {size}, as many as a batch: give more, or a smaller size"
+        )
     adam, draw = paper_adam(model), torch.Generator().manual_seed(seed)
     by_length = sorted(examples, key=lambda pair: (len(pair[1]), len(pair[0])))
     for step in range(1, steps + 1):

@@ -47,7 +47,8 @@ def _collect(function: Function, blocks: dict[str, str]) -> None:
     name = getattr(function, "__name__", repr(function))
     source = _written(function)
     blocks[name] = ""  # so that functions which call each other end
-    for needed in dict.fromkeys(_names(function.__code__)):
+    # of the whole definition, since annotations and defaults are looked up too when the file is read
+    for needed in dict.fromkeys(_names(compile(source, name, "exec"))):
         if needed in blocks or needed not in function.__globals__:
             continue  # a builtin, or an error of the learner's that grading has seen
         value = function.__globals__[needed]
@@ -84,7 +85,7 @@ def _is_check(decorator: ast.expr) -> bool:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The names that a function looks up outside itself."""
+    """The names that a definition looks up outside itself."""
     yield from (step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

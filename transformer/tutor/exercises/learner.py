@@ -155,7 +155,8 @@ def keep(exercise: Exercise, answer: Function) -> str:
         source = source_of(answer)
         if answer.__name__ != exercise.name:
             source += f"\n{exercise.name} = {answer.__name__}\n"
-    except CannotKeep as error:
+        load(exercise, source)  # so that what cannot be read again is told today
+    except (CannotKeep, DamagedAnswer) as error:
         return f"This answer cannot be kept: {error}."
     try:
         (answers_folder() / f"{exercise.name}.py").write_text(source, encoding="utf-8")
