@@ -777,6 +777,10 @@ def test_resumed_run_follows_what_only_says_when_to_save(command: Command, start
 def test_an_update_keeps_its_batches_on_resuming(command: Command, started: Path):
     result = command("train", "--run", started, "--resume", "--accumulate", "2", "--until", "3")
     assert_explained(result, "an update would be made of 2 batches (accumulate 2, processes 1)", "expected 1")
+    for checkpoint in saved_checkpoints(started):  # as they were before they told their batches
+        (checkpoint / "state.json").write_text('{"step": 2}')
+    result = command("train", "--run", started, "--resume", "--accumulate", "2", "--until", "3")
+    assert_explained(result, "--accumulate 2 was given, it was started with 1")
 
 
 def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, started: Path):

@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -629,6 +630,8 @@ def test_every_batch_is_drawn_by_numbers_of_its_own(reader: Transformer, tokeniz
     drawn = translate(reader, tokenizer, ["the dog"] * 8, config)
     assert len(set(drawn)) == 8
     assert drawn == translate(reader, tokenizer, ["the dog"] * 8, config)
+    with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
+        translate(reader, tokenizer, ["the dog"] * 8, replace(config, seed=-1))
 
 
 def test_one_string_is_no_list_of_sentences(reader: Transformer, tokenizer: Tokenizer):

@@ -66,13 +66,13 @@ class Train:
     tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
     """byte-pair encoding of vocab_size tokens, or the words of the training texts, the vocab_size most frequent ones"""
     longest: int = 256
-    """pairs of which a side has more tokens, with no merge left out, are left out themselves, and named; learned
-    positions allow no more than max_len"""
+    """pairs of which a side has more tokens, counted without BPE-dropout, are left out, and named; learned positions
+    allow no more than max_len"""
     run: Path | None = None
     """folder of the run; None: runs/CORPUS-SOURCE-TARGET, where a folder or file is called by its name"""
     resume: bool = False
-    """go on from the last checkpoint of the run, with its settings; --validate-every, --keep-last, --accumulate (as far
-    as an update keeps its batches) and, unless the schedule is linear, --steps may change"""
+    """go on from the last checkpoint of the run, with its settings; --validate-every, --keep-last, --accumulate (if
+    accumulate times processes stays the same) and, unless the schedule is linear, --steps may change"""
     start_or_resume: bool = False
     """resume where the run has a checkpoint, otherwise start it: one command for a job that may be restarted"""
     until: int | None = None
@@ -320,8 +320,8 @@ def print_translations(
         if len(text.encode(errors="surrogatepass")) > LONG and (n_tokens := len(tokenizer.encode(text))) > LONG:
             advice = "which takes long to translate: give each sentence a line of its own"
             print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
-    # The first block draws by the seed itself, each later one by another.
-    decoding = replace(decoding, seed=(decoding.seed + first - 1) % 2**63)
+    if first > 1:  # the first block draws by the seed itself, each later one by another
+        decoding = replace(decoding, seed=(decoding.seed + first - 1) % 2**63)
     translations = translate(model, tokenizer, sentences, decoding)
     for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
         for doubt in doubts(tokenizer, normalised(sentence), translation):
@@ -498,7 +498,9 @@ def stored_run(folder: Path) -> Train:
 
 def refuse_changes(started: Train, command: Train) -> None:
     """Raise ValueError for flags that a resumed run cannot follow, with both values of each."""
-    free = {*NOT_STORED, "validate_every", "keep_last", "accumulate"}  # the last with fewer or more processes
+    free = {*NOT_STORED, "validate_every", "keep_last"}
+    if "batches_per_update" in Run(command.folder()).made_with():  # `train` compares accumulate times processes
+        free.add("accumulate")
     if started.training.schedule != "linear":  # which falls to zero at the last update, wherever that is
         free.add("steps")
     if not {started.corpus, command.corpus} & {*NAMED}:  # one's own may have moved, if the sentences are the same

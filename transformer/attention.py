@@ -9,8 +9,7 @@ where a query *may* attend to a key, and broadcasts to (B, H, T, S): the convent
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial, update_wrapper
-from inspect import unwrap
+from functools import partial
 from typing import NamedTuple, Self
 
 import torch
@@ -217,7 +216,7 @@ class AttentionRecord(NamedTuple):
     products: Tensor
     """q · k of each query and key, before scaling and mask, (B, H, T, S)"""
     weights: Tensor
-    """the `attention_weights`, with the mask and before dropout, (B, H, T, S)"""
+    """the weights that values are mixed with, under the mask and before dropout, (B, H, T, S)"""
 
 
 @contextmanager
@@ -225,14 +224,14 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
     """Record every call of every `MultiHeadAttention` inside `module` while the block runs.
 
     Yields a dict from each attention, in the order of `module.modules()`, to the records of its calls, made of the
-    very queries and keys that it used. Where `attend` was replaced, by a window for one, the weights are those of its
-    own. Recording costs what the fused kernel saves; outside the block it costs nothing.
+    very queries and keys that it used. Where `attend` was replaced, for instance by a window, the weights are those of
+    the replacement. Recording costs what the fused kernel saves; outside the block it costs nothing.
     """
     kernels = {m: m.attend for m in module.modules() if isinstance(m, MultiHeadAttention)}
     recorded: dict[MultiHeadAttention, list[AttentionRecord]] = {attention: [] for attention in kernels}
 
     def attend(attention: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
-        kernel = unwrap(kernels[attention])  # what is under any recorder around this one
+        kernel = getattr(kernels[attention], "kernel", kernels[attention])  # what is under a recorder around this one
         if kernel is scaled_dot_product_attention:
             weights = attention_weights(q, k, mask)
         else:  # its weights are what it makes of unit vectors as values
@@ -242,7 +241,8 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
         return kernels[attention](q, k, v, mask, p)
 
     for attention, kernel in kernels.items():
-        attention.attend = update_wrapper(partial(attend, attention), kernel)
+        attention.attend = partial(attend, attention)
+        attention.attend.kernel = getattr(kernel, "kernel", kernel)
     try:
         yield recorded
     finally:

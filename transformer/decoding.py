@@ -113,7 +113,7 @@ def sample(
         if temperature == 0:
             return log_probs.argmax(-1)
         probabilities = filter_logits(log_probs / temperature, top_k, top_p).softmax(-1)
-        probabilities = probabilities.nan_to_num(1.0)  # of what is no number any token will do: `_results` refuses it
+        probabilities = probabilities.nan_to_num(1.0)  # of NaN any token will do: `_results` refuses it
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
     return _one_path(model, source, max_length, attention, choose)
@@ -405,7 +405,8 @@ def translate(
     for start in range(0, len(order), config.batch_size):
         chunk = order[start : start + config.batch_size]
         source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)
-        of_chunk = replace(config, seed=(config.seed + start) % 2**63)  # or all batches would draw the same numbers
+        # Each batch draws numbers of its own, the first by the seed itself.
+        of_chunk = replace(config, seed=(config.seed + start) % 2**63) if start else config
         for i, decoded in zip(chunk, search(model, source, of_chunk), strict=True):
             translations[i] = tokenizer.decode(decoded.best.tokens)
     return translations

@@ -60,7 +60,7 @@ class TrainingConfig:
     keep_last: int = 5
     """checkpoints kept, beside the best"""
     log_every: int = 10
-    """updates between two records of the training loss"""
+    """updates between two records of the training loss; one also comes before each validation and at a stop"""
     seed: int = 0
     """of the order of the batches, dropout and BPE-dropout; on the command line of the initial weights, too"""
 

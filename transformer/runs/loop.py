@@ -45,7 +45,7 @@ def train(
     token, smoothed), "learning_rate" and "tokens_per_second" (target tokens, padding not counted), or "val_loss",
     "val_nll", "val_perplexity" and "val_accuracy". With a `run`, everything is kept in its folder, and `resume`
     goes on from its last checkpoint: on a CPU the weights become bit for bit those of a training that never stopped.
-    `until` stops after that update, to be resumed; Ctrl-C does so at once. Either leaves a checkpoint more. Random
+    `until` stops after that update, to be resumed; Ctrl-C does so at once. Either leaves one more checkpoint. Random
     numbers are drawn from seeds of their own: the caller's generators, of the CPU and of CUDA, are left as they were.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below

@@ -36,7 +36,7 @@ def too_long(examples: Sequence[Example], longest: int) -> dict[int, int]:
     return dict(zip(found.tolist(), lengths[found].tolist(), strict=True))
 
 
-@dataclass(frozen=True, eq=False)  # compared number by number, tensors are neither equal nor unequal
+@dataclass(frozen=True, eq=False)  # by identity, as == of tensors is neither true nor false
 class Batch:
     """Some sentence pairs, padded to the longest: source (B, S) ends in EOS, target (B, T+1) runs BOS … EOS."""
 

@@ -35,7 +35,7 @@ Example = tuple[list[int], list[int]]
 _Item, _Kept = TypeVar("_Item"), TypeVar("_Kept")
 
 
-@dataclass(frozen=True, eq=False)  # compared number by number, arrays are neither equal nor unequal
+@dataclass(frozen=True, eq=False)  # by identity, as == of arrays is neither true nor false
 class Encoded(Sequence[Example]):
     """Sentence pairs as token ids, without BOS and EOS, in arrays that may lie on disk; pair i is `encoded[i]`.
 

@@ -164,7 +164,7 @@ def dilated_masks(n: int, width: int) -> Iterator[Tensor]:
     """Who reads whom in one layer after the other of dilated convolutions that look back, (n, n) each, for ever.
 
     In layer i each word reads itself and `width` − 1 words before it, width**i apart from each other (paper §4;
-    Kalchbrenner et al. 2016), so that i layers reach width**i words.
+    in Kalchbrenner et al. 2016 gaps double), so that i layers reach width**i words.
     """
     back = torch.arange(n)[:, None] - torch.arange(n)  # (n, n): row minus column
     apart = 1

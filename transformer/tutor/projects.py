@@ -68,6 +68,8 @@ def _shown(text: str, checks: Sequence[tuple[bool, str]]) -> Goal:
 # Positions by turning
 
 
+UNSEEN = 200
+"""examples or sentences that are kept for the test"""
 TURNING = "scores know the distance alone, and the model learns as well as with sinusoids"
 """the goal of positions by turning"""
 WORSE = 1.1
@@ -79,14 +81,14 @@ def turning(
 ) -> Goal:
     """Measure a function that turns queries or keys x (B, H, n, K), each by its place in the sentence.
 
-    Two models are trained on all examples but the last 200, one that turns and one with sinusoids, both made of
-    `parts`; their losses are taken on those 200. Raises ValueError for fewer than 232 examples.
+    Two models are trained on all examples but the last UNSEEN, one that turns and one with sinusoids, both made of
+    `parts`; their losses are taken on those. Raises ValueError for fewer examples than those and a batch.
     """
     if is_stub(rotate):
         return _not_begun(TURNING)
-    if len(examples) < 232:
+    if len(examples) < (least := UNSEEN + 32):
         raise ValueError(
-            f"got {len(examples)} examples, expected at least 232: 200 for the test, and a batch of 32 to learn from"
+            f"got {len(examples)} examples, expected at least {least}: {UNSEEN} for the test, and a batch of 32"
         )
     spread, reach, stretched = distances(rotate)
     losses = [_loss_with(turned, parts, tokenizer, examples, steps) for turned in (rotate, None)]
@@ -123,9 +125,9 @@ def _loss_with(
     torch.manual_seed(0)
     model = assemble(TransformerConfig(vocab_size=len(tokenizer), **SMALL), **parts)
     model.rotate = rotate
-    for _ in learn(model, examples[:-200], steps, warmup=steps // 3):
+    for _ in learn(model, examples[:-UNSEEN], steps, warmup=steps // 3):
         pass
-    return unseen_loss(model, examples[-200:])
+    return unseen_loss(model, examples[-UNSEEN:])
 
 
 # A language of your own
@@ -135,8 +137,6 @@ LANGUAGE = "nine of ten sentences that it has not seen are translated right to t
 """the goal of a language of one's own"""
 LEAST = 700
 """different sentences that a grammar must give"""
-UNSEEN = 200
-"""of them, for the test"""
 DEEPEST = 40
 """how many rules may stand inside each other in a sentence"""
 
@@ -171,7 +171,8 @@ def read_grammar(file: Path) -> Grammar:
         raise ValueError(f"{file} has no rule, expected NAME: words | words")
     if endless := _endless(grammar):
         raise ValueError(
-            f"the rules of {', '.join(endless)} do not end, each leads to such a name again: add one without"
+            f"the rules of {', '.join(endless)} do not end, as each of them holds one of these names: "
+            "add one that holds none"
         )
     return grammar
 
@@ -209,7 +210,7 @@ def sentence(grammar: Grammar, draw: random.Random) -> tuple[list[str], list[str
 
 def _drawn(grammar: Grammar, draw: random.Random, name: str, depth: int) -> tuple[list[str], list[str]]:
     """What a name stands for in both languages. Raises _TooDeep."""
-    if depth > DEEPEST:
+    if depth == DEEPEST:
         raise _TooDeep
     one, other = draw.choice(grammar[name])
     parts = {word: _drawn(grammar, draw, word.rstrip("0123456789"), depth + 1) for word in _names(one, grammar)}
