@@ -320,9 +320,7 @@ def print_translations(
         if len(text.encode(errors="surrogatepass")) > LONG and (n_tokens := len(tokenizer.encode(text))) > LONG:
             advice = "which takes long to translate: give each sentence a line of its own"
             print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
-    if first > 1:  # the first block draws by the seed itself, each later one by another
-        decoding = replace(decoding, seed=(decoding.seed + first - 1) % 2**63)
-    translations = translate(model, tokenizer, sentences, decoding)
+    translations = translate(model, tokenizer, sentences, decoding.after(first - 1))
     for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
         for doubt in doubts(tokenizer, normalised(sentence), translation):
             print(f"line {i} {doubt}", file=sys.stderr)

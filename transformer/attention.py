@@ -228,10 +228,11 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
     the replacement. Recording costs what the fused kernel saves; outside the block it costs nothing.
     """
     kernels = {m: m.attend for m in module.modules() if isinstance(m, MultiHeadAttention)}
+    innermost = {m: getattr(kernel, "kernel", kernel) for m, kernel in kernels.items()}  # under a recorder around this
     recorded: dict[MultiHeadAttention, list[AttentionRecord]] = {attention: [] for attention in kernels}
 
     def attend(attention: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
-        kernel = getattr(kernels[attention], "kernel", kernels[attention])  # what is under a recorder around this one
+        kernel = innermost[attention]
         if kernel is scaled_dot_product_attention:
             weights = attention_weights(q, k, mask)
         else:  # its weights are what it makes of unit vectors as values
@@ -240,9 +241,9 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
         recorded[attention].append(AttentionRecord(q @ k.mT, weights))
         return kernels[attention](q, k, v, mask, p)
 
-    for attention, kernel in kernels.items():
+    for attention, kernel in innermost.items():
         attention.attend = partial(attend, attention)
-        attention.attend.kernel = getattr(kernel, "kernel", kernel)
+        attention.attend.kernel = kernel
     try:
         yield recorded
     finally:

@@ -358,6 +358,10 @@ class DecodingConfig:
     def __post_init__(self) -> None:
         check_types(self)
 
+    def after(self, n: int) -> "DecodingConfig":
+        """The same for sentences that come after n others: sampling draws other numbers for them."""
+        return replace(self, seed=(self.seed + n) % 2**63) if n else self
+
 
 WIDEST = 100_000
 """hypotheses that `search` keeps at each step, at most: each has keys and values of its own"""
@@ -405,9 +409,7 @@ def translate(
     for start in range(0, len(order), config.batch_size):
         chunk = order[start : start + config.batch_size]
         source = pad([[*ids[i], EOS] for i in chunk]).to(model.device)
-        # Each batch draws numbers of its own, the first by the seed itself.
-        of_chunk = replace(config, seed=(config.seed + start) % 2**63) if start else config
-        for i, decoded in zip(chunk, search(model, source, of_chunk), strict=True):
+        for i, decoded in zip(chunk, search(model, source, config.after(start)), strict=True):
             translations[i] = tokenizer.decode(decoded.best.tokens)
     return translations
 

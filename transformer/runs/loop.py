@@ -97,13 +97,16 @@ def _train(
     model.to(processes.device).train()
     optimizer = paper_adam(model)
     processes.synchronize(model, optimizer)
-    done = run.restore(model, optimizer) if run is not None and resume else 0
+    done, before = 0, {}
+    if run is not None and resume:
+        done, before = run.restore(model, optimizer), run.made_with()
     processes.agree(done, "updates made before")
-    made_with = _made_with(config, processes, run.made_with() if run is not None and resume else {})
+    made_with = _made_with(config, processes, before)
     last = min(until or config.steps, config.steps)
     if done > last:
         raise ValueError(f"the run has made {done} updates, expected to go on to a later one than {last}")
-    history = _History(run if processes.is_main else None, done, last, show=progress and processes.is_main)
+    show = progress and processes.is_main
+    history = _History(run if processes.is_main else None, done, last, show, made_with)
     upcoming = itertools.islice(batches_of_updates(examples, config, processes.count, done), last - done)
     gpus = [processes.device] if processes.device.type == "cuda" else []
     with history, _interruptible() as interrupted, torch.random.fork_rng(gpus):
@@ -125,7 +128,7 @@ def _train(
             if step % config.log_every == 0 or due or stop:
                 history.log_training(step, rate)
             if due or stop:
-                history.save(model, optimizer, step, config.keep_last, made_with)
+                history.save(model, optimizer, step, config.keep_last)
             if due:
                 history.log_validation(step, teacher_forced(model, validation, config.label_smoothing))
             if stop:
@@ -181,8 +184,8 @@ def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
 class _History:
     """The records of a training, shown as a progress bar and kept, like the checkpoints, in its run."""
 
-    def __init__(self, run: Run | None, done: int, last: int, show: bool) -> None:
-        self.run, self.done = run, done
+    def __init__(self, run: Run | None, done: int, last: int, show: bool, made_with: dict[str, Any]) -> None:
+        self.run, self.done, self.made_with = run, done, made_with
         if run is not None and done:
             run.go_on(done)
         elif run is not None:
@@ -217,19 +220,12 @@ class _History:
         self._record({"step": step, "loss": mean, "learning_rate": rate, "tokens_per_second": speed})
         self.bar.set_postfix_str(f"loss {mean:.3f}, {speed:,.0f} tokens/s, learning rate {rate:.1e}")
 
-    def save(
-        self,
-        model: Transformer,
-        optimizer: torch.optim.Optimizer,
-        step: int,
-        keep_last: int,
-        made_with: dict[str, Any],
-    ) -> None:
+    def save(self, model: Transformer, optimizer: torch.optim.Optimizer, step: int, keep_last: int) -> None:
         """Leave a checkpoint, unless weights are not finite: no run is to be resumed from those."""
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise FloatingPointError(f"weights are not finite after update {step}; {WHEN_IT_DIVERGES}")
         if self.run is not None:
-            self.run.save(model, optimizer, step, keep_last, made_with)
+            self.run.save(model, optimizer, step, keep_last, self.made_with)
 
     def log_validation(self, step: int, scores: TeacherForced) -> None:
         """Record how well the model predicts sentences that it was not trained on."""
