@@ -143,6 +143,15 @@ def test_padding_mask_is_true_at_words():
     assert padding_mask(ids, pad_id=7).tolist() == [[[[True] * 3]], [[[False, True, True]]]]
 
 
+def test_mask_may_belong_to_a_batch_that_only_the_keys_have():
+    query, key, value = torch.randn(1, 2, 3, 4), torch.randn(5, 2, 6, 4), torch.randn(5, 2, 6, 4)
+    mask = torch.rand(5, 1, 1, 6) < 0.5
+    mixed = scaled_dot_product_attention(query, key, value, mask)
+    torch.testing.assert_close(mixed, attention_weights(query, key, mask) @ value)
+    with pytest.raises(ValueError, match=r"expected one that broadcasts to the scores \(5, 2, 3, 6\)"):
+        scaled_dot_product_attention(query, key, value, torch.ones(4, 1, 1, 6, dtype=torch.bool))
+
+
 @given(n=st.integers(0, 6), past=st.integers(0, 6))
 def test_causal_mask_is_true_at_keys_no_later_than_the_query(n: int, past: int):
     expected = [[s <= past + t for s in range(past + n)] for t in range(n)]
@@ -277,6 +286,9 @@ def test_d_model_must_be_divisible_by_the_heads(given_size: dict[str, int]):
 
 
 def test_there_is_at_least_one_head():
+    for sizes in ({"d_k": 0}, {"d_v": -1}):
+        with pytest.raises(ValueError, match=r"d_[kv] is (0|-1), expected at least 1"):
+            MultiHeadAttention(16, 2, **sizes)
     with pytest.raises(ValueError, match="n_heads is 0, expected at least 1"):
         MultiHeadAttention(10, 0)
     assert MultiHeadAttention(10, 1).n_heads == 1

@@ -207,7 +207,7 @@ def test_checkpoint_that_cannot_be_written_harms_none_that_can_be_read(
     with monkeypatch.context() as disk_is_full:
         disk_is_full.setattr(place, name, fail_at_call(n, getattr(place, name)))
         with pytest.raises(CheckpointError, match=r"could not save .*step-00000004 .*No space.* intact.* resume from"):
-            run.save(model, optimizer, step=4, keep_last=1)
+            run.save(model, optimizer, step=4, keep_last=1, made_with=MADE_WITH)
     assert contents(run.folder / "checkpoints") == before
     train_some(tiny_model(), run, until=4, resume=True)  # with room again, it goes on
     assert read_json(saved_checkpoints(run.folder)[-1] / "state.json") == {"step": 4} | MADE_WITH

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
 from transformer.decoding import (
-    METHODS,
     BeamNode,
     Decoded,
     DecodingConfig,
@@ -498,43 +497,39 @@ def test_of_equal_logits_only_so_many_are_kept():
 @pytest.mark.parametrize(
     ("search", "options", "message"),
     [
-        (beam_search, {"beam": 0}, "beam is 0, expected at least 1 hypothesis; 1 is greedy search"),
+        (beam_search, {"beam": 0}, r"beam is 0, expected from 1 \(greedy search\) to 100,000 hypotheses"),
         (beam_search, {"alpha": -0.1}, r"alpha is -0.1, expected 0 \(no length penalty\) or more"),
         (beam_search, {"alpha": math.nan}, "alpha is nan, expected 0"),
         (beam_search, {"alpha": 2000.0}, "alpha is 2000.0, expected .* up to 10"),
         (beam_search, {"max_length": 10**12}, "max_length is 1000000000000, expected at least 1 token, and fewer than"),
         (sample, {"temperature": math.inf}, "temperature is inf, expected .* from 1e-6 to 1e6"),
         (sample, {"temperature": 1e-40}, "temperature is 1e-40, expected"),
-        (search, {"config": DecodingConfig("sample", seed=2**64)}, "seed is 18446744073709551616, expected 0 or more"),
+        (DecodingConfig, {"method": "sample", "seed": 2**64}, "seed is 18446744073709551616, expected 0 or more"),
         (sample, {"temperature": -1.0}, r"temperature is -1.0, expected 0 \(greedy\) or more"),
         (sample, {"temperature": math.nan}, "temperature is nan"),
         (sample, {"top_k": 0}, "top_k is 0, expected at least 1"),
         (sample, {"top_p": 0.0}, "top_p is 0.0, expected more than 0 and at most 1"),
         (sample, {"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
-        (
-            search,
-            {"config": DecodingConfig(beam=10**12)},
-            "beam is 1000000000000, expected at least 1 and at most 100,000 hypotheses",
-        ),
-        (search, {"config": DecodingConfig("greedy", beam=-3)}, "beam is -3, expected at least 1"),
-        (
-            search,
-            {"config": DecodingConfig(top_k=5)},
-            "top_k or top_p was given, and method is 'beam'.*expected method",
-        ),
-        (
-            search,
-            {"config": DecodingConfig("greedy", temperature=0.5)},
-            "temperature, .* was given, and method is 'gree",
-        ),
-        (search, {"config": DecodingConfig("guess")}, f"method is 'guess', expected one of {', '.join(METHODS)}"),
+        (sample, {"temperature": 0, "top_k": 0}, "top_k is 0, expected at least 1"),
+        (beam_search, {"beam": 10**12}, "beam is 1000000000000, .* to 100,000 hypotheses"),
+        (DecodingConfig, {"beam": 10**12}, "beam is 1000000000000, .* to 100,000 hypotheses"),
+        (DecodingConfig, {"method": "greedy", "beam": -3}, "beam is -3, expected from 1"),
+        (DecodingConfig, {"alpha": math.nan}, "alpha is nan, expected 0"),
+        (DecodingConfig, {"method": "sample", "temperature": -1.0}, "temperature is -1.0, expected 0"),
+        (DecodingConfig, {"method": "sample", "top_p": 5.0}, "top_p is 5.0, expected more than 0"),
+        (DecodingConfig, {"max_length": 0}, "max_length is 0, expected at least 1 token"),
+        (DecodingConfig, {"batch_size": 0}, "batch_size is 0, expected at least 1 sentence"),
+        (DecodingConfig, {"top_k": 5}, "top_k or top_p was given, and method is 'beam'.*expected method"),
+        (DecodingConfig, {"method": "greedy", "temperature": 0.5}, "temperature, .* was given, and method is 'gree"),
+        (DecodingConfig, {"method": "guess"}, "method is 'guess', expected one of beam, greedy, sample"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
     model: Transformer, search: Callable[..., Any], options: dict[str, Any], message: str
 ):
+    given = () if search is DecodingConfig else (model, pad(SOURCES))
     with pytest.raises(ValueError, match=message):
-        search(model, pad(SOURCES), **options)
+        search(*given, **options)
 
 
 @pytest.mark.parametrize("setting", [{"beam": 2.0}, {"alpha": "0.6"}, {"max_length": 2.5}, {"seed": None}], ids=str)
@@ -635,17 +630,12 @@ def test_every_batch_is_drawn_by_numbers_of_its_own(reader: Transformer, tokeniz
     assert len(set(drawn)) == 8
     assert drawn == translate(reader, tokenizer, ["the dog"] * 8, config)
     with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
-        translate(reader, tokenizer, ["the dog"] * 8, replace(config, seed=-1))
+        replace(config, seed=-1)
 
 
 def test_one_string_is_no_list_of_sentences(reader: Transformer, tokenizer: Tokenizer):
     with pytest.raises(TypeError, match="got one string, 'the dog', expected a list of sentences"):
         translate(reader, tokenizer, "the dog")
-
-
-def test_batches_hold_at_least_one_sentence(reader: Transformer, tokenizer: Tokenizer):
-    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1 sentence"):
-        translate(reader, tokenizer, SENTENCES, DecodingConfig(batch_size=0))
 
 
 def test_sentence_too_long_for_learned_positions_is_named(lively: Build, tokenizer: Tokenizer):

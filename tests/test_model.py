@@ -428,6 +428,20 @@ def test_checkpoint_that_was_loaded_and_changed_can_be_saved_over(tmp_path: Path
     assert torch.equal(Transformer.from_pretrained(folder).output.weight, model.output.weight)
 
 
+def test_checkpoint_that_cannot_be_saved_over_is_whole(
+    tmp_path: Path, tiny_model: Build, monkeypatch: pytest.MonkeyPatch
+):
+    folder, before = tmp_path / "checkpoint", tiny_model(n_heads=2)
+    write_folder(folder, before.save_pretrained)
+    with monkeypatch.context() as disk_is_full:
+        disk_is_full.setattr("transformer.model.save_file", lambda _, path: path.write_bytes(b"half") and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tiny_model(n_heads=4).save_pretrained(folder)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "checksums.json"}
+    after = Transformer.from_pretrained(folder)
+    assert after.config == before.config and torch.equal(after.output.weight, before.output.weight)
+
+
 def test_numbers_of_numpy_become_python_s_and_can_be_saved(tmp_path: Path, tiny_model: Build):
     model = tiny_model(d_model=np.int64(16), d_k=np.int32(4), dropout=np.float32(0.5))
     assert {type(getattr(model.config, name)) for name in ("d_model", "d_k")} == {int}
@@ -490,6 +504,7 @@ def test_model_knows_where_it_is(tiny_model: Build):
 @pytest.mark.parametrize(("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
 def test_device_is_the_one_asked_for_or_the_best(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.delenv("TRANSFORMER_DEVICE", raising=False)
     assert choose_device() == torch.device(best)
@@ -500,6 +515,8 @@ def test_device_is_the_one_asked_for_or_the_best(monkeypatch: pytest.MonkeyPatch
     assert choose_device() == torch.device("cpu")
     if cuda:
         assert choose_device(torch.device("cuda:1")) == torch.device("cuda:1")
+        with pytest.raises(ValueError, match="device 'cuda:2' is not available here"):
+            choose_device("cuda:2")
         return
     monkeypatch.setenv("TRANSFORMER_DEVICE", "cuda:1")
     with pytest.raises(ValueError, match="device 'cuda:1' is not available here; use 'cpu'"):
@@ -583,6 +600,8 @@ def test_hypotheses_are_as_many_for_each_memory(tiny_model: Build):
     model = tiny_model()
     with pytest.raises(ValueError, match="got 3 rows of queries and 2 of memory, expected as many, or W times as many"):
         model.decode(random_ids(3, 4), model.encode(random_ids(2, 5)))
+    with pytest.raises(ValueError, match="got 4 rows of queries and 0 of memory"):
+        model.decode(random_ids(4, 4), torch.zeros(0, 5, model.config.d_model))
 
 
 @pytest.mark.parametrize("lengths", [(17, 3), (3, 17)])

@@ -740,6 +740,7 @@ def test_stop_before_the_first_update_is_refused(make_model: Build):
     [
         {"steps": 0}, {"accumulate": 0}, {"warmup": 0}, {"keep_last": 0}, {"log_every": 0}, {"validate_every": -1},
         {"batch_tokens": 0}, {"batch_size": 0}, {"bpe_dropout_until": 0}, {"peak_rate": 0.0}, {"peak_rate": math.nan},
+        {"peak_rate": math.inf},
         {"seed": -1}, {"seed": 2**32}, {"label_smoothing": math.nan},
         {"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"schedule": "cosine"}, {"precision": "fp16"},
     ],

@@ -11,13 +11,12 @@ from tools.trials import GROUPS, Group, SideBySide, Trial, batches
 from transformer.config import TransformerConfig
 from transformer.files import SHIPPED
 from transformer.model import Transformer
-from transformer.runs.loop import paper_adam
 from transformer.text.batches import Batch
 from transformer.text.corpora import Corpus
 from transformer.text.pairs import Pair
 from transformer.text.symbols import PAD, UNK
 from transformer.text.tokenizer import Tokenizer
-from transformer.training import TrainingConfig, learning_rate, training_step
+from transformer.training import TrainingConfig, learning_rate, paper_adam, training_step
 
 TINY = TransformerConfig(vocab_size=300, d_model=16, n_layers=2, n_heads=2, d_ff=32, dropout=0.0)
 CPU = torch.device("cpu")

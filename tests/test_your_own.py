@@ -17,11 +17,10 @@ from tests.as_a_notebook import run_cell as notebook
 from tests.right_answers import RIGHT
 from transformer.config import TransformerConfig
 from transformer.model import Transformer
-from transformer.runs.loop import paper_adam
 from transformer.text.batches import Batch, collate, encode_pairs
 from transformer.text.corpora import load_corpus
 from transformer.text.tokenizer import Tokenizer
-from transformer.training import summed_loss
+from transformer.training import paper_adam, summed_loss
 from transformer.tutor import check, projects
 from transformer.tutor.certificate import COLUMNS, Certificate
 from transformer.tutor.comparison import Asked, compare, float64, package_twin

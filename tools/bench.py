@@ -31,14 +31,14 @@ from transformer.files import CheckpointError, replace_text, saved_checkpoints, 
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.device import choose_device, has_fast_bf16
-from transformer.runs.loop import paper_adam, train
+from transformer.runs.loop import train
 from transformer.runs.recipes import EMBEDDED, MULTI30K
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, collate, encode_pairs, plain_batches, token_batches
 from transformer.text.corpora import CorpusUnavailable, load_corpus
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.text.tokenizer import make_tokenizer
-from transformer.training import summed_loss
+from transformer.training import paper_adam, summed_loss
 
 Part = Literal["training", "decoding", "embedded", "gpu"]
 """what can be measured, see BenchConfig.parts"""

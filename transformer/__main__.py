@@ -86,11 +86,6 @@ class Train:
 
     def __post_init__(self) -> None:
         check_types(self)  # as somebody may have changed them in a run's config.json
-        for name in ("corpus", "source", "target"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is {getattr(self, name)!r}, expected a name")
-        if self.tokenizer not in ("bpe", "words"):
-            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of bpe, words")
         if self.longest < 1:
             raise ValueError(f"longest is {self.longest}, expected at least 1 token")
 
@@ -316,13 +311,14 @@ def print_translations(
 
     Lines are counted from `first`.
     """
-    for i, text in enumerate(map(normalised, sentences), first):  # a token has a byte or more: most need no encoding
+    sentences = [normalised(sentence) for sentence in sentences]
+    for i, text in enumerate(sentences, first):  # a token has a byte or more: most need no encoding
         if len(text.encode(errors="surrogatepass")) > LONG and (n_tokens := len(tokenizer.encode(text))) > LONG:
             advice = "which takes long to translate: give each sentence a line of its own"
             print(f"line {i} has {n_tokens:,} tokens, {advice}", file=sys.stderr)
     translations = translate(model, tokenizer, sentences, decoding.after(first - 1))
     for i, (sentence, translation) in enumerate(zip(sentences, translations, strict=True), first):
-        for doubt in doubts(tokenizer, normalised(sentence), translation):
+        for doubt in doubts(tokenizer, sentence, translation):
             print(f"line {i} {doubt}", file=sys.stderr)
         print(one_line(translation), flush=True)
 

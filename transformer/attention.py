@@ -37,8 +37,8 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
     """softmax(QKᵀ/√d_k), the explicit weights of paper §3.2.1, equation 1.
 
     query (…, T, K) and key (…, S, K) give weights (…, T, S): row t says where query t looks, and sums to 1.
-    A row in which everything is masked is all zeros. `scaled_dot_product_attention` computes the same weights
-    without ever storing them.
+    A row in which everything is masked is all zeros. `scaled_dot_product_attention` mixes values with the same
+    weights and, where PyTorch has a fused kernel for it, never stores them.
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores.
     """
@@ -54,10 +54,11 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """softmax(QKᵀ/√d_k)V (paper §3.2.1, equation 1) by PyTorch's fused kernel.
+    """softmax(QKᵀ/√d_k)V (paper §3.2.1, equation 1) by PyTorch's fused kernel, where that is fast.
 
     query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
-    weight. Equals `attention_weights(query, key, mask) @ value`, in less memory; fully masked rows give zeros.
+    weight. Equals `attention_weights(query, key, mask) @ value`; fully masked rows give zeros. The fused kernel stores
+    no weights. On a CPU they are stored in bfloat16, and with dropout.
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores, and where not
     every key has its value.
@@ -65,7 +66,8 @@ def scaled_dot_product_attention(
     if key.size(-2) != value.size(-2):
         raise ValueError(f"got {key.size(-2)} keys and {value.size(-2)} values, expected a value for each key")
     if mask is not None:
-        _check_mask(mask, (*query.shape[:-1], key.size(-2)))
+        batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        _check_mask(mask, (*batch, query.size(-2), key.size(-2)))
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # the fused kernel is ten times slower there
         return F.dropout(attention_weights(query, key, mask), dropout, training=dropout > 0) @ value
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)  # (…, T, d_v)
@@ -130,16 +132,17 @@ class MultiHeadAttention(nn.Module):
     d_model / n_heads unless given. Matrices start from Xavier's uniform distribution and biases from zero;
     the paper does not say how its own were drawn.
 
-    Raises ValueError where d_model is not divisible by n_heads and the sizes of a head are not given, and for a
-    dropout outside [0, 1).
+    Raises ValueError for fewer than one head or a size below 1, where d_model is not divisible by n_heads and the sizes
+    of a head are not given, and for a dropout outside [0, 1).
     """
 
     def __init__(
         self, d_model: int, n_heads: int, dropout: float = 0.0, d_k: int | None = None, d_v: int | None = None
     ) -> None:
         super().__init__()
-        if n_heads < 1:
-            raise ValueError(f"n_heads is {n_heads}, expected at least 1")
+        for name, size in {"d_model": d_model, "n_heads": n_heads, "d_k": d_k, "d_v": d_v}.items():
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}, expected at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
         if d_model % n_heads and None in (d_k, d_v):
@@ -196,7 +199,7 @@ class CrossAttention(MultiHeadAttention):
 
         Raises ValueError where the queries' rows are no multiple of the memory's.
         """
-        if len(queries) % max(1, len(memory)):
+        if not len(memory) or len(queries) % len(memory):
             raise ValueError(
                 f"got {len(queries)} rows of queries and {len(memory)} of memory, expected as many, or W times as many"
             )
@@ -228,7 +231,7 @@ def record_attention(module: nn.Module) -> Iterator[dict[MultiHeadAttention, lis
     the replacement. Recording costs what the fused kernel saves; outside the block it costs nothing.
     """
     kernels = {m: m.attend for m in module.modules() if isinstance(m, MultiHeadAttention)}
-    innermost = {m: getattr(kernel, "kernel", kernel) for m, kernel in kernels.items()}  # under a recorder around this
+    innermost = {m: getattr(kernel, "kernel", kernel) for m, kernel in kernels.items()}  # one recorder may hold another
     recorded: dict[MultiHeadAttention, list[AttentionRecord]] = {attention: [] for attention in kernels}
 
     def attend(attention: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:

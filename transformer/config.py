@@ -1,44 +1,11 @@
 """The sizes and choices that make one Transformer (paper Table 3)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Positions = Literal["sinusoidal", "learned", "none"]
 """what is added to the embeddings (paper §3.5): rows of a computed table, of a trained one (Table 3, row E), or none"""
-
-KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false")}
-"""what a setting of each type may be, and how that is called"""
-
-
-def check_types(config: Any) -> None:
-    """Raise TypeError for a field of a dataclass whose value is of another type, as in a file somebody has changed.
-
-    Whole numbers are numbers, true and false are none; names in a `Literal` are left to others. Numbers of NumPy and
-    other libraries become Python's own.
-    """
-    hints = get_type_hints(type(config))
-    for field in fields(config):
-        value = getattr(config, field.name)
-        kind = next((kind for kind in (hints[field.name], *get_args(hints[field.name])) if kind in KINDS), None)
-        if kind is None or (value is None and type(None) in get_args(hints[field.name])):
-            continue
-        _check_type(field.name, value, kind)
-        if not isinstance(value, int | float):
-            object.__setattr__(config, field.name, kind(value))  # in a file of settings, JSON holds no other numbers
-
-
-def check_whole(**values: Any) -> None:
-    """Raise TypeError for an argument that is no whole number; None is left to others, true and false are none."""
-    for name, value in values.items():
-        if value is not None:
-            _check_type(name, value, int)
-
-
-def _check_type(name: str, value: Any, kind: type) -> None:
-    allowed, expected = KINDS[kind]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -84,20 +51,22 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
-        for field in fields(self):
-            value, choices = getattr(self, field.name), get_args(field.type)
-            if get_origin(field.type) is Literal and value not in choices:
-                raise ValueError(f"{field.name} is {value!r}, expected one of {', '.join(choices)}")
+
+    @property
+    def head_sizes(self) -> tuple[int, int]:
+        """d_k and d_v, the sizes of one head's keys and values: d_model / n_heads where not given (paper §3.2.2)."""
+        return self.d_k or self.d_model // self.n_heads, self.d_v or self.d_model // self.n_heads
 
     @property
     def n_numbers(self) -> int:
         """How many numbers the model holds: its parameters, and the rows of the position table."""
-        d_k, d_v = self.d_k or self.d_model // self.n_heads, self.d_v or self.d_model // self.n_heads
+        d_k, d_v = self.head_sizes
         inner = self.n_heads * (2 * d_k + d_v)  # queries, keys and values of all heads
         attention = (self.d_model + 1) * inner + (self.n_heads * d_v + 1) * self.d_model
         feed_forward = 2 * self.d_model * self.d_ff + self.d_ff + self.d_model
-        norms = 2 * (5 * self.n_layers + 2 * (self.norm == "pre")) * self.d_model
-        layers = self.n_layers * (3 * attention + 2 * feed_forward) + norms
+        n_norms = 5 * self.n_layers + 2 * (self.norm == "pre")  # 2 in an encoder layer, 3 in a decoder layer
+        norms = 2 * n_norms * self.d_model  # gain and bias
+        layers = self.n_layers * (3 * attention + 2 * feed_forward) + norms  # an encoder and a decoder layer each
         embeddings = (1 if self.tie_embeddings else 3) * self.vocab_size * self.d_model
         return layers + embeddings + (self.max_len * self.d_model if self.positions != "none" else 0)
 
@@ -110,3 +79,43 @@ class TransformerConfig:
     def big(cls, **changes: Any) -> "TransformerConfig":
         """The paper's big model (Table 3, last row), with changes; its dropout is that of English–German."""
         return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
+
+
+KINDS = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "a name"),
+}
+"""what a setting of each type may be, and how that is called"""
+
+
+def check_types(config: Any) -> None:
+    """Raise TypeError for a field of a dataclass of another type, ValueError for a name that is none of its `Literal`.
+
+    A file of settings may have been changed by somebody. Whole numbers are numbers, true and false are none. Numbers of
+    NumPy and other libraries become Python's own.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        value, choices = getattr(config, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in choices:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        kind = next((kind for kind in (hint, *choices) if kind in KINDS), None)
+        if kind is None or (value is None and type(None) in choices):
+            continue
+        _check_type(name, value, kind)
+        if not isinstance(value, int | float | str):
+            object.__setattr__(config, name, kind(value))  # in a file of settings, JSON holds no other numbers
+
+
+def check_whole(**values: Any) -> None:
+    """Raise TypeError for an argument that is no whole number; None is left to others, true and false are none."""
+    for name, value in values.items():
+        if value is not None:
+            _check_type(name, value, int)
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    allowed, expected = KINDS[kind]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is {value!r}, expected {expected}")

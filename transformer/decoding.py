@@ -23,6 +23,8 @@ from transformer.text.tokenizer import Tokenizer
 
 EXTRA_LENGTH = 50
 """a translation may be this many tokens longer than its source (paper §6.1)"""
+WIDEST = 100_000
+"""hypotheses that a beam keeps at each step, at most: each has keys and values of its own"""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,11 @@ class Decoded:
         return self.hypotheses[0]
 
 
-def length_penalty(length: int, alpha: float) -> float:
-    """((5 + length) / 6)^alpha, by which a log-probability is divided (Wu et al. 2016, cited in paper §6.1)."""
+def length_penalty(length: int | Tensor, alpha: float) -> float | Tensor:
+    """((5 + length) / 6)^alpha, by which a log-probability is divided (Wu et al. 2016, cited in paper §6.1).
+
+    Of a tensor of lengths it is a tensor of the same shape.
+    """
     return ((5 + length) / 6) ** alpha
 
 
@@ -106,8 +111,8 @@ def sample(
 
     Raises ValueError for a temperature other than 0 outside 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1].
     """
-    if temperature and not 1e-6 <= temperature <= 1e6:  # beyond, logits / temperature are no longer numbers
-        raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more: from 1e-6 to 1e6")
+    _check_temperature(temperature)
+    _check_filters(top_k, top_p)
 
     def choose(log_probs: Tensor) -> Tensor:  # (B, V) → (B,)
         if temperature == 0:
@@ -127,14 +132,11 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
 
     Raises ValueError for a top_k below 1 or a top_p outside (0, 1].
     """
+    _check_filters(top_k, top_p)
     if top_k is not None:
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}, expected at least 1")
         kept = logits.topk(min(top_k, logits.size(-1)))  # values and indices, (…, k); of equal ones only so many
         logits = torch.full_like(logits, -math.inf).scatter(-1, kept.indices, kept.values)
     if top_p is not None:
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
         if top_p == 1:  # a sum of many small numbers may reach 1 before the last
             return logits
         descending, order = logits.sort(descending=True, dim=-1)  # (…, V) each
@@ -144,6 +146,18 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
         outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, beyond)  # (…, V)
         logits = logits.masked_fill(outside, -math.inf)
     return logits
+
+
+def _check_temperature(temperature: float) -> None:
+    if temperature and not 1e-6 <= temperature <= 1e6:  # beyond, logits / temperature are no longer numbers
+        raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more: from 1e-6 to 1e6")
+
+
+def _check_filters(top_k: int | None, top_p: float | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}, expected at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
 
 
 def _one_path(
@@ -185,12 +199,9 @@ def beam_search(
     narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
     any more. Beam 1 is greedy search, and a beam as wide as the number of sequences is exhaustive search.
 
-    Raises ValueError for a beam below 1 or an alpha outside 0 to 10.
+    Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10.
     """
-    if beam < 1:
-        raise ValueError(f"beam is {beam}, expected at least 1 hypothesis; 1 is greedy search")
-    if not 0 <= alpha <= 10:  # the penalty of a long translation must stay a number
-        raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more, up to 10")
+    _check_beam(beam, alpha)
     finished: list[list[Hypothesis]] = [[] for _ in source]
     trees: list[list[list[BeamNode]]] = [[] for _ in source]
     with torch.inference_mode(), evaluation_mode(model):
@@ -222,6 +233,13 @@ def beam_search(
             tokens, totals, free, best = tokens[left], totals[left], free[left], best[left]
     ranked = [sorted(some, key=lambda h: h.score(alpha), reverse=True) for some in finished]
     return _results(model, source, [Decoded(some, trees[i]) for i, some in enumerate(ranked)], attention)
+
+
+def _check_beam(beam: int, alpha: float) -> None:
+    if not 1 <= beam <= WIDEST:
+        raise ValueError(f"beam is {beam}, expected from 1 (greedy search) to {WIDEST:,} hypotheses; 4 to 10 are usual")
+    if not 0 <= alpha <= 10:  # the penalty of a long translation must stay a number
+        raise ValueError(f"alpha is {alpha}, expected 0 (no length penalty) or more, up to 10")
 
 
 def _most_likely(candidates: Tensor, beam: int, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -282,9 +300,7 @@ class _Batch:
 
 def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -> Tensor:
     """How many tokens each translation may have, (B,): its source's length, EOS not counted, + 50."""
-    check_whole(max_length=max_length)
-    if max_length is not None and not 1 <= max_length < 2**31:
-        raise ValueError(f"max_length is {max_length}, expected at least 1 token, and fewer than 2³¹")
+    _check_max_length(max_length)
     lengths = (source != PAD).sum(1) - 1  # (B,)
     limits = lengths + EXTRA_LENGTH if max_length is None else torch.full_like(lengths, max_length)
     room = model.config.max_len if model.config.positions == "learned" else None
@@ -295,6 +311,12 @@ def _length_limits(model: Transformer, source: Tensor, max_length: int | None) -
         )
         limits = limits.clamp(max=room)
     return limits
+
+
+def _check_max_length(max_length: int | None) -> None:
+    check_whole(max_length=max_length)
+    if max_length is not None and not 1 <= max_length < 2**31:
+        raise ValueError(f"max_length is {max_length}, expected at least 1 token, and fewer than 2³¹")
 
 
 def _results(model: Transformer, source: Tensor, decoded: list[Decoded], attention: bool) -> list[Decoded]:
@@ -319,24 +341,15 @@ def _attention_behind(model: Transformer, source: Tensor, hypothesis: Hypothesis
     return model.attention_maps(source[source != PAD][None], target)
 
 
-METHODS: dict[str, Callable[[Transformer, Tensor, "DecodingConfig"], list[Decoded]]] = {
-    "beam": lambda model, source, c: beam_search(model, source, c.beam, c.alpha, c.max_length),
-    "greedy": lambda model, source, c: greedy(model, source, c.max_length),
-    "sample": lambda model, source, c: sample(
-        model, source, c.temperature, c.top_k, c.top_p, torch.Generator(source.device).manual_seed(c.seed), c.max_length
-    ),
-}
-"""the methods by name, and which settings of a `DecodingConfig` each of them takes"""
-
-
 @dataclass(frozen=True)
 class DecodingConfig:
     """How to turn sources into translations.
 
-    Raises TypeError for a setting of another type.
+    Raises TypeError for a setting of another type, ValueError for one outside its range, and for settings of sampling
+    where another method would pass over them.
     """
 
-    method: Literal[tuple(METHODS)] = "beam"
+    method: Literal["beam", "greedy", "sample"] = "beam"
     """keep several hypotheses, take the most likely word each time, or draw it"""
     beam: int = 4
     """hypotheses kept at each step"""
@@ -357,38 +370,37 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.method != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, None, None):
+            raise ValueError(
+                f"temperature, top_k or top_p was given, and method is {self.method!r}, which draws nothing; expected "
+                "method 'sample' with them, or none of them"
+            )
+        _check_beam(self.beam, self.alpha)
+        _check_temperature(self.temperature)
+        _check_filters(self.top_k, self.top_p)
+        _check_max_length(self.max_length)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more, and less than 2⁶³")
 
     def after(self, n: int) -> "DecodingConfig":
         """The same for sentences that come after n others: sampling draws other numbers for them."""
         return replace(self, seed=(self.seed + n) % 2**63) if n else self
 
 
-WIDEST = 100_000
-"""hypotheses that `search` keeps at each step, at most: each has keys and values of its own"""
 DEFAULT_DECODING = DecodingConfig()
 """beam search as in the paper: four hypotheses, alpha 0.6"""
 
 
 def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
-    """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names.
-
-    Raises ValueError for an unknown method, for settings of sampling where another method would pass over them, and for
-    settings that the method's own function refuses.
-    """
-    if config.method not in METHODS:
-        raise ValueError(f"method is {config.method!r}, expected one of {', '.join(METHODS)}")
-    if config.method != "sample" and (config.temperature, config.top_k, config.top_p) != (1.0, None, None):
-        raise ValueError(
-            f"temperature, top_k or top_p was given, and method is {config.method!r}, which draws nothing; expected "
-            "method 'sample' with them, or none of them"
-        )
-    if not 1 <= config.beam <= WIDEST:
-        raise ValueError(
-            f"beam is {config.beam}, expected at least 1 and at most {WIDEST:,} hypotheses; 4 to 10 are usual"
-        )
-    if not 0 <= config.seed < 2**63:
-        raise ValueError(f"seed is {config.seed}, expected 0 or more, and less than 2⁶³")
-    return METHODS[config.method](model, source, config)
+    """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names."""
+    if config.method == "beam":
+        return beam_search(model, source, config.beam, config.alpha, config.max_length)
+    if config.method == "greedy":
+        return greedy(model, source, config.max_length)
+    generator = torch.Generator(source.device).manual_seed(config.seed)
+    return sample(model, source, config.temperature, config.top_k, config.top_p, generator, config.max_length)
 
 
 def translate(
@@ -397,11 +409,10 @@ def translate(
     """Translate sentences, in batches of similar length, and return the translations in the order given.
 
     Sentences are `normalised` first; an empty one has an empty translation. Raises TypeError for a single string,
-    ValueError for a sentence that does not fit the model's learned positions, and what `search` raises.
+    ValueError for a sentence that does not fit the model's learned positions, FloatingPointError for weights that are
+    no numbers.
     """
     refuse_string(sentences, "sentences")
-    if config.batch_size < 1:
-        raise ValueError(f"batch_size is {config.batch_size}, expected at least 1 sentence")
     ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])
     _check_lengths(model, ids)
     order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)

@@ -12,7 +12,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from torch import Tensor
 
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
-from transformer.loss import pieces
+from transformer.loss import check_label_smoothing, row_chunks
 from transformer.model import Transformer, evaluation_mode
 from transformer.text.batches import Example, collate, encode_pairs, token_batches
 from transformer.text.pairs import Pair, checked_pairs, checked_texts, normalised
@@ -51,7 +51,7 @@ class TeacherForced:
     @property
     def perplexity(self) -> float:
         """exp(nll): among how many equally likely tokens the model hesitates."""
-        return float(torch.tensor(self.nll, dtype=torch.float64).exp())
+        return float(torch.tensor(self.nll, dtype=torch.float64).exp())  # where it is infinite, math.exp would raise
 
 
 @torch.inference_mode()
@@ -64,8 +64,7 @@ def teacher_forced(
     """
     if not examples:
         raise ValueError("got no examples to score, expected at least one sentence pair")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}, expected a share from 0 to 1")
+    check_label_smoothing(label_smoothing)
     nll = even = 0.0  # sums, against the right tokens and against all tokens alike
     n_correct = n_tokens = 0
     with evaluation_mode(model):
@@ -73,7 +72,7 @@ def teacher_forced(
             batch = collate([examples[i] for i in indices]).to(model.device)
             hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
             targets = batch.target_out[batch.target_mask]  # (n,)
-            for rows in pieces(len(hidden), len(model.output.weight), model.device):
+            for rows in row_chunks(len(hidden), len(model.output.weight), model.device):
                 sums = _summed_scores(model.output(hidden[rows]), targets[rows])
                 nll, even, n_correct = nll + sums[0], even + sums[1], n_correct + sums[2]
             n_tokens += len(targets)

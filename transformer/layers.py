@@ -96,7 +96,8 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """Map x (B, T, D) to (B, T, D), reading memory (B, S, D), the encoder's output.
 
-        The masks broadcast to (B, H, T, T) and (B, H, T, S). With caches, x is only the newest part of the target.
+        `self_mask` broadcasts to (B, H, T, past + T), where the cached positions come first, and `memory_mask` to
+        (B, H, T, S). With caches, x is only the newest part of the target.
         `CrossAttention` says when x may have more rows than memory.
         """
         x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, self_mask, self_cache))

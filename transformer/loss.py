@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
+LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**27, "mps": 2**24}
 """How many logits are computed together: what stays in a CPU's cache, what fills a GPU."""
 
 
@@ -29,16 +29,21 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
             f"got hidden {tuple(hidden.shape)}, matrix {tuple(matrix.shape)} and targets {tuple(targets.shape)}, "
             "expected (n, D), (V, D) and (n,): one target for each row"
         )
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}, expected a share from 0 to 1")
+    check_label_smoothing(label_smoothing)
     if not torch.is_grad_enabled():  # inside an autograd.Function one can no longer tell
         hidden, matrix = hidden.detach(), matrix.detach()
     return _SmoothedCrossEntropy.apply(hidden, matrix, targets, label_smoothing)
 
 
-def pieces(n: int, vocab_size: int, device: torch.device) -> Iterator[slice]:
-    """Cut n rows of V logits each into pieces of as many as LOGITS_AT_ONCE allows, one row at least."""
-    n_rows = max(1, LOGITS_AT_ONCE.get(device.type, 2**24) // vocab_size)
+def check_label_smoothing(share: float) -> None:
+    """Raise ValueError for a share of the target that is not from 0 to 1."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"label_smoothing is {share}, expected a share from 0 to 1")
+
+
+def row_chunks(n: int, vocab_size: int, device: torch.device) -> Iterator[slice]:
+    """Cut n rows of V logits each into chunks of as many as LOGITS_AT_ONCE allows, one row at least."""
+    n_rows = max(1, LOGITS_AT_ONCE.get(device.type, LOGITS_AT_ONCE["mps"]) // vocab_size)
     for start in range(0, n, n_rows):
         yield slice(start, start + n_rows)
 
@@ -61,7 +66,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # (n, D)
         matrix_grad = torch.zeros_like(matrix, dtype=wide) if ctx.needs_input_grad[1] else None  # (V, D)
-        for rows in pieces(len(hidden), vocab_size, hidden.device):
+        for rows in row_chunks(len(hidden), vocab_size, hidden.device):
             x, target = hidden[rows].to(dtype), targets[rows, None]  # (r, D), (r, 1)
             log_p = torch.log_softmax(x @ factor.T, -1, dtype=wide)  # (r, V)
             loss -= (1 - smoothing) * log_p.gather(1, target).sum() + smoothing * log_p.mean(-1).sum()

@@ -71,7 +71,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Map embedded target words x (B, T, D) to (B, T, D), reading memory (B, S, D).
 
-        The masks broadcast to (B, H, T, T) and (B, H, T, S). With a cache, x holds only the newest words.
+        `self_mask` broadcasts to (B, H, T, past + T), where the cached positions come first, and `memory_mask` to
+        (B, H, T, S). With a cache, x holds only the newest words.
         """
         caches = [(None, None)] * len(self.layers) if cache is None else cache.layers
         for layer, (self_cache, memory_cache) in zip(self.layers, caches, strict=True):
@@ -143,9 +144,12 @@ class Transformer(nn.Module):
         return self.output(self.hidden(source, target))
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:
-        """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits."""
+        """The decoder's last vectors (B, T, D) for source (B, S) and target (B, T) ids, one step before the logits.
+
+        Raises what `forward` raises.
+        """
         source_mask = self.source_mask(source)  # (B, 1, 1, S)
-        _check_shape(target)
+        _check_ids(target)
         if len(source) != len(target) or not len(source):
             raise ValueError(
                 f"got {len(source)} sources and {len(target)} targets, expected a target for each source and at least "
@@ -155,7 +159,7 @@ class Transformer(nn.Module):
 
     def source_mask(self, source: Tensor) -> Tensor:
         """The padding mask of source ids (B, S), as (B, 1, 1, S)."""
-        _check_shape(source)
+        _check_ids(source)
         return padding_mask(source)
 
     def decoder_mask(self, target: Tensor, past: int = 0) -> Tensor | None:
@@ -178,7 +182,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Map target ids (B, T), given the memory (B, S, D) and its mask, to the last layer's vectors (B, T, D).
 
-        This is one pass of the decoder; `transformer.decoding` searches for a translation with many of them.
+        This is one pass of the decoder; `transformer.decoding` searches for a translation with many of them, and
+        gives W rows of the target for each row of the memory, (B·W, T). `source_mask` hides the source's padding, as
+        the method of that name makes it; without one, decoding sees all of the memory, padding included.
         Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
         that came since the last call; then padding is hidden in the first call alone, and later ones must have none.
         `output` turns the result into logits.
@@ -188,7 +194,7 @@ class Transformer(nn.Module):
         return self.decoder(x, memory, self.decoder_mask(target, past), source_mask, cache)
 
     def _embed(self, ids: Tensor, embedding: TokenEmbedding, start: int = 0) -> Tensor:
-        _check_shape(ids)
+        _check_ids(ids)
         return self.dropout(self.positions(embedding(ids), start))  # (B, T, D)
 
     @torch.no_grad()
@@ -217,11 +223,16 @@ class Transformer(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CHECKSUMS).unlink(missing_ok=True)
-        write_json(folder / "config.json", asdict(self.config))
         # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
         tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}
-        save_file(tensors, folder / "model.safetensors")
+        draft = folder / "model.safetensors.draft"
+        try:
+            save_file(tensors, draft)  # first, as nothing else is large: a checkpoint there is whole if this fails
+            (folder / CHECKSUMS).unlink(missing_ok=True)
+            write_json(folder / "config.json", asdict(self.config))
+            draft.replace(folder / "model.safetensors")
+        finally:
+            draft.unlink(missing_ok=True)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], device: torch.device | str = "cpu") -> "Transformer":
@@ -273,7 +284,7 @@ class Transformer(nn.Module):
                 parameter.copy_(tensors[name])
 
 
-def _check_shape(ids: Tensor) -> None:
+def _check_ids(ids: Tensor) -> None:
     if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):  # all that PyTorch looks up
         what = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
         raise TypeError(

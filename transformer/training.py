@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -75,14 +75,11 @@ class TrainingConfig:
             raise ValueError(f"bpe_dropout_until is {self.bpe_dropout_until}, expected the number of an update, from 1")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
-        if self.peak_rate is not None and not self.peak_rate > 0:
-            raise ValueError(f"peak_rate is {self.peak_rate}, expected a learning rate above 0")
+        if self.peak_rate is not None and not 0 < self.peak_rate < math.inf:
+            raise ValueError(f"peak_rate is {self.peak_rate}, expected a finite learning rate above 0")
         for name in ("label_smoothing", "bpe_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
-        for name, choices in {"schedule": get_args(Schedule), "precision": get_args(Precision)}.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
 
 
 def noam(step: int, d_model: int, warmup: int) -> float:
@@ -99,6 +96,12 @@ def learning_rate(step: int, config: TrainingConfig, d_model: int) -> float:
     if config.schedule == "linear":  # the update after the last one would have rate 0
         return scale * highest * max(0, config.steps + 1 - step) / (config.steps + 1 - config.warmup)
     return scale * highest
+
+
+def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
+    """Adam with the constants of the paper's §5.3; the learning rate is set anew for every update."""
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=fused)
 
 
 def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
@@ -148,24 +151,21 @@ def batches_of_updates(
 
     Raises ValueError where there are no examples.
     """
-    size, by_tokens = config.accumulate * n_processes, config.batch_size is None
-    deal, per_batch = (token_batches, config.batch_tokens) if by_tokens else (plain_batches, config.batch_size)
-    made = 0  # updates so far, those that are done included
+    per_update, by_tokens = config.accumulate * n_processes, config.batch_size is None
+    deal, size = (token_batches, config.batch_tokens) if by_tokens else (plain_batches, config.batch_size)
+    before = 0  # updates of the epochs before this one
     for epoch in itertools.count():
-        now = examples
+        text = examples
         if isinstance(examples, Resegmented):
-            again = config.bpe_dropout_until is None or made < config.bpe_dropout_until
-            now = examples.epoch(epoch) if again else examples.examples
-        if not len(now):
+            leaves_out = config.bpe_dropout_until is None or before < config.bpe_dropout_until
+            text = examples.epoch(epoch) if leaves_out else examples.examples
+        if not len(text):
             raise ValueError("got no examples, expected some to make batches of")
-        if done:  # of the epochs that a resumed run has behind it, batches are counted and not dealt
-            n_batches = count_token_batches(now, per_batch) if by_tokens else math.ceil(len(now) / per_batch)
-            n_updates = math.ceil(n_batches / size)
-            if done >= n_updates:
-                made, done = made + n_updates, done - n_updates
-                continue
-        batches = itertools.islice(deal(now, per_batch, config.seed, epoch), size * done, None)
-        made, done = made + done, 0
-        while update := list(itertools.islice(batches, size)):
-            made += 1
-            yield [[now[i] for i in indices] for indices in update]
+        n_batches = count_token_batches(text, size) if by_tokens else math.ceil(len(text) / size)
+        n_updates = math.ceil(n_batches / per_update)
+        skipped = max(0, done - before)  # a resumed run has these behind it
+        if skipped < n_updates:  # otherwise no batch of this epoch is dealt
+            batches = itertools.islice(deal(text, size, config.seed, epoch), per_update * skipped, None)
+            while update := list(itertools.islice(batches, per_update)):
+                yield [[text[i] for i in indices] for indices in update]
+        before += n_updates

@@ -21,7 +21,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         raise ValueError(
             f"device {wanted!r} is unknown, expected for example 'cpu', 'cuda', 'cuda:1' or 'mps'"
         ) from error
-    if not _available(chosen.type):
+    if not _available(chosen.type) or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device {str(chosen)!r} is not available here; use 'cpu', or leave the choice to the program")
     return chosen
 

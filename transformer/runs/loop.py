@@ -22,7 +22,7 @@ from transformer.runs.processes import Processes
 from transformer.runs.run import Run
 from transformer.text.batches import Example, collate, too_long
 from transformer.text.resegmented import Resegmented
-from transformer.training import TrainingConfig, batches_of_updates, learning_rate, training_step
+from transformer.training import TrainingConfig, batches_of_updates, learning_rate, paper_adam, training_step
 
 WHEN_IT_DIVERGES = "lower peak_rate, lengthen warmup or use precision fp32, in a new run: a resumed one diverges again"
 """what to do then, said by the error"""
@@ -168,17 +168,12 @@ def _check_lengths(model: Transformer, splits: dict[str, Sequence[Example]]) -> 
     if model.config.positions != "learned":
         return
     for name, examples in splits.items():
-        for i, n in too_long(examples, model.config.max_len).items():
+        if left_out := too_long(examples, model.config.max_len):
+            i, n = next(iter(left_out.items()))
             raise ValueError(
                 f"{name} {i + 1} has {n} tokens with EOS, expected at most {model.config.max_len}, the number of "
                 "learned positions; leave it out, or train with a larger max_len or with sinusoidal positions"
             )
-
-
-def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
-    """Adam with the constants of the paper's §5.3; the learning rate is set anew for every update."""
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=fused)
 
 
 class _History:

@@ -146,10 +146,11 @@ class Run:
         return step
 
     def go_on(self, step: int) -> None:
-        """Keep the records up to this update, since a resumed training makes those after it again.
+        """Prepare the folder for a training that goes on from this update, and makes those after it anew.
 
-        Settings, where there are any, replace those that were stored. Lines that are no records stop no training: the
-        file as it was stays beside the new one, as `metrics.jsonl.damaged`.
+        Their records are dropped, and what was left half deleted or half written. Settings, where there are any,
+        replace those that were stored. Lines that are no records stop no training: the file as it was stays beside the
+        new one, as `metrics.jsonl.damaged`.
         """
         path = self.folder / "metrics.jsonl"
         records, damaged = self._read_metrics()
@@ -202,8 +203,8 @@ class Run:
         optimizer: torch.optim.Optimizer,
         step: int,
         keep_last: int,
-        made_with: dict[str, Any] | None = None,
-    ) -> Path:
+        made_with: dict[str, Any],
+    ) -> None:
         """Write the checkpoint of this update, then delete those that are neither the last few nor the best.
 
         `made_with` is what a resumed training has to do alike, besides its settings.
@@ -217,11 +218,10 @@ class Run:
             if self.tokenizer is not None:
                 self.tokenizer.save(draft / "tokenizer.json")
             save_file(_optimizer_tensors(model, optimizer), draft / "optimizer.safetensors")
-            write_json(draft / "state.json", {"step": step} | (made_with or {}))
+            write_json(draft / "state.json", {"step": step} | made_with)
 
         write_folder(folder, write)
         self.prune(keep_last)
-        return folder
 
     def prune(self, keep_last: int) -> None:
         """Delete the checkpoints that are neither the last few nor the best."""

@@ -119,10 +119,11 @@ def load_corpus(name: str | Path, source: str = "en", target: str = "de") -> Cor
 def load_embedded(source: str = "en", target: str = "de") -> Corpus:
     """The corpus that the grammar of `transformer.text.grammar` generates, English to German, always the same.
 
-    Beside train, val and test it has "comp": word combinations that never occur in training.
+    Beside train, val and test it has "comp": word combinations that never occur in training. Raises ValueError for
+    other languages.
     """
     if (source, target) != ("en", "de"):
-        raise ValueError(f"the embedded corpus goes from en to de, got {source} to {target}")
+        raise ValueError(f"the embedded corpus goes from en to de, got {source} to {target}; multi30k has others")
     splits = _OnDemand(EMBEDDED_SIZES, lambda split: grammar.generate(EMBEDDED_SIZES[split], seed=0, split=split))
     return Corpus("embedded", source, target, splits)
 

@@ -99,7 +99,10 @@ ONES, TENS = ([word.split() for word in ", ".join(rows).split(",")] for rows in 
 
 
 def number(n: int) -> tuple[list[str], str]:
-    """The English words and the German word for 2 to 99: 23 is ["twenty", "three"] and "dreiundzwanzig"."""
+    """The English words and the German word for 2 to 99: 23 is ["twenty", "three"] and "dreiundzwanzig".
+
+    Raises ValueError for another number.
+    """
     if not 2 <= n <= 99:
         raise ValueError(f"the grammar counts from 2 to 99, got {n}; one thing is a singular, without a number")
     tens, ones = divmod(n, 10)
@@ -139,7 +142,7 @@ class NounPhrase:
 
     @property
     def english_pronoun(self) -> str:
-        """English goes by sex, and by none for a thing; empty for "the girl", who is "she" but "das Mädchen"."""
+        """The English pronoun: by sex for a person, "it" for a thing; empty for "the girl", "she" but "das Mädchen"."""
         if self.count != 1:
             return "they"
         return {"m": "he", "f": "she", "n": ""}[self.noun.gender] if fits("person", self.noun) else "it"
@@ -153,7 +156,7 @@ class Pronoun:
 
     @property
     def column(self) -> int:
-        """German goes by the gender of the noun: a lamp is "sie", a suitcase is "er"."""
+        """The antecedent's column of the tables of endings: German says "sie" of a lamp and "er" of a suitcase."""
         return self.antecedent.column
 
 

@@ -78,7 +78,7 @@ def show_attention(
     """
     found = labelled_attention(model, tokenizer, pair)
     chosen = {NAMES[kind]: found[kind] for kind in kinds}
-    root = math.sqrt(model.config.d_k or model.config.d_model // model.config.n_heads)
+    root = math.sqrt(model.config.head_sizes[0])
     rows = max(len(one.queries) for one in chosen.values())
     columns = max(len(one.keys) for one in chosen.values())
     menus = {

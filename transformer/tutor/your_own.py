@@ -18,9 +18,9 @@ from transformer.attention import MultiHeadAttention
 from transformer.config import TransformerConfig
 from transformer.layers import DecoderLayer, EncoderLayer, Residual
 from transformer.model import Transformer
-from transformer.runs.loop import paper_adam
 from transformer.text.batches import Batch, Example, collate
 from transformer.text.symbols import BOS, EOS, PAD
+from transformer.training import paper_adam
 from transformer.tutor.exercises.exercise import Function
 from transformer.tutor.exercises.learner import exercises, kept_answers
 
