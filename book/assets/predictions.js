@@ -1,9 +1,11 @@
 /* Predictions: a question becomes a form, and the reader's guess is shown beside what this build measured. Guesses stay on
    the device. What gives the answer away stands blurred behind the question, until there is a guess, or the reader
-   says "Just show me" or touches it. */
+   scrolls past the question, says "Just show me" or touches what is blurred. */
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const POINTS = 9; // of a drawn curve
+  const BAR = 64; // px at the top of the window, where the page's bar hides what is behind it
+  const LINES = 60; // px high is what has room for a word on why it is blurred
   const make = (name, attributes = {}, ...inside) => {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -201,6 +203,7 @@
       beside.hidden = again.hidden = guess === null;
       prediction.classList.toggle("is-answered", guess !== null);
       if (now) {
+        passed = false;
         answer.open = guess !== null;
         bookKept.set(key, guess === null ? null : JSON.stringify(guess));
         looked.clear();
@@ -216,14 +219,26 @@
     answer.before(beside);
     prediction.append(again);
     const telling = whatTells(prediction), looked = new Set(); // and which of these cells were touched
+    let seen = false, passed = false; // the question, by a reader who scrolls
     const hide = () => {
-      const open = prediction.matches(".is-answered") || answer.open || document.documentElement.dataset.reading === "everything";
+      const everything = document.documentElement.dataset.reading === "everything";
+      const open = prediction.matches(".is-answered") || answer.open || passed || everything;
       for (const cell of telling) {
         const hidden = !open && !looked.has(cell) && !cell.querySelector(":target");
         cell.classList.toggle("is-telling", hidden);
         for (const part of cell.children) part.inert = hidden; // nor is it read out
       }
+      const blurred = telling.filter((cell) => cell.matches(".is-telling") && cell.offsetHeight); // the rest is folded away
+      const says = blurred.find((cell) => cell.offsetHeight >= LINES) ?? blurred[0];
+      for (const cell of telling) cell.classList.toggle("says-why", cell === says);
     };
+    const scrolled = ([{ isIntersecting, boundingClientRect }]) => {
+      seen ||= isIntersecting;
+      if (!seen || isIntersecting || passed || boundingClientRect.bottom > BAR) return;
+      passed = true;
+      hide();
+    };
+    new IntersectionObserver(scrolled, { rootMargin: `${-BAR}px 0px 0px` }).observe(prediction);
     answer.addEventListener("toggle", hide);
     addEventListener("hashchange", hide);
     new MutationObserver(hide).observe(document.documentElement, { attributeFilter: ["data-reading"] });

@@ -166,6 +166,33 @@ def test_what_gives_the_answer_away_waits_for_the_guess(tab: Page, place: str):
     expect(shown).to_have_js_property("inert", False)
 
 
+def test_question_that_was_scrolled_past_hides_nothing(tab: Page):
+    shown, asked = tab.locator(TELLING["the first paragraph"]), prediction(tab, "fall")
+    tab.set_viewport_size({"width": 375, "height": 400})  # so that the question can leave the screen
+    asked.evaluate("it => it.scrollIntoView({ behavior: 'instant' })")
+    tab.wait_for_timeout(300)
+    expect(shown).to_have_css("filter", re.compile("blur"))
+    tab.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+    expect(shown).to_have_css("filter", "none")
+    asked.get_by_role("button", name="That is my curve").click()
+    asked.get_by_role("button", name="Ask me again").click()
+    expect(shown).to_have_css("filter", re.compile("blur"))
+
+
+def test_question_that_was_never_on_the_screen_waits(tab: Page):
+    tab.goto(tab.url + "#exercises")  # as who comes by a link does, and then goes up
+    tab.reload()
+    tab.wait_for_timeout(300)
+    expect(tab.locator(TELLING["the first paragraph"])).to_have_css("filter", re.compile("blur"))
+
+
+@pytest.mark.parametrize("mode", ["Lesson", "Lesson and code"])
+def test_what_is_blurred_says_why_where_it_can_be_seen(tab: Page, mode: str):
+    tab.get_by_role("button", name=mode, exact=True).click()
+    expect(tab.locator(".says-why")).to_have_count(1)
+    assert tab.locator(".says-why").bounding_box()["height"] > 20, "not one that is folded away"
+
+
 def test_what_does_not_follow_the_experiment_can_be_read_before_a_guess(tab: Page):
     for words in ("gives nothing away", "How we know."):
         assert tab.locator("p", has_text=words).evaluate("p => !p.closest('.is-telling') && !p.closest('[inert]')")
