@@ -9,9 +9,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import front_page, one_page
+from tools.anatomy import anatomy
 from tools.chapters import ROOT, sources
 from tools.exercises import chapter_of
 from transformer.tutor import predictions
@@ -51,6 +53,12 @@ def test_chapter_is_listed_with_its_picture_its_minutes_and_a_place_for_what_was
         "[1. Title 1](book/01_name.ipynb) [Why $x_1$?]{.question} [5 minutes]{.minutes}"
         '<span class="so-far" data-chapter="01_name" data-exercises="3.1" data-predictions="rows"></span>'
     )
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS.values(), ids=CHAPTERS)
+def test_minutes_that_a_chapter_states_are_those_of_its_words(chapter: NotebookNode):
+    assert "You will be able to" in "".join(cell.source for cell in chapter.cells)
+    assert abs(front_page.minutes(chapter) - anatomy(chapter).words / front_page.WORDS_A_MINUTE) < 2.5
 
 
 def test_chapter_without_a_figure_is_listed_too_and_one_that_was_not_executed_is_not(listed: list[str]):

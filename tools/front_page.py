@@ -42,7 +42,6 @@ def entry(row: re.Match[str], chapter: NotebookNode, staged: Path) -> str:
         (staged / place).parent.mkdir(exist_ok=True)
         (staged / place).write_text(thumbnail(drawn[0]), encoding="utf-8")
         shown = f"![{plain(drawn[1])}]({place}){{.thumbnail .dark-light}} "
-    minutes = max(1, round(anatomy(chapter).words / WORDS_A_MINUTE))
     tasks = " ".join(exercise.number for _, exercise in exercise_cells(chapter))
     progress = (
         f'<span class="so-far" data-chapter="{row["name"]}" data-exercises="{tasks}" '
@@ -50,8 +49,16 @@ def entry(row: re.Match[str], chapter: NotebookNode, staged: Path) -> str:
     )
     return (
         f"- {shown}[{row['number']}. {row['title']}]({row['path']}) [{row['question']}]{{.question}} "
-        f"[{minutes} minutes]{{.minutes}}{progress}"
+        f"[{minutes(chapter)} minutes]{{.minutes}}{progress}"
     )
+
+
+def minutes(chapter: NotebookNode) -> int:
+    """How long a chapter takes to read: as the box at its beginning says, or reckoned from its words."""
+    stated = re.search(
+        r"(\d+)\s+minutes", "".join(cell.source for cell in chapter.cells if "You will be able to" in cell.source)
+    )
+    return int(stated[1]) if stated else max(1, round(anatomy(chapter).words / WORDS_A_MINUTE))
 
 
 def questions(chapter: NotebookNode) -> Iterator[str]:

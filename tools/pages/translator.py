@@ -29,7 +29,7 @@ EXAMPLES = {
     "jacket": "A woman in an orange jacket sits on a bench.",
     "dogs": "Two brown dogs are running through the snow.",
     "boy": "A young boy in a red shirt throws a ball to his dog.",
-    "no caption": "The parliament rejected the law.",
+    "what it cannot do": "The parliament rejected the law.",
 }
 """what a button offers: two captions of the test split and two sentences that are in no split; the figure opens with
 the first"""
@@ -145,8 +145,8 @@ def translator() -> Live:
         },
         f'<div class="translation"><p class="tokens source" lang="en">{english}</p>'
         f'<p class="tokens target" lang="de">{german}</p></div>'
-        f'<p class="live-says">For “<b>{field("token", token)}</b>” the model looked most at '
-        f"“<b>{field('most', most)}</b>”. What it held likely there:</p>"
+        f'<p class="live-says">For “<b>{field("token", token)}</b>”, {field("where", f"layer {config.n_layers}")} '
+        f"looked most at “<b>{field('most', most)}</b>”. The likeliest words there:</p>"
         f'<ol class="choices">{choices}</ol><p class="live-note">{told(card())}',
         NAME,
     )
@@ -189,13 +189,13 @@ def told(said: dict[str, str]) -> str:
     millions = int(said["parameters"].replace(",", "")) / 1e6
     return (
         f"■ is the end of a sentence, ␣ a blank. The model: a Transformer of {millions:.1f} million parameters, "
-        f"trained on {said['pairs']} photo captions, for research and education. Of other things it writes fluent "
-        "nonsense, and it hardly knows names or words in capitals.</p>"
+        f"trained on {said['pairs']} captions. It hardly knows names or words in capitals.</p>"
         '<details class="live-note"><summary>How good is it?</summary><p>'
-        f"On the captions of the test split it scores BLEU {stored_cost()['greedy']['page']:.1f} with greedy search, "
-        f"which is used here; before each weight was rounded to one byte it was {said['bleu']} "
-        f"(<code>{html.escape(said['signature'])}</code>). In the thousand translations {said['invented']} words are "
-        "in no German caption, nor made of words that are; few of them exist.</p></details>"
+        f"On a thousand captions that it never saw it scores BLEU {stored_cost()['greedy']['page']:.1f} with greedy "
+        f"search, which is used here; before each weight was rounded to one byte it was {said['bleu']}. In these "
+        f"translations it made up {said['invented']} words, which stand in no German caption and are not made of words "
+        "that do; few of them are German. The captions are for research and education. What BLEU counted: "
+        f"<code>{html.escape(said['signature'])}</code>.</p></details>"
     )
 
 

@@ -4,7 +4,7 @@
   const { make, shape, set, say, chance, asker } = live;
   const PAUSE = 250; // ms after the last key before a sentence is translated
   const HOW =
-    "Tap or point at a German token (a word, or a piece of one; ■ is the end). Choose another, and the rest is written anew.";
+    "Tap or point at a German word, or a piece of one: lines show where the model looked. Tap one of the words in boxes, and it goes on from there.";
   const SEEN = 0.03; // shares below it get no arc
 
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
@@ -45,7 +45,7 @@
     let words, typing, wide; // the whole vocabulary, the timer of the last key, and the width of the block
 
     const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
-    set(box, { placeholder: "Type an English sentence", spellcheck: "false", enterkeyhint: "go" });
+    set(box, { placeholder: "Two cats sleep on a red car.", spellcheck: "false", enterkeyhint: "go" });
     const examples = Object.entries(opening.examples).map(([name, sentence]) => button(name, () => translate(sentence)));
     const form = make("div", { class: "live-controls" }, box, make("span", {}, "or try"), ...examples);
     const said = make("p", { class: "live-heard", "aria-live": "polite" });
@@ -153,7 +153,8 @@
         set(choices[n], { "aria-pressed": token === step.token });
       }
       const most = source[shares.indexOf(Math.max(...shares))];
-      say(figure, { token: label(pieces[step.token]), most: label(pieces[most]) });
+      const where = head === "all" ? `layer ${layer + 1}` : `layer ${layer + 1}, head ${head + 1}`;
+      say(figure, { token: label(pieces[step.token]), most: label(pieces[most]), where });
       arcs();
     }
 
