@@ -41,8 +41,12 @@ def write_pages(book: Path, chapters: Chapters) -> None:
     page.write_text(with_measurements(page.read_text(encoding="utf-8"), chapters), encoding="utf-8")
 
 
-MYTH = re.compile(r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n(?P<told>(?:.+\n)+)")
-"""the claim that refutes a saying, a cell whose picture shows it, what its number is; and below it what is told"""
+MYTH = re.compile(
+    r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n"
+    r"(?P<told>\*\*.+?\*\* (?:(?!Heard: ).+\n)+)(?:Heard: (?P<heard>.+)\n)?"
+)
+"""the claim that refutes a saying, a cell whose picture shows it, and what its number is; below it a verdict and what is
+told, and where the saying is heard"""
 
 
 def with_measurements(text: str, chapters: Chapters) -> str:
@@ -60,9 +64,11 @@ def with_measurements(text: str, chapters: Chapters) -> str:
             raise ValueError(f"myths.md has a section for {found['claim']}, which has no `myth` in claims.toml")
         holds = outcome["status"] == "holds"
         number = f"**{indexed(plain(readable(outcome['shown'])))}**" if holds else evidence(outcome)
-        measured = f"{{.measured}}\n{link(outcome)} {number}: {found['what']}. More in {{section}}`{found['claim']}`."
+        what = found["what"][0].upper() + found["what"][1:]
+        measured = f"{{.measured}}\n{link(outcome)} {what}: {number}. More in {{section}}`{found['claim']}`."
+        heard = ("{.heard}", f"Heard: {found['heard']}", "") if found["heard"] else ()
         shown = ("```{raw} html", picture(chapter, found["cell"]), "```") if found["cell"] else ()
-        return "\n".join((f"## “{indexed(plain(myth))}”", "", found["told"], *shown, "", measured, ""))
+        return "\n".join((f"### “{indexed(plain(myth))}”", "", *heard, found["told"], *shown, "", measured, ""))
 
     return MYTH.sub(section, text)
 
