@@ -536,6 +536,14 @@ def test_folder_of_something_else_is_left_alone(
     assert contents(tmp_path) == before
 
 
+def test_checkpoints_of_another_program_are_left_alone(tiny_model: Builder, tmp_path: Path):
+    (tmp_path / "checkpoints" / "step-1000").mkdir(parents=True)
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(CheckpointError, match="is no run, it holds step-1000"):
+        train_some(tiny_model(), Run(tmp_path))
+    assert (tmp_path / "config.json").read_text() == '{"mine": 1}'
+
+
 def test_training_that_died_before_its_first_checkpoint_can_be_started_anew(tiny_model: Builder, tmp_path: Path):
     (tmp_path / "checkpoints" / "step-00000002.draft").mkdir(parents=True)
     for name in ("config.json", "metrics.jsonl", "best.json.draft"):
@@ -596,15 +604,20 @@ def test_file_that_was_changed_is_refused_unless_that_is_meant(run: Run, tiny_mo
     def load_all() -> None:
         Transformer.from_pretrained(run.folder)
         Tokenizer.from_pretrained(run.folder)
-        train_some(tiny_model(), run, until=4, resume=True)
 
     before = (checkpoint / file).read_bytes()
     CHANGES[file](checkpoint / file)
     assert (checkpoint / file).read_bytes() != before
     with pytest.raises(CheckpointError, match=rf"step-00000002/{file} is not as it was saved.*delete checksums"):
         load_all()
+        train_some(tiny_model(), run, until=4, resume=True)
     (checkpoint / "checksums.json").unlink()
     load_all()
+    if file in ("config.json", "tokenizer.json"):  # the run would go on with another one
+        with pytest.raises(CheckpointError, match=r"step-00000002.*(n_heads 4, expected 2|is another tokenizer)"):
+            train_some(tiny_model(), run, until=4, resume=True)
+    else:
+        train_some(tiny_model(), run, until=4, resume=True)
 
 
 # The mean of several

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 
 import transformer
 from tools.chapters import ROOT
-from transformer.__main__ import Evaluate, Train, Translate, doubts, main, parse
+from transformer.__main__ import RUNNERS, Evaluate, Train, Translate, doubts, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
-from transformer.files import read_json, saved_checkpoints, write_json
+from transformer.files import CheckpointError, read_json, saved_checkpoints, write_json
 from transformer.runs.checkpoints import average, load
 from transformer.runs.recipes import EMBEDDED, MULTI30K, ONE_HOUR, Recipe
 from transformer.text.corpora import NAMED, Corpus
@@ -565,16 +565,85 @@ def test_interrupted_translation_keeps_what_it_has(command: Command, monkeypatch
     monkeypatch.setattr("transformer.__main__.BLOCK", 1)
     read: list[int] = []
 
-    def lines() -> Iterator[str]:
+    def lines(*_: object) -> Iterator[str]:
         for word in NUMBERS:
             read.append(len(read))
             if word == "six":
                 raise KeyboardInterrupt
             yield word
 
-    monkeypatch.setattr("transformer.__main__.lines_of_input", lines)
+    monkeypatch.setattr("transformer.__main__.lines_of_stream", lines)
     result = command("translate", "--model", "run", "--batch-size", "2", stdin=b"not read")
     assert result == (130, "eins\nzwei\ndrei\nvier\n", "stopped; 4 lines are translated\n")
+
+
+def test_lines_of_a_pipe_are_read_as_those_of_a_file(command: Command, tmp_path: Path):
+    text = "\ufeffone\n\ufefftwo\nthree\rfour".encode()
+    (tmp_path / "lines.txt").write_bytes(text)
+    piped = command("translate", "--model", "run", stdin=text)
+    assert piped == command("translate", "--model", "run", "--file", tmp_path / "lines.txt") and piped.code == 0
+
+
+def test_memory_that_ends_is_explained(command: Command, monkeypatch: pytest.MonkeyPatch):
+    def too_much(_: Translate) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 69120000000 bytes")
+
+    monkeypatch.setitem(RUNNERS, Translate, too_much)
+    assert_explained(command("translate", "--model", "run", "one"), "out of memory", "69120000000", "--batch-size")
+
+
+@pytest.mark.parametrize("flag", ["--d-model", "--warmup", "--accumulate"])
+def test_number_that_nothing_can_count_is_refused(command: Command, flag: str):
+    result = command("train", "--corpus", "numbers", "--run", "new", flag, "1" + 400 * "0")
+    assert result.code != 0 and "401 digits" in result.err.replace("\n", " ")
+
+
+def test_help_needs_no_run(command: Command, tmp_path: Path):
+    assert "--resume" in command("train", "--resume", "--run", tmp_path / "none", "--help").out
+
+
+@pytest.mark.parametrize("name", ["test.en", "train.tsv", "val.de"])
+def test_translations_take_the_place_of_no_text_of_a_corpus(command: Command, tmp_path: Path, name: str):
+    shutil.copytree("numbers", tmp_path / "other")
+    (tmp_path / "other" / "test.de").unlink()  # a side alone is one's own, too
+    (tmp_path / "other" / name).write_text("mine", encoding="utf-8")
+    flags = ("--model", "run", "--corpus", tmp_path / "other", "--split", "val", "--limit", "1")
+    output = tmp_path / "other" / name
+    assert_explained(command("evaluate", *flags, "--output", output), "is a text of other", "nothing is overwritten")
+    assert output.read_text(encoding="utf-8") == "mine"
+
+
+def test_translations_that_cannot_be_written_leave_the_earlier_ones(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output, write = tmp_path / "out.txt", Path.write_text
+
+    def until_the_disk_is_full(path: Path, text: str, **how: Any) -> None:
+        write(path, text[: len(text) // 2], **how)
+        raise OSError(28, "No space left on device")
+
+    output.write_text("earlier", encoding="utf-8")
+    monkeypatch.setattr(Path, "write_text", until_the_disk_is_full)
+    result = command("evaluate", "--model", "run", "--output", output)
+    assert result.code == 1 and "could not write the translations" in result.err and result.out == ""
+    assert output.read_text(encoding="utf-8") == "earlier" and [*tmp_path.iterdir()] == [output]
+
+
+def test_run_goes_on_with_the_model_of_its_checkpoint(command: Command, tmp_path: Path):
+    run = shutil.copytree("run", tmp_path / "run")
+    stored = read_json(run / "config.json")
+    write_json(run / "config.json", stored | {"model": stored["model"] | {"n_heads": 4}})
+    result = command("train", "--resume", "--run", run, "--steps", "450")
+    assert_explained(result, "is of a model with n_heads 2, expected 4")
+
+
+def test_mean_of_checkpoints_leaves_out_an_old_one_that_is_kept_as_the_best(place: Path, tmp_path: Path):
+    run = shutil.copytree(place / "run", tmp_path / "run")
+    first, *_ = saved = saved_checkpoints(run)
+    assert load(run, len(saved))
+    first.rename(first.with_name("step-00000001"))  # so far from the others as no two that follow each other
+    with pytest.raises(CheckpointError, match=f"has {len(saved) - 1} checkpoints that follow each other"):
+        load(run, len(saved))
 
 
 @pytest.mark.parametrize("sentence", ["", "  ", "\n"])
@@ -609,6 +678,10 @@ def test_sentence_longer_than_the_learned_positions_is_refused(command: Command,
     assert command("train", "--corpus", "numbers", "--run", tmp_path / "run", *SMALL, *flags).code == 0
     result = command("translate", "--model", tmp_path / "run", "one " * 9)
     assert_explained(result, "sentence 1 has 10 tokens", "at most 6")
+    lines = f"one\ntwo\n{'one ' * 9}\nthree\n".encode()
+    result = command("translate", "--model", tmp_path / "run", "--batch-size", "1", stdin=lines)
+    assert result.out.count("\n") == 2, "those before the long one are translated"
+    assert "after 2 lines that are translated: line 3 has 10 tokens" in result.err
 
 
 @pytest.fixture
@@ -625,11 +698,11 @@ def corpus_with_long_lines(place: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("", ["1 of 301 pairs of train, of which a side has more than 256 tokens: line 2 (301 tokens)"]),
-        ("--longest 301", []),
+        ("", ["1 of 301 pairs of train, of which a side has more than 256 tokens: line 2 (300 tokens)"]),
+        ("--longest 300", []),
         (
             "--positions learned --max-len 32",
-            ["1 of 301 pairs of train, of which a side has more than 32", "1 of 21 pairs of val", "line 2 (41 tokens)"],
+            ["1 of 301 pairs of train, of which a side has more than 31", "1 of 21 pairs of val", "line 2 (40 tokens)"],
         ),
     ],
     ids=["default", "as long as it is", "learned positions"],

@@ -552,7 +552,7 @@ def test_names_over_the_columns_are_compared_without_case(tmp_path: Path, names:
     assert read_table(path, *languages) == [Pair("a dog", "ein Hund", line=2)]
 
 
-@pytest.mark.parametrize("names", ["fr\tes", "FR\tES", "en\tfr", "en\tfr\tby"])
+@pytest.mark.parametrize("names", ["fr\tes", "FR\tES", "en\tfr", "en\tfr\tby", "en-US\tde-DE", "zh-Hant\tde_CH"])
 def test_names_of_other_languages_are_no_sentences(tmp_path: Path, names: str):
     path = table(tmp_path, f"{names}\nun chien\tun perro\tme\n")
     found = " and ".join(names.split("\t")[:2])

@@ -76,7 +76,9 @@ def test_untranslated_sentence_is_an_empty_string_and_costs():
     [
         ("zh", "zh", ["我喜欢这只小猫。", "今天天气很好。"]),
         ("zh-TW", "zh", ["我喜歡這隻小貓。"]),
+        ("cmn", "zh", ["我喜欢这只小猫。"]),
         ("ja", "char", ["犬が走っています。"]),
+        ("jpn", "char", ["犬が走っています。"]),
         ("de", "13a", ["Der Hund läuft."]),
     ],
 )

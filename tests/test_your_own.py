@@ -442,6 +442,22 @@ def test_answer_that_cannot_be_read_again_is_told_at_once(own_folder: Path, caps
     assert [*(own_folder / "answers").iterdir()] == []
 
 
+def test_learner_is_told_when_an_answer_is_kept_for_the_session_only(
+    own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    keep_answers()
+    right = notebook("def mix_values(w, v):\n    return w @ v")["mix_values"]
+    check(right)
+    kept = (own_folder / "answers" / "mix_values.py").read_text(encoding="utf-8")
+    monkeypatch.setattr(Path, "write_text", full)
+    check(right)
+    assert "kept for this session only" in capsys.readouterr().out
+    assert (own_folder / "answers" / "mix_values.py").read_text(encoding="utf-8") == kept
+
+
 def test_learner_is_told_when_an_answer_cannot_be_kept(own_folder: Path, capsys: pytest.CaptureFixture[str]):
     keep_answers()
     check("3.3")(lambda w, v: w @ v)

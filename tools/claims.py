@@ -45,8 +45,8 @@ MYTH = re.compile(
     r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n"
     r"(?P<told>\*\*.+?\*\* (?:(?!Heard: ).+\n)+)(?:Heard: (?P<heard>.+)\n)?"
 )
-"""the claim that refutes a saying, a cell whose picture shows it, and what its number is; below it a verdict and what is
-told, and where the saying is heard"""
+"""the claim that refutes a saying, a cell whose picture shows it, and what its number is; below it a verdict with
+what is told, and where the saying is heard"""
 
 
 def with_measurements(text: str, chapters: Chapters) -> str:

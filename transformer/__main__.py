@@ -3,13 +3,14 @@
 import itertools
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,14 +25,31 @@ from transformer import __version__
 from transformer.config import TransformerConfig, check_types
 from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
 from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
-from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_settings, resolve, saved_checkpoints
+from transformer.files import (
+    SHIPPED,
+    CheckpointError,
+    last_checkpoint,
+    read_settings,
+    replace_text,
+    resolve,
+    saved_checkpoints,
+)
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
+from transformer.runs.notes import Notes
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import too_long
-from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of, load_corpus, read_lines
+from transformer.text.corpora import (
+    NAMED,
+    TABLES,
+    Corpus,
+    CorpusUnavailable,
+    lines_of_stream,
+    load_corpus,
+    read_lines,
+)
 from transformer.text.encoded import Encoded, cache_folder, encode_split, tokenizer_for
 from transformer.text.pairs import normalised
 from transformer.text.symbols import UNK
@@ -46,6 +64,12 @@ CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, o
 MULTI30K = recipe_for("multi30k")
 KEPT = re.compile(r".+-.+-.+-(train|val|test)-[0-9a-f]{16}(\.draft|\.lock)?")
 """what a training calls its folders in the cache, CORPUS-SOURCE-TARGET-SPLIT-HASH, and what lies beside them"""
+OUT_OF_MEMORY = "allocate memory|not enough memory|out of memory"
+"""how PyTorch says so, in a RuntimeError, on a CPU and on a GPU"""
+WHEN_MEMORY_ENDS = (
+    "make batches smaller, of a training by --batch-tokens or --batch-size (and --accumulate, which keeps updates as "
+    "large), of a search by --batch-size or --beam"
+)
 SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
 """the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
 
@@ -66,8 +90,8 @@ class Train:
     tokenizer: Literal["bpe", "words"] = MULTI30K.tokenizer
     """byte-pair encoding of vocab_size tokens, or the words of the training texts, the vocab_size most frequent ones"""
     longest: int = 256
-    """pairs of which a side has more tokens, counted without BPE-dropout, are left out, and named; learned positions
-    allow no more than max_len"""
+    """pairs of which a side has more tokens, counted without EOS and BPE-dropout, are left out, and named; learned
+    positions allow one less than max_len"""
     run: Path | None = None
     """folder of the run; None: runs/CORPUS-SOURCE-TARGET, where a folder or file is called by its name"""
     resume: bool = False
@@ -179,12 +203,12 @@ def run_train(command: Train) -> None:
     run = Run(folder, tokenizer, settings(command, texts))
     longest = command.longest
     if command.model.positions == "learned":
-        longest = min(longest, command.model.max_len)
+        longest = min(longest, command.model.max_len - 1)  # EOS has a position, too
     examples, validation = (of_length(split, encoded, longest) for split, encoded in splits.items())
     source, target = (tokenizer.decode(side)[:60] for side in examples[0])  # where swapped columns can be seen
     print(f"the first pair, {corpus.source} → {corpus.target}: {source!r} → {target!r}", file=sys.stderr)
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
-    print(f"done; python -m transformer evaluate --model {folder}", file=sys.stderr)
+    print(f"done; python -m transformer evaluate --model {shlex.quote(str(folder))}", file=sys.stderr)
 
 
 def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
@@ -192,7 +216,7 @@ def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
 
     Standard error tells how many those are, and which lines. Raises ValueError where no pair would be left.
     """
-    left_out = too_long(encoded, longest)
+    left_out = {i: n - 1 for i, n in too_long(encoded, longest + 1).items()}  # which counts EOS
     if len(left_out) == len(encoded) > 0:
         raise ValueError(
             f"every pair of {split} has more than {longest:,} tokens on a side, expected shorter ones; divide the "
@@ -255,17 +279,22 @@ def run_translate(command: Translate) -> None:
     elif not command.sentences:
         if sys.stdin is None:
             raise ValueError("standard input is closed, expected sentences there, as arguments or in a --file")
-        lines, size = lines_of_input(), 1 if sys.stdin.isatty() else size  # whoever types is answered line by line
+        lines = lines_of_stream(sys.stdin.buffer, "standard input")
+        size = 1 if sys.stdin.isatty() else size  # whoever types is answered line by line
+    if model.config.positions == "learned":
+        lines = readable(lines, tokenizer, model.config.max_len, "sentence" if command.sentences else "line")
     print_blocks(model, tokenizer, lines, command.decoding, size)
 
 
-def lines_of_input() -> Iterator[str]:
-    """The lines of standard input as they come in; raises ValueError at one that is not UTF-8."""
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            yield from lines_of(line, f"line {number} of standard input")
-        except ValueError as error:
-            raise ValueError(str(error).replace("(line 1: ", "(")) from error  # it was given one line, and counts anew
+def readable(lines: Iterable[str], tokenizer: Tokenizer, max_len: int, what: str) -> Iterator[str]:
+    """The lines, as far as learned positions reach; raises ValueError at the first that is longer."""
+    for number, line in enumerate(lines, 1):
+        if (n_tokens := len(tokenizer.encode(normalised(line))) + 1) > max_len:
+            raise ValueError(
+                f"{what} {number} has {n_tokens:,} tokens with EOS, expected at most {max_len:,}, the number of "
+                "learned positions; split it, or use a model with sinusoidal positions"
+            )
+        yield line
 
 
 def print_blocks(
@@ -349,35 +378,49 @@ def run_evaluate(command: Evaluate) -> None:
         raise ValueError(f"cannot write to {command.output}, expected the name of a file in a folder that exists")
     corpus = corpus_of(command)
     if command.output:
-        refuse_output(command.output, corpus, command.model)
+        refuse_output(command.output, {*filter(None, (command.corpus, trained_on(command.model)[0]))}, command.model)
     pairs = corpus[command.split][: command.limit]
     model, tokenizer = load(command.model, command.average, command.device)
     result = evaluate(model, tokenizer, pairs, command.decoding, command.bleu_tokens or bleu_tokens(corpus.target))
+    if command.output:  # first, as nobody may be there to read the scores
+        write_output(command.output, "".join(one_line(text) + "\n" for text in result.translations))
     print(f"{corpus.name} {corpus.source}→{corpus.target} {command.split}, {len(pairs):,} sentences")
     print(result.bleu)
     print(f"chrF {result.chrf:.2f}")
     print(f"exact match {result.exact_match:.3f}")
     print(f"token accuracy {result.token_accuracy:.3f}")
     print(f"perplexity {result.perplexity:.2f}")
-    if command.output:
-        try:
-            command.output.write_text("".join(one_line(text) + "\n" for text in result.translations), encoding="utf-8")
-        except OSError as error:  # which does not name the file when the disk is full
-            raise OSError(f"could not write the translations to {command.output}: {error}") from error
 
 
-def refuse_output(output: Path, corpus: Corpus, model: str) -> None:
+def write_output(output: Path, text: str) -> None:
+    """Write the translations whole or not at all, into what is no file on disk, such as a pipe, as far as they go."""
+    place = real(output)
+    try:
+        if (place.is_file() or not place.exists()) and os.access(place.parent, os.W_OK):
+            replace_text(place, text)
+        else:
+            output.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:  # which does not name the file when the disk is full
+        raise OSError(f"could not write the translations to {output}: {error}") from error
+
+
+def refuse_output(output: Path, corpora: set[str], model: str) -> None:
     """Raise ValueError where a file cannot be written, or would take the place of a text or a part of the model."""
     place, folder = real(output), real(resolve(model))
     if folder.parent.name == "checkpoints":
         folder = folder.parent.parent  # the run, whose settings and history count as well
-    files: set[Path] = set()
-    for split in corpus.files:
-        with suppress(ValueError):  # of a split with one side alone, which nobody can evaluate on
-            files |= {real(path) for path in corpus.files[split]}
-    if place in files or folder in place.parents:
-        whose = f"a text of {corpus.name}" if place in files else f"in the folder of the model, {folder}"
-        raise ValueError(f"{output} is {whose}, expected another place for the translations; nothing is overwritten")
+    for corpus in corpora - NAMED.keys():
+        of_folder = place.parent == real(Path(corpus)) and re.match(r"(train|val|test)\.", place.name)
+        if of_folder or place == real(Path(corpus)):
+            raise ValueError(
+                f"{output} is a text of {Path(corpus).name}, expected another place; nothing is overwritten"
+            )
+    if folder in place.parents:
+        raise ValueError(
+            f"{output} is in the folder of the model, {folder}, expected another place; nothing is overwritten"
+        )
+    if sys.stdout is not None and place.exists() and os.path.samestat(place.stat(), os.fstat(1)):
+        raise ValueError(f"{output} is where the scores are printed, expected a file of its own for the translations")
     if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise ValueError(f"cannot write to {output}, expected a file or folder that is writable")
 
@@ -442,7 +485,7 @@ def parse(argv: Sequence[str]) -> Command:
     flag that was not given cannot differ from them.
     """
     meant = read(argv, Train(), partly=True)
-    if not isinstance(meant, Train):
+    if not isinstance(meant, Train) or (meant.resume and {"-h", "--help"} & {*argv}):  # of no run in particular
         return read(argv, Train())
     if not (meant.resume or (meant.start_or_resume and saved_checkpoints(meant.folder()))):
         return read(argv, Train(**vars(recipe_for(meant.corpus))))
@@ -535,6 +578,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     141, as the shell has it, where nobody reads on.
     """
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        with flushed_output():
+            return run(argv)
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        return 141
+    except (ValueError, OSError, CheckpointError, CorpusUnavailable, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
+            raise
+        print(f"error: out of memory ({str(error).strip()[:200]!r}); {WHEN_MEMORY_ENDS}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interruption:
+        print(str(interruption) or "stopped", file=sys.stderr)
+        return 130
+
+
+@contextmanager
+def flushed_output() -> Iterator[None]:
+    """Let what is printed in the block be written by its end; where that fails, nothing more is printed.
+
+    The interpreter would try again at its own end, and complain.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns 0, and raises what goes wrong."""
     if list(argv) == ["--version"]:
         print(__version__)
         return 0
@@ -550,21 +633,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if end.code and "translate" in argv[:1] and any(re.match(r"-[^-]|-.*\s", argument) for argument in argv):
             print('sentences that begin with - go behind --: translate -- "- like this"', file=sys.stderr)
         raise
-    except BrokenPipeError:  # whoever reads has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        return 141
-    except (ValueError, OSError, CheckpointError, CorpusUnavailable, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interruption:
-        print(str(interruption) or "stopped", file=sys.stderr)
-        return 130
     return 0
 
 
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = Notes(sys.stderr)
     if sys.stdout is not None:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # like the input, whatever the locale says
     sys.exit(main())

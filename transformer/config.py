@@ -109,7 +109,10 @@ def check_types(config: Any) -> None:
 
 
 def check_whole(**values: Any) -> None:
-    """Raise TypeError for an argument that is no whole number; None is left to others, true and false are none."""
+    """Raise TypeError for an argument that is no whole number, ValueError for one of 2⁶³ or more.
+
+    None is left to others; true and false are no numbers.
+    """
     for name, value in values.items():
         if value is not None:
             _check_type(name, value, int)
@@ -119,3 +122,5 @@ def _check_type(name: str, value: Any, kind: type) -> None:
     allowed, expected = KINDS[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
+    if kind in (int, float) and isinstance(value, Integral) and abs(value) >= 2**63:  # more than PyTorch can count
+        raise ValueError(f"{name} is a number of {len(str(abs(value)))} digits, expected one below 2⁶³")

@@ -21,7 +21,10 @@ from transformer.text.tokenizer import Tokenizer
 
 BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"]
 """what BLEU counts as a token, by sacreBLEU's names; the last two need its extras sacrebleu[ja] and sacrebleu[ko]"""
-UNSPACED: dict[str, BleuTokens] = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char"}
+UNSPACED: dict[str, BleuTokens] = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue"), "zh"),
+    **dict.fromkeys(("ja", "jpn", "th", "tha", "lo", "lao", "km", "khm"), "char"),
+}
 """languages that put no spaces between words, where 13a would take a sentence for a word"""
 LETTERS = re.compile(r"[^\W\d_]+")
 """a word of which is asked whether anybody says it"""
@@ -113,8 +116,6 @@ def bleu(
     hypotheses with special tokens in them, which would count as words. With `decoded`
     they are text for sure, which may spell such a token like any other.
     """
-    if tokens not in get_args(BleuTokens):
-        raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
     hypotheses, references = checked_texts(hypotheses), checked_texts(references)
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
@@ -128,12 +129,7 @@ def bleu(
                 f"hypothesis {i} holds {', '.join(marks)}: {text!r}; special tokens would be scored as words, "
                 "decode the ids with Tokenizer.decode, which leaves them out"
             )
-    try:
-        metric = BLEU(force=True, tokenize=tokens)  # no word on full stops that stand apart, as the embedded corpus's
-    except RuntimeError as error:
-        raise ValueError(
-            f"{tokens} needs a library: pip install 'sacrebleu[{tokens[:2]}]'; or count \"char\""
-        ) from error
+    metric = _metric(tokens)
     if metric.corpus_score(references, [references]).totals[-1] == 0:
         warnings.warn(
             f"no reference has four tokens as {tokens} counts them, so BLEU is 0 whatever was translated; "
@@ -142,6 +138,18 @@ def bleu(
         )
     score = metric.corpus_score(hypotheses, [references])
     return Bleu(score.score, str(metric.get_signature()))
+
+
+def _metric(tokens: BleuTokens) -> BLEU:
+    """What computes BLEU on such tokens; raises ValueError for another name, or where a library is missing."""
+    if tokens not in get_args(BleuTokens):
+        raise ValueError(f"BLEU's tokens are {tokens!r}, expected one of {', '.join(get_args(BleuTokens))}")
+    try:
+        return BLEU(force=True, tokenize=tokens)  # no word on full stops that stand apart, as the embedded corpus's
+    except RuntimeError as error:
+        raise ValueError(
+            f"{tokens} needs a library: pip install 'sacrebleu[{tokens[:2]}]'; or count \"char\""
+        ) from error
 
 
 def exact_match(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> float:
@@ -219,6 +227,7 @@ def evaluate(
     `tokens` are BLEU's (see `bleu`). Raises ValueError where there is nothing to evaluate, TypeError for what is no
     `Pair`, and what `bleu` raises.
     """
+    _metric(tokens)  # first, so that what is missing is told before an hour of translating
     pairs = [_normalised_pair(pair) for pair in checked_pairs(pairs)]
     scores = teacher_forced(model, encode_pairs(tokenizer, pairs))
     translations = translate(model, tokenizer, [pair.source for pair in pairs], decoding)

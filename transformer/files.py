@@ -46,23 +46,23 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
-            f"could not save {folder} ({error}); the checkpoints saved before are intact. "
-            "Make room or make the folder writable, then resume from the last one"
+            f"could not save {folder} ({error}); checkpoints saved before are intact. "
+            "Make room or make the folder writable, then resume from the last one, or start anew where there is none"
         ) from error
 
 
-def check_unchanged(folder: Path, *names: str) -> None:
+def check_unchanged(folder: Path, *names: str, advice: str = "use another checkpoint") -> None:
     """Compare files of a folder with the checksums that were written with them, where there are any.
 
     A tokenizer in another order, a flipped bit or another number of heads fits the model, and makes nonsense of it.
-    Raises CheckpointError for a file that is another one.
+    Raises CheckpointError, with the advice, for a file that is another one.
     """
-    written = read_json(folder / CHECKSUMS) if (folder / CHECKSUMS).is_file() else {}
+    written = read_json(folder / CHECKSUMS, advice) if (folder / CHECKSUMS).is_file() else {}
     for name in names:
         if name in written and written[name] != _sha256(folder / name):
             raise CheckpointError(
-                f"{folder / name} is not as it was saved, its SHA-256 is another one than in {CHECKSUMS}; use another "
-                f"checkpoint, or delete {CHECKSUMS} if the change is meant"
+                f"{folder / name} is not as it was saved, its SHA-256 is another one than in {CHECKSUMS}; "
+                f"{advice}, or delete {CHECKSUMS} if the change is meant"
             )
 
 
@@ -87,8 +87,12 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all: until the new one is complete, the old one stays."""
     draft = path.with_name(path.name + ".draft")
     # A name of a file that is no text is read with half surrogate pairs in it, which JSON knows as escapes alone.
-    draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
@@ -114,15 +118,15 @@ def read_settings(run: Path) -> dict[str, Any]:
     return read_json(run / "config.json", advice)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; raises CheckpointError where it is missing, cut off or something else."""
+def read_tensors(path: Path, advice: str = "use another checkpoint") -> dict[str, Tensor]:
+    """Read a safetensors file; raises CheckpointError, with the advice, where it is missing, cut off or another."""
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, use another one")
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete, {advice}")
     try:
         return load_file(path) if _is_utf8(path) else load_bytes(path.read_bytes())
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a complete safetensors file ({error}); it was cut off or damaged, use another checkpoint"
+            f"{path} is not a complete safetensors file ({error}); it was cut off or damaged, {advice}"
         ) from error
 
 

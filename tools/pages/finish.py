@@ -243,7 +243,8 @@ def fold_code(page: BeautifulSoup) -> None:
 def fold_layer(page: BeautifulSoup, section: Tag, says: str, thing: str, counted: str) -> None:
     """Fold all of a section but its heading behind a line that says how many things it holds."""
     heading, *rest = [child for child in section.children if isinstance(child, Tag)]
-    number = len(section.select(counted))
+    if not (number := len(section.select(counted))):
+        return  # a section of another page that is called so
     layer = page.new_tag("details", attrs={"class": "layer", "open": ""})
     layer.append(page.new_tag("summary", string=says.format(f"{number} {thing}{'' if number == 1 else 's'}")))
     body = page.new_tag("div", attrs={"class": "layer-body"})

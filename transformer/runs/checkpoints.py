@@ -1,13 +1,22 @@
 """Loading a trained model: the best checkpoint of its run, or the mean of the last few (paper §6.1)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from transformer.config import check_whole
-from transformer.files import CheckpointError, check_unchanged, read_tensors, resolve, saved_checkpoints
+from transformer.files import (
+    CheckpointError,
+    check_unchanged,
+    read_settings,
+    read_tensors,
+    resolve,
+    saved_checkpoints,
+    step_of,
+)
 from transformer.model import Transformer
 from transformer.runs.device import choose_device
 from transformer.text.tokenizer import Tokenizer
@@ -33,14 +42,25 @@ def load(
     if average_last < 1:
         raise ValueError(f"average_last is {average_last}, expected 1 (the best checkpoint) or how many of the last")
     if average_last > 1:
-        saved = saved_checkpoints(Path(name))
+        saved = _following_each_other(Path(name))
         if len(saved) < average_last:
             raise CheckpointError(
-                f"{name} has {len(saved)} checkpoints, expected a run with the {average_last} to average; "
-                f"average fewer, or train with keep_last {average_last}"
+                f"{name} has {len(saved)} checkpoints that follow each other, expected a run with the {average_last} "
+                f"to average; average fewer, or train with keep_last {average_last}"
             )
         model.load_weights(average(saved[-average_last:]), origin=str(name))
     return model.to(choose_device(device)), tokenizer
+
+
+def _following_each_other(run: Path) -> list[Path]:
+    """The last checkpoints of a run without an older one that is kept only as the best, oldest first."""
+    saved = saved_checkpoints(run)
+    try:
+        distance = read_settings(run)["training"]["validate_every"]
+    except (CheckpointError, KeyError, TypeError):  # of a training in Python, which tells what it likes
+        return saved
+    gaps = [step_of(after) - step_of(before) > distance for before, after in pairwise(saved)]
+    return saved[max((i + 1 for i, is_gap in enumerate(gaps) if is_gap), default=0) :]
 
 
 def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:

@@ -22,7 +22,10 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
             f"device {wanted!r} is unknown, expected for example 'cpu', 'cuda', 'cuda:1' or 'mps'"
         ) from error
     if not _available(chosen.type) or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device {str(chosen)!r} is not available here; use 'cpu', or leave the choice to the program")
+        asked = "" if device else ", which $TRANSFORMER_DEVICE asks for,"
+        raise ValueError(
+            f"device {str(chosen)!r}{asked} is not available here; use 'cpu', or leave the choice to the program"
+        )
     return chosen
 
 

@@ -18,6 +18,7 @@ from transformer.config import check_whole
 from transformer.evaluation import TeacherForced, teacher_forced
 from transformer.model import Transformer
 from transformer.runs.device import has_fast_bf16, seed_generators
+from transformer.runs.notes import Notes
 from transformer.runs.processes import Processes
 from transformer.runs.run import Run
 from transformer.text.batches import Example, collate, too_long
@@ -186,7 +187,8 @@ class _History:
         elif run is not None:
             run.start()
         self.records: list[dict[str, float]] = []
-        self.bar = tqdm(total=last, initial=done, unit="update", disable=not show)
+        self.told = Notes(sys.stderr)
+        self.bar = tqdm(total=last, initial=done, unit="update", disable=not show, file=self.told)
         self._start_over()
 
     def _start_over(self) -> None:
@@ -232,7 +234,7 @@ class _History:
             self.bar.write(
                 f"update {step}: validation loss {scores.loss:.3f} smoothed, {scores.nll:.3f} unsmoothed, "
                 f"perplexity {scores.perplexity:.2f}, token accuracy {scores.accuracy:.3f}",
-                file=sys.stderr,
+                file=self.told,
             )
 
     def _record(self, record: dict[str, float]) -> None:
@@ -252,7 +254,8 @@ class _History:
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C only raise a flag, to be looked at between updates; the second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+    # Signals reach the main thread alone, and a job in the background of a script is told to ignore this one.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda: False
         return
     pressed = False

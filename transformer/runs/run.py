@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ OWN = {"config.json", "metrics.jsonl", "best.json", "checkpoints", "lock"}
 """what a training puts into its folder"""
 DELETED = ".deleted"
 """ends the name of a checkpoint that is being deleted, so that what is left half-way is none"""
+CHECKPOINT = re.compile(rf"step-[0-9]{{8}}({re.escape(DELETED)}|\.draft)?")
+"""the name of a checkpoint, or of what is left of one half-way"""
 
 
 @dataclass
@@ -124,9 +127,9 @@ class Run:
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
         if not checkpoints.is_dir():  # the first thing that a training makes
             return min(there - {"lock"}, default=None)
-        drafts = {path.name for path in checkpoints.glob("step-*")}
         own = OWN | {f"{name}.draft" for name in OWN}
-        return min((there - own) | ({path.name for path in checkpoints.iterdir()} - drafts), default=None)
+        others = {path.name for path in checkpoints.iterdir() if not CHECKPOINT.fullmatch(path.name)}
+        return min((there - own) | others, default=None)
 
     def restore(self, model: Transformer, optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into model and optimiser, and return the number of its update.
@@ -134,16 +137,39 @@ class Run:
         Raises CheckpointError for a folder without one, or one that is damaged or does not fit the model.
         """
         last = last_checkpoint(self.folder)
-        step = read_json(last / "state.json").get("step")
+        advice = f"delete {last} to go on from the checkpoint before it"
+        self._refuse_other_model(last, model, advice)
+        step = read_json(last / "state.json", advice).get("step")
         if type(step) is not int or step != step_of(last):  # True is an int, too
             raise CheckpointError(
                 f"{last / 'state.json'} has step {step!r}, expected the number of an update, {step_of(last)} as the "
-                f"folder's name says; it is damaged, delete {last} to go on from the checkpoint before it"
+                f"folder's name says; it is damaged, {advice}"
             )
-        model.load_weights(read_tensors(last / "model.safetensors"), origin=str(last))
-        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors"), step)
-        check_unchanged(last, "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
+        model.load_weights(read_tensors(last / "model.safetensors", advice), origin=str(last))
+        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors", advice), step)
+        names = "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"
+        check_unchanged(last, *names, advice=advice)
         return step
+
+    def _refuse_other_model(self, last: Path, model: Transformer, advice: str) -> None:
+        """Raise CheckpointError where the run would go on with another model, or tokeniser, than its checkpoint has."""
+        now, then = asdict(model.config), read_json(last / "config.json", advice)
+        for name in now:
+            if now[name] != then.get(name, now[name]):
+                raise CheckpointError(
+                    f"{last} is of a model with {name} {then[name]}, expected {now[name]} as it goes on; restore the "
+                    "settings that it was trained with, or start a new run"
+                )
+        stored = last / "tokenizer.json"
+        if (
+            self.tokenizer is not None
+            and stored.is_file()
+            and read_json(stored, advice) != json.loads(self.tokenizer.to_json())
+        ):
+            raise CheckpointError(
+                f"{stored} is another tokenizer than the run goes on with, expected the same; give the one that the "
+                "text was encoded with before, or start a new run"
+            )
 
     def go_on(self, step: int) -> None:
         """Prepare the folder for a training that goes on from this update, and makes those after it anew.
@@ -161,9 +187,11 @@ class Run:
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
             replace_text(path, "".join(kept))
-            for ending in (DELETED, ".draft"):  # what was cut off while it was deleted or written
-                for half in (self.folder / "checkpoints").glob(f"step-*{ending}/"):
-                    shutil.rmtree(half)
+            for path in (self.folder / "checkpoints").iterdir():
+                if (
+                    path.is_dir() and (name := CHECKPOINT.fullmatch(path.name)) and name[1]
+                ):  # cut off while it was deleted or written
+                    shutil.rmtree(path)
 
     def metrics(self) -> list[dict[str, float]]:
         """The records so far; a last line that was cut off in the middle is left out.

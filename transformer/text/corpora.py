@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import itertools
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -309,10 +310,9 @@ def read_table(path: Path, source: str, target: str) -> list[Pair]:
 
 
 def _are_codes(cells: list[str]) -> bool:
-    """Whether two cells look like "fr" and "es" or "FR" and "ES", the codes of two languages."""
-    text = "".join(cells)
-    alike = text.isascii() and text.isalpha() and (text.islower() or text.isupper())
-    return alike and [len(cell) for cell in cells] == [2, 2]
+    """Whether two cells look like the codes of two languages: "fr" and "es", "FR" and "ES", "fr-CA" and "es-MX"."""
+    forms = r"[a-z]{2}", r"[A-Z]{2}", r"[a-z]{2,3}[-_][A-Z][A-Za-z]{1,3}"
+    return len(cells) == 2 and any(all(re.fullmatch(form, cell) for cell in cells) for form in forms)
 
 
 def _is_number(text: str) -> bool:
@@ -388,9 +388,27 @@ def lines_in(path: Path) -> Iterator[str]:
                 if not _is_plain(line, number):
                     file.seek(0)
                     lines_of(file.read(), str(path))  # raises, and says where and what to do
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").rstrip("\r")
+                yield _text_of(line, number)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a complete gzip file ({error}); fetch it again") from error
+
+
+def lines_of_stream(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """The same of lines that come one after the other and cannot be read again, such as those of standard input.
+
+    Raises ValueError at a line that is not UTF-8.
+    """
+    for number, line in enumerate(stream, 1):
+        if not _is_plain(line, number):
+            try:
+                lines_of(line, f"line {number} of {name}")
+            except ValueError as error:
+                raise ValueError(str(error).replace("(line 1: ", "(")) from error  # it was given one line
+        yield _text_of(line, number)
+
+
+def _text_of(line: bytes, number: int) -> str:
+    return line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").rstrip("\r")
 
 
 def _is_plain(line: bytes, number: int) -> bool:

@@ -149,7 +149,10 @@ def tokenizer_for(corpus: Corpus, kind: str, vocab_size: int) -> Tokenizer:
 def cache_folder() -> Path:
     """Where encoded texts and their tokenisers are kept: `$TRANSFORMER_ENCODED`, or a folder of the user's cache."""
     kept = os.environ.get("TRANSFORMER_ENCODED") or pooch.os_cache("executable-transformer") / "encoded"
-    return Path(kept).expanduser()  # files of settings may give it with ~, as no shell would
+    try:
+        return Path(kept).expanduser()  # files of settings may give it with ~, as no shell would
+    except RuntimeError as error:
+        raise ValueError(f"$TRANSFORMER_ENCODED is {kept!r} ({error}), expected the path of a folder") from error
 
 
 def _once(

@@ -27,7 +27,7 @@
       rows[i + 1].querySelector("th").replaceChildren(button);
       return button;
     });
-    addControls(figure, "Tap a word below to change it. Switch off:", boxes.map(({ label }) => label), () => {
+    addControls(figure, "Tap a word below to change it. Untick a mask:", boxes.map(({ label }) => label), () => {
       ({ place, masks } = structuredClone(opening));
       redraw();
     });

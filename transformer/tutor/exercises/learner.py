@@ -18,6 +18,7 @@ from typing import Any
 
 import platformdirs
 
+from transformer.files import replace_text
 from transformer.tutor.exercises.exercise import Exercise, Function
 from transformer.tutor.exercises.grading import Finding, grade
 from transformer.tutor.exercises.kept import CannotKeep, DamagedAnswer, load, source_of
@@ -159,10 +160,11 @@ def keep(exercise: Exercise, answer: Function) -> str:
     except (CannotKeep, DamagedAnswer) as error:
         return f"This answer cannot be kept: {error}."
     try:
-        (answers_folder() / f"{exercise.name}.py").write_text(source, encoding="utf-8")
+        replace_text(answers_folder() / f"{exercise.name}.py", source)
         (session.kept or {}).pop(exercise.name, None)
-    except OSError:
+    except OSError as error:
         session.kept = {**(session.kept or {}), exercise.name: source}
+        return f"This answer is kept for this session only, as it cannot be written to {answers_folder()} ({error})."
     return ""
 
 
