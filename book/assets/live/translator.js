@@ -31,7 +31,7 @@
       const begin = token.getBoundingClientRect();
       const [from, to] = [begin.bottom - box.top, end.top - box.top], half = (from + to) / 2;
       const d = `M${middle(begin)} ${from}C${middle(begin)} ${half} ${middle(end)} ${half} ${middle(end)} ${to}`;
-      return [shape("path", { d, "stroke-width": 1 + 5 * shares[s], "stroke-opacity": 0.2 + 0.8 * shares[s] })];
+      return [shape("path", { d, "stroke-width": 1 + 5 * shares[s], "stroke-opacity": 0.35 + 0.65 * shares[s] })];
     });
     svg.replaceChildren(...paths);
   }
