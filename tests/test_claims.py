@@ -286,6 +286,11 @@ def test_every_saying_that_a_written_chapter_refutes_has_a_verdict_and_two_or_th
         assert 3 <= len(re.findall(r"[.?](?=\s|\*|$)", one["told"])) <= 4, one["told"]
 
 
+def test_saying_that_is_called_often_heard_was_heard_somewhere():
+    often, _ = (BOOK / "myths.md").read_text(encoding="utf-8").split("## Heard less often")
+    assert [one["claim"] for one in proved.MYTH.finditer(often) if not one["heard"]] == []
+
+
 def test_pictures_of_myths_are_figures_of_the_chapter_that_refutes_them():
     chapters = {chapter_of(path): nbformat.read(path, as_version=4) for path in BOOK.glob("*.ipynb")}
     found = [one for one in proved.MYTH.finditer((BOOK / "myths.md").read_text(encoding="utf-8")) if one["cell"]]

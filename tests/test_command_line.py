@@ -1,6 +1,7 @@
 """The command line: train, translate and evaluate from a shell, and one understandable message for each mistake."""
 
 import io
+import json
 import os
 import random
 import re
@@ -24,7 +25,7 @@ from tools.chapters import ROOT
 from transformer.__main__ import RUNNERS, Evaluate, Train, Translate, doubts, main, parse
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
-from transformer.files import CheckpointError, read_json, saved_checkpoints, write_json
+from transformer.files import CheckpointError, read_json, saved_checkpoints, step_of, write_json
 from transformer.runs.checkpoints import average, load
 from transformer.runs.recipes import EMBEDDED, MULTI30K, ONE_HOUR, Recipe
 from transformer.text.corpora import NAMED, Corpus
@@ -617,6 +618,7 @@ def test_translations_that_cannot_be_written_leave_the_earlier_ones(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     output, write = tmp_path / "out.txt", Path.write_text
+    (tmp_path / "out.txt.draft").write_text("mine", encoding="utf-8")
 
     def until_the_disk_is_full(path: Path, text: str, **how: Any) -> None:
         write(path, text[: len(text) // 2], **how)
@@ -625,8 +627,51 @@ def test_translations_that_cannot_be_written_leave_the_earlier_ones(
     output.write_text("earlier", encoding="utf-8")
     monkeypatch.setattr(Path, "write_text", until_the_disk_is_full)
     result = command("evaluate", "--model", "run", "--output", output)
-    assert result.code == 1 and "could not write the translations" in result.err and result.out == ""
-    assert output.read_text(encoding="utf-8") == "earlier" and [*tmp_path.iterdir()] == [output]
+    assert result.code == 1 and "could not write the translations" in result.err and "BLEU" in result.out
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {
+        "out.txt": "earlier", "out.txt.draft": "mine",
+    }  # fmt: skip
+
+
+def test_translations_keep_the_permissions_of_their_file_and_go_through_links_and_pipes(
+    command: Command, tmp_path: Path
+):
+    (tmp_path / "out.txt").write_text("earlier", encoding="utf-8")
+    (tmp_path / "out.txt").chmod(0o600)
+    (tmp_path / "link").symlink_to(tmp_path / "out.txt")
+    assert command("evaluate", "--model", "run", "--limit", "1", "--output", tmp_path / "link").code == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "out.txt").stat().st_mode & 0o777 == 0o600
+    read, write = os.pipe()
+    assert command("evaluate", "--model", "run", "--limit", "1", "--output", f"/dev/fd/{write}").code == 0
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as pipe:
+        assert pipe.read() == (tmp_path / "out.txt").read_text(encoding="utf-8")
+
+
+def test_translations_take_the_place_of_no_file_of_a_named_corpus(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text = tmp_path / "test.de.gz"
+    text.write_bytes(b"published")
+    monkeypatch.setitem(NAMED, "multi30k", replace(NAMED["multi30k"], load=lambda *_: Corpus(
+        "multi30k", "en", "de", {"test": []}, {"test": (text, text)}
+    )))  # fmt: skip
+    result = command("evaluate", "--model", "run", "--corpus", "multi30k", "--output", text)
+    assert_explained(result, "is a text of multi30k", "nothing is overwritten")
+    assert text.read_bytes() == b"published"
+
+
+def test_damaged_settings_of_a_run_matter_to_nobody_who_names_the_corpus(command: Command, tmp_path: Path):
+    run = shutil.copytree("run", tmp_path / "run")
+    write_json(run / "config.json", {"corpus": 3})
+    named = ("--corpus", "numbers", "--source", "en", "--target", "de", "--limit", "1")
+    assert command("evaluate", "--model", run, *named, "--output", tmp_path / "out.txt").code == 0
+
+
+def test_error_is_explained_where_standard_output_is_closed(command: Command, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as closed:
+        closed.setattr("sys.stdout", None)
+        assert main(["train", "--corpus", "missing.tsv"]) == 1
 
 
 def test_run_goes_on_with_the_model_of_its_checkpoint(command: Command, tmp_path: Path):
@@ -641,9 +686,13 @@ def test_mean_of_checkpoints_leaves_out_an_old_one_that_is_kept_as_the_best(plac
     run = shutil.copytree(place / "run", tmp_path / "run")
     first, *_ = saved = saved_checkpoints(run)
     assert load(run, len(saved))
-    first.rename(first.with_name("step-00000001"))  # so far from the others as no two that follow each other
+    first.rename(first.with_name("step-00000001"))  # and between it and the others there was one
     with pytest.raises(CheckpointError, match=f"has {len(saved) - 1} checkpoints that follow each other"):
         load(run, len(saved))
+    history = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in history if "val_nll" not in line or json.loads(line)["step"] > step_of(saved[1])]
+    (run / "metrics.jsonl").write_text("".join(kept), encoding="utf-8")
+    assert load(run, len(saved)), "none between, as where validations became rarer"
 
 
 @pytest.mark.parametrize("sentence", ["", "  ", "\n"])

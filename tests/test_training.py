@@ -392,7 +392,7 @@ def test_ctrl_c_saves_and_the_training_goes_on_as_if_nothing_had_happened(
     assert_same_bits(state(run), state(whole))
 
 
-def test_ctrl_c_is_ignored_where_the_caller_ignores_it(make_model: Build, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_is_ignored_where_the_caller_ignores_it(make_model: Build):
     """As in the background of a script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     hook = register_optimizer_step_pre_hook(lambda *_: signal.raise_signal(signal.SIGINT))

@@ -43,7 +43,7 @@ def write_pages(book: Path, chapters: Chapters) -> None:
 
 MYTH = re.compile(
     r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n"
-    r"(?P<told>\*\*.+?\*\* (?:(?!Heard: ).+\n)+)(?:Heard: (?P<heard>.+)\n)?"
+    r"(?P<told>\*\*.+?\*\* (?:(?!Heard: ).+\n)+)(?:Heard: (?P<heard>(?:.+\n)+))?"
 )
 """the claim that refutes a saying, a cell whose picture shows it, and what its number is; below it a verdict with
 what is told, and where the saying is heard"""
@@ -66,7 +66,7 @@ def with_measurements(text: str, chapters: Chapters) -> str:
         number = f"**{indexed(plain(readable(outcome['shown'])))}**" if holds else evidence(outcome)
         what = found["what"][0].upper() + found["what"][1:]
         measured = f"{{.measured}}\n{link(outcome)} {what}: {number}. More in {{section}}`{found['claim']}`."
-        heard = ("{.heard}", f"Heard: {found['heard']}", "") if found["heard"] else ()
+        heard = ("{.heard}", f"Heard: {found['heard'].rstrip()}", "") if found["heard"] else ()
         shown = ("```{raw} html", picture(chapter, found["cell"]), "```") if found["cell"] else ()
         return "\n".join((f"### “{indexed(plain(myth))}”", "", *heard, found["told"], *shown, "", measured, ""))
 

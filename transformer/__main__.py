@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +30,6 @@ from transformer.files import (
     CheckpointError,
     last_checkpoint,
     read_settings,
-    replace_text,
     resolve,
     saved_checkpoints,
 )
@@ -67,8 +66,8 @@ KEPT = re.compile(r".+-.+-.+-(train|val|test)-[0-9a-f]{16}(\.draft|\.lock)?")
 OUT_OF_MEMORY = "allocate memory|not enough memory|out of memory"
 """how PyTorch says so, in a RuntimeError, on a CPU and on a GPU"""
 WHEN_MEMORY_ENDS = (
-    "make batches smaller, of a training by --batch-tokens or --batch-size (and --accumulate, which keeps updates as "
-    "large), of a search by --batch-size or --beam"
+    "make batches smaller: of a new training by --batch-tokens or --batch-size, with --accumulate to keep updates as "
+    "large; of a search by --batch-size or --beam"
 )
 SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
 """the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
@@ -272,7 +271,7 @@ def run_translate(command: Translate) -> None:
                 f"sentence {i} is empty, expected text; only lines of a file or of standard input may be empty"
             )
     model, tokenizer = load(command.model, command.average, command.device)
-    size = BLOCK * max(1, command.decoding.batch_size)
+    size = BLOCK * command.decoding.batch_size
     lines: Iterable[str] = command.sentences
     if command.file:
         lines = read_lines(command.file)
@@ -378,46 +377,66 @@ def run_evaluate(command: Evaluate) -> None:
         raise ValueError(f"cannot write to {command.output}, expected the name of a file in a folder that exists")
     corpus = corpus_of(command)
     if command.output:
-        refuse_output(command.output, {*filter(None, (command.corpus, trained_on(command.model)[0]))}, command.model)
+        refuse_output(command.output, corpus, command)
     pairs = corpus[command.split][: command.limit]
     model, tokenizer = load(command.model, command.average, command.device)
     result = evaluate(model, tokenizer, pairs, command.decoding, command.bleu_tokens or bleu_tokens(corpus.target))
+    failed = None
     if command.output:  # first, as nobody may be there to read the scores
-        write_output(command.output, "".join(one_line(text) + "\n" for text in result.translations))
+        try:
+            write_output(command.output, "".join(one_line(text) + "\n" for text in result.translations))
+        except OSError as error:  # which does not name the file when the disk is full
+            failed = OSError(f"could not write the translations to {command.output}: {error}")
     print(f"{corpus.name} {corpus.source}→{corpus.target} {command.split}, {len(pairs):,} sentences")
     print(result.bleu)
     print(f"chrF {result.chrf:.2f}")
     print(f"exact match {result.exact_match:.3f}")
     print(f"token accuracy {result.token_accuracy:.3f}")
     print(f"perplexity {result.perplexity:.2f}")
+    if failed:
+        raise failed
 
 
 def write_output(output: Path, text: str) -> None:
-    """Write the translations whole or not at all, into what is no file on disk, such as a pipe, as far as they go."""
+    """Write the translations whole or not at all; into what is no file on disk, such as a pipe, as far as they go."""
     place = real(output)
+    if (output.exists() and not output.is_file()) or not os.access(place.parent, os.W_OK):
+        output.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
+    draft = place.with_name(f".{place.name[:99]}.{os.getpid()}")
     try:
-        if (place.is_file() or not place.exists()) and os.access(place.parent, os.W_OK):
-            replace_text(place, text)
-        else:
-            output.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:  # which does not name the file when the disk is full
-        raise OSError(f"could not write the translations to {output}: {error}") from error
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+        if place.exists():
+            shutil.copymode(place, draft)
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def refuse_output(output: Path, corpora: set[str], model: str) -> None:
+def refuse_output(output: Path, corpus: Corpus, command: Evaluate) -> None:
     """Raise ValueError where a file cannot be written, or would take the place of a text or a part of the model."""
-    place, folder = real(output), real(resolve(model))
+    place, folder = real(output), real(resolve(command.model))
     if folder.parent.name == "checkpoints":
         folder = folder.parent.parent  # the run, whose settings and history count as well
-    for corpus in corpora - NAMED.keys():
-        of_folder = place.parent == real(Path(corpus)) and re.match(r"(train|val|test)\.", place.name)
-        if of_folder or place == real(Path(corpus)):
-            raise ValueError(
-                f"{output} is a text of {Path(corpus).name}, expected another place; nothing is overwritten"
-            )
+    texts: set[Path] = set()
+    for split in corpus.files:
+        with suppress(ValueError):  # of a split with one side alone, which nobody can evaluate on
+            texts |= {real(path) for path in corpus.files[split]}
+    own = {command.corpus}
+    with suppress(CheckpointError):  # of a model that does not say what it was trained on
+        own.add(trained_on(command.model)[0])
+    own = {real(Path(name)) for name in own - {None, *NAMED}}  # folders, or tables
+    text = rf"(train|val|test)\.({re.escape(corpus.source)}|{re.escape(corpus.target)}|tsv)(\.gz)?"
+    if place in texts | own or (place.parent in own and re.fullmatch(text, place.name)):
+        whose = corpus.name if place in texts else place.parent.name
+        raise ValueError(
+            f"{output} is a text of {whose}, or is called like one, expected another place for the translations; "
+            "nothing is overwritten"
+        )
     if folder in place.parents:
         raise ValueError(
-            f"{output} is in the folder of the model, {folder}, expected another place; nothing is overwritten"
+            f"{output} is in the folder of the model, {folder}, expected another place for the translations; nothing "
+            "is overwritten"
         )
     if sys.stdout is not None and place.exists() and os.path.samestat(place.stat(), os.fstat(1)):
         raise ValueError(f"{output} is where the scores are printed, expected a file of its own for the translations")
@@ -609,10 +628,11 @@ def flushed_output() -> Iterator[None]:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
 

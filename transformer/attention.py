@@ -58,7 +58,7 @@ def scaled_dot_product_attention(
 
     query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
     weight. Equals `attention_weights(query, key, mask) @ value`; fully masked rows give zeros. The fused kernel stores
-    no weights. On a CPU they are stored in bfloat16, and with dropout.
+    no weights; on a CPU they are stored where numbers are bfloat16 or weights are dropped.
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores, and where not
     every key has its value.

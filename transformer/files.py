@@ -90,9 +90,8 @@ def replace_text(path: Path, text: str) -> None:
     try:
         draft.write_text(text, encoding="utf-8", errors="backslashreplace")
         draft.replace(path)
-    except OSError:
+    finally:
         draft.unlink(missing_ok=True)
-        raise
 
 
 def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:

@@ -232,14 +232,16 @@
       const says = blurred.find((cell) => cell.offsetHeight >= LINES) ?? blurred[0];
       for (const cell of telling) cell.classList.toggle("says-why", cell === says);
     };
-    const scrolled = ([{ isIntersecting, boundingClientRect }]) => {
-      seen ||= isIntersecting;
-      if (!seen || isIntersecting || passed || boundingClientRect.bottom > BAR) return;
+    const scrolled = (entries) => {
+      const { isIntersecting, boundingClientRect: place } = entries.at(-1);
+      seen ||= entries.some((entry) => entry.isIntersecting);
+      if (!seen || isIntersecting || passed || !place.height || place.bottom > BAR) return; // no height: folded away
       passed = true;
       hide();
     };
     new IntersectionObserver(scrolled, { rootMargin: `${-BAR}px 0px 0px` }).observe(prediction);
     answer.addEventListener("toggle", hide);
+    prediction.closest("details.layer")?.addEventListener("toggle", hide); // there is more to be seen then
     addEventListener("hashchange", hide);
     new MutationObserver(hide).observe(document.documentElement, { attributeFilter: ["data-reading"] });
     for (const cell of telling)

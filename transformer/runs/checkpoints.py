@@ -8,17 +8,10 @@ import torch
 from torch import Tensor
 
 from transformer.config import check_whole
-from transformer.files import (
-    CheckpointError,
-    check_unchanged,
-    read_settings,
-    read_tensors,
-    resolve,
-    saved_checkpoints,
-    step_of,
-)
+from transformer.files import CheckpointError, check_unchanged, read_tensors, resolve, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.device import choose_device
+from transformer.runs.run import Run
 from transformer.text.tokenizer import Tokenizer
 
 
@@ -55,12 +48,14 @@ def load(
 def _following_each_other(run: Path) -> list[Path]:
     """The last checkpoints of a run without an older one that is kept only as the best, oldest first."""
     saved = saved_checkpoints(run)
-    try:
-        distance = read_settings(run)["training"]["validate_every"]
-    except (CheckpointError, KeyError, TypeError):  # of a training in Python, which tells what it likes
+    if not (run / "metrics.jsonl").is_file():
         return saved
-    gaps = [step_of(after) - step_of(before) > distance for before, after in pairwise(saved)]
-    return saved[max((i + 1 for i, is_gap in enumerate(gaps) if is_gap), default=0) :]
+    validated = [record["step"] for record in Run(run).metrics() if "val_nll" in record]  # each had a checkpoint
+    first = 0
+    for i, (before, after) in enumerate(pairwise(map(step_of, saved)), 1):
+        if any(before < step < after for step in validated):
+            first = i
+    return saved[first:]
 
 
 def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:

@@ -188,7 +188,7 @@ class _History:
             run.start()
         self.records: list[dict[str, float]] = []
         self.told = Notes(sys.stderr)
-        self.bar = tqdm(total=last, initial=done, unit="update", disable=not show, file=self.told)
+        self.bar = tqdm(total=last, initial=done, unit="update", disable=not show, file=self.told, dynamic_ncols=True)
         self._start_over()
 
     def _start_over(self) -> None:

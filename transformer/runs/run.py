@@ -137,7 +137,8 @@ class Run:
         Raises CheckpointError for a folder without one, or one that is damaged or does not fit the model.
         """
         last = last_checkpoint(self.folder)
-        advice = f"delete {last} to go on from the checkpoint before it"
+        is_only_one = len(saved_checkpoints(self.folder)) == 1
+        advice = "start a new run" if is_only_one else f"delete {last} to go on from the checkpoint before it"
         self._refuse_other_model(last, model, advice)
         step = read_json(last / "state.json", advice).get("step")
         if type(step) is not int or step != step_of(last):  # True is an int, too
@@ -161,11 +162,13 @@ class Run:
                     "settings that it was trained with, or start a new run"
                 )
         stored = last / "tokenizer.json"
-        if (
-            self.tokenizer is not None
-            and stored.is_file()
-            and read_json(stored, advice) != json.loads(self.tokenizer.to_json())
-        ):
+        if self.tokenizer is None or not stored.is_file():
+            return
+        try:
+            is_same = Tokenizer.load(stored).to_json() == self.tokenizer.to_json()
+        except ValueError as error:
+            raise CheckpointError(f"{error}; {advice}") from error
+        if not is_same:
             raise CheckpointError(
                 f"{stored} is another tokenizer than the run goes on with, expected the same; give the one that the "
                 "text was encoded with before, or start a new run"
@@ -187,11 +190,10 @@ class Run:
             if self.settings:
                 write_json(self.folder / "config.json", self.settings)
             replace_text(path, "".join(kept))
-            for path in (self.folder / "checkpoints").iterdir():
-                if (
-                    path.is_dir() and (name := CHECKPOINT.fullmatch(path.name)) and name[1]
-                ):  # cut off while it was deleted or written
-                    shutil.rmtree(path)
+            for left in (self.folder / "checkpoints").iterdir():
+                found = CHECKPOINT.fullmatch(left.name)
+                if found and found[1] and left.is_dir():  # cut off while it was deleted or written
+                    shutil.rmtree(left)
 
     def metrics(self) -> list[dict[str, float]]:
         """The records so far; a last line that was cut off in the middle is left out.
