@@ -519,7 +519,9 @@ def test_device_is_the_one_asked_for_or_the_best(monkeypatch: pytest.MonkeyPatch
             choose_device("cuda:2")
         return
     monkeypatch.setenv("TRANSFORMER_DEVICE", "cuda:1")
-    with pytest.raises(ValueError, match="device 'cuda:1' is not available here; use 'cpu'"):
+    with pytest.raises(
+        ValueError, match=r"device 'cuda:1', which \$TRANSFORMER_DEVICE asks for, is not available here; use 'cpu'"
+    ):
         choose_device()
 
 

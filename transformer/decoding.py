@@ -381,8 +381,8 @@ class DecodingConfig:
         _check_max_length(self.max_length)
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more, and less than 2⁶³")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
 
     def after(self, n: int) -> "DecodingConfig":
         """The same for sentences that come after n others: sampling draws other numbers for them."""

@@ -90,8 +90,9 @@ def replace_text(path: Path, text: str) -> None:
     try:
         draft.write_text(text, encoding="utf-8", errors="backslashreplace")
         draft.replace(path)
-    finally:
+    except (Exception, KeyboardInterrupt):
         draft.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:

@@ -231,8 +231,9 @@ class Transformer(nn.Module):
             (folder / CHECKSUMS).unlink(missing_ok=True)
             write_json(folder / "config.json", asdict(self.config))
             draft.replace(folder / "model.safetensors")
-        finally:
+        except (Exception, KeyboardInterrupt):
             draft.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], device: torch.device | str = "cpu") -> "Transformer":
