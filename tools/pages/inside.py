@@ -35,7 +35,10 @@ FOLLOWED = "weil"
 EXAMPLES = 12
 """sentences that the model has not been trained on"""
 LIKELIEST = 5
-LEGEND = '<p class="inside-legend">Blue is above zero, orange below; the more colour, the farther from zero.</p>'
+LEGEND = (
+    '<p class="inside-legend">Blue is above zero, orange below; the more colour, the farther from zero. A row of the '
+    "decoder is named after the word that goes in; there the word after it is chosen.</p>"
+)
 ATTENTION = 0.4
 """how much ink fills a box in which words meet; others get a quarter of it"""
 
