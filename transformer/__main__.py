@@ -23,16 +23,9 @@ import tyro
 
 from transformer import __version__
 from transformer.config import TransformerConfig, check_types
-from transformer.decoding import DEFAULT_DECODING, DecodingConfig, translate
+from transformer.decoding import DEFAULT_DECODING, DecodingConfig, check_lengths, translate
 from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
-from transformer.files import (
-    SHIPPED,
-    CheckpointError,
-    last_checkpoint,
-    read_settings,
-    resolve,
-    saved_checkpoints,
-)
+from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_settings, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.runs.loop import train
@@ -40,15 +33,7 @@ from transformer.runs.notes import Notes
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import too_long
-from transformer.text.corpora import (
-    NAMED,
-    TABLES,
-    Corpus,
-    CorpusUnavailable,
-    lines_of_stream,
-    load_corpus,
-    read_lines,
-)
+from transformer.text.corpora import NAMED, TABLES, Corpus, CorpusUnavailable, lines_of_stream, load_corpus, read_lines
 from transformer.text.encoded import Encoded, cache_folder, encode_split, tokenizer_for
 from transformer.text.pairs import normalised
 from transformer.text.symbols import UNK
@@ -281,18 +266,14 @@ def run_translate(command: Translate) -> None:
         lines = lines_of_stream(sys.stdin.buffer, "standard input")
         size = 1 if sys.stdin.isatty() else size  # whoever types is answered line by line
     if model.config.positions == "learned":
-        lines = readable(lines, tokenizer, model.config.max_len, "sentence" if command.sentences else "line")
+        lines = readable(model, tokenizer, lines, "sentence" if command.sentences else "line")
     print_blocks(model, tokenizer, lines, command.decoding, size)
 
 
-def readable(lines: Iterable[str], tokenizer: Tokenizer, max_len: int, what: str) -> Iterator[str]:
+def readable(model: Transformer, tokenizer: Tokenizer, lines: Iterable[str], what: str) -> Iterator[str]:
     """The lines, as far as learned positions reach; raises ValueError at the first that is longer."""
     for number, line in enumerate(lines, 1):
-        if (n_tokens := len(tokenizer.encode(normalised(line))) + 1) > max_len:
-            raise ValueError(
-                f"{what} {number} has {n_tokens:,} tokens with EOS, expected at most {max_len:,}, the number of "
-                "learned positions; split it, or use a model with sinusoidal positions"
-            )
+        check_lengths(model, [tokenizer.encode(normalised(line))], number, what)
         yield line
 
 
@@ -622,18 +603,14 @@ def flushed_output() -> Iterator[None]:
     The interpreter would try again at its own end, and complain.
     """
     try:
+        yield
+    finally:
         try:
-            yield
-        finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except OSError:
-        if sys.stdout is not None:
-            try:
-                sys.stdout.flush()
-            except OSError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
 
 def run(argv: Sequence[str]) -> int:

@@ -414,7 +414,7 @@ def translate(
     """
     refuse_string(sentences, "sentences")
     ids = tokenizer.encode_all([normalised(sentence) for sentence in sentences])
-    _check_lengths(model, ids)
+    check_lengths(model, ids)
     order = sorted((i for i, row in enumerate(ids) if row), key=lambda i: len(ids[i]), reverse=True)
     translations = [""] * len(ids)
     for start in range(0, len(order), config.batch_size):
@@ -425,13 +425,13 @@ def translate(
     return translations
 
 
-def _check_lengths(model: Transformer, ids: Sequence[Sequence[int]]) -> None:
-    """Find a sentence that is too long before any work is done on the others."""
+def check_lengths(model: Transformer, ids: Sequence[Sequence[int]], first: int = 1, what: str = "sentence") -> None:
+    """Raise ValueError for ids, without EOS, that learned positions do not reach; they are counted from `first`."""
     if model.config.positions != "learned":
         return
-    for i, row in enumerate(ids, 1):
+    for i, row in enumerate(ids, first):
         if len(row) + 1 > model.config.max_len:
             raise ValueError(
-                f"sentence {i} has {len(row) + 1} tokens with EOS, expected at most {model.config.max_len}, the number "
+                f"{what} {i} has {len(row) + 1} tokens with EOS, expected at most {model.config.max_len}, the number "
                 "of learned positions; split it, or use a model with sinusoidal positions"
             )
