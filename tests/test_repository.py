@@ -284,6 +284,17 @@ def test_device_is_never_written_into_the_code():
     assert [name for name, text in code.items() if ".cuda(" in text] == [], "use choose_device()"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=identity)
+def test_chapter_says_where_it_trains(path: Path):
+    """Left to itself, `train` moves a model to the GPU, and the next cell's tensors are on the CPU."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    nodes = list(ast.walk(ast.parse("\n".join(cells))))
+    kept = {name: ast.unparse(node.value) for node in nodes if isinstance(node, ast.Assign) for name in assigned(node)}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "train"]
+    given = [" ".join(f"{k.arg} {kept.get(ast.unparse(k.value))}" for k in call.keywords) for call in calls]
+    assert [ast.unparse(call) for call, names in zip(calls, given, strict=True) if "device" not in names] == []
+
+
 def assigned(node: ast.stmt) -> list[str]:
     """The names that a statement assigns to."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
