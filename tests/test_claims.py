@@ -1,6 +1,7 @@
 """The claims instrument: a claim is shown with its evidence, and a false or unknown one stops the reader."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,12 @@ def test_evidence_is_required(evidence: str):
         verify("ATT-5", True, evidence)
 
 
+@pytest.mark.parametrize("number", [-1, math.nan, math.inf])
+def test_bars_are_numbers_from_0(number: float):
+    with pytest.raises(ValueError, match=r"ATT-5 came with bars of \{'masked': .*\}, expected numbers from 0"):
+        verify("ATT-5", True, "evidence", bars={"masked": number})
+
+
 # What a notebook keeps of it
 
 
@@ -185,7 +192,7 @@ def chapter(*outcomes: Outcome) -> nbformat.NotebookNode:
 
 
 def outcome(claim: str, status: str = "holds", evidence: str = "error 3e-08") -> Outcome:
-    return Outcome(claims()[claim], status, evidence)
+    return Outcome(claims()[claim], status, evidence, bars=BARS)
 
 
 def test_claims_of_written_chapters_that_nothing_verifies_are_found():
@@ -235,17 +242,42 @@ def test_page_lists_claims_with_evidence(tmp_path: Path):
 
 # The page of myths
 
+BARS = {"with": 1, "without": 0}
 SECTION = "<!-- myth POS-11: rows without a mistake -->\n**No.** It is not so.\nAnd why.\nHeard: in a pub\n"
 
 
 def test_myth_is_told_with_what_was_measured_and_where(tmp_path: Path):
-    _, told = pages(tmp_path, f"# Myths\n\n{SECTION}", Outcome(claims()["POS-11"], "holds", "in full", "-3 of 9"))
-    heading, heard, *sentences, measured = [line for line in told.splitlines()[2:] if line and line[:2] != "{."]
+    _, told = pages(tmp_path, f"# Myths\n\n{SECTION}", Outcome(claims()["POS-11"], "holds", "in full", "-3 of 9", BARS))
+    heading, heard, *sentences, _, drawn, _, measured = [
+        one for one in told.splitlines()[2:] if one and one[:2] != "{."
+    ]
     assert heading == f"### “{claims()['POS-11'].myth}”" and heard == "Heard: in a pub"
-    assert sentences == ["**No.** It is not so.", "And why."]
+    assert sentences == ["**No.** It is not so.", "And why."] and drawn.startswith('<div class="bars"')
     assert measured == (
         "✓\N{NO-BREAK SPACE}{claim}`POS-11` Rows without a mistake: **−3 of 9**. More in {section}`POS-11`."
     )
+
+
+def test_myth_without_a_figure_shows_the_bars_of_its_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown: list[Outcome] = []
+    monkeypatch.setattr("transformer.tutor.claims.show", shown.append)
+    verify("POS-11", True, "in full", bars={"d_k, <sharp>": 2e-8, "of 40": 40, "half": torch.tensor(20.0)})
+    _, told = pages(tmp_path, SECTION, *shown)
+    assert 'role="img" aria-label="d_k, &lt;sharp&gt;: 2·10^{−8}; of 40: 40; half: 20"' in told
+    assert re.findall(r"--share: ([\d.]+)", told) == ["0.0000", "1.0000", "0.5000"]
+    assert "<span>d<sub>k</sub>, &lt;sharp&gt;</span>" in told and "<b>2·10<sup>−8</sup></b>" in told
+
+
+def test_myth_without_any_picture_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="POS-11 has no picture"):
+        pages(tmp_path, SECTION, Outcome(claims()["POS-11"], "holds", "in full"))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "0"), (1234, "1,234"), (1234.6, "1,235"), (99.14, "99"), (3.456, "3.5"), (0.0, "0")]
+)
+def test_bar_is_labelled_with_its_number(number: float, expected: str):
+    assert proved.written(number) == expected
 
 
 def test_myth_that_could_not_be_looked_into_says_so(tmp_path: Path):
@@ -289,6 +321,13 @@ def test_every_saying_that_a_written_chapter_refutes_has_a_verdict_and_two_or_th
 def test_saying_that_is_called_often_heard_was_heard_somewhere():
     often, _ = (BOOK / "myths.md").read_text(encoding="utf-8").split("## Heard less often")
     assert [one["claim"] for one in proved.MYTH.finditer(often) if not one["heard"]] == []
+
+
+def test_every_myth_has_a_figure_or_bars():
+    code = "".join(path.read_text(encoding="utf-8") for path in BOOK.glob("*.ipynb"))
+    for one in proved.MYTH.finditer((BOOK / "myths.md").read_text(encoding="utf-8")):
+        _, _, proof = code.partition(f'\\"{one["claim"]}\\"')
+        assert one["cell"] or "bars=" in proof.partition(" skip")[0], one["claim"]
 
 
 def test_pictures_of_myths_are_figures_of_the_chapter_that_refutes_them():

@@ -2,25 +2,27 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 
 from tools.exercises import chapter_of
 from transformer.tutor.claims import MARKS, TRACE, Claim, claims
-from transformer.tutor.show import readable
+from transformer.tutor.show import readable, typeset
 
 Chapters = Mapping[Path, NotebookNode]
 """the executed notebooks by the paths of their sources, such as `book/03_attention.ipynb`"""
 
 
-def outcomes(notebook: NotebookNode) -> list[dict[str, str]]:
+def outcomes(notebook: NotebookNode) -> list[dict[str, Any]]:
     """What an executed notebook's claims came to, in order."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [output.metadata[TRACE] for output in outputs if TRACE in output.get("metadata", {})]
 
 
-def proofs(chapters: Chapters) -> dict[str, dict[str, str]]:
+def proofs(chapters: Chapters) -> dict[str, dict[str, Any]]:
     """The outcome of each claim that the chapters verify."""
     return {outcome["claim"]: outcome for chapter in chapters.values() for outcome in outcomes(chapter)}
 
@@ -45,14 +47,14 @@ MYTH = re.compile(
     r"<!-- myth (?P<claim>\S+?)(?: (?P<cell>\S+))?: (?P<what>.+) -->\n"
     r"(?P<told>\*\*.+?\*\* (?:(?!Heard: ).+\n)+)(?:Heard: (?P<heard>(?:.+\n)+))?"
 )
-"""the claim that refutes a saying, a cell whose picture shows it, and what its number is; below it a verdict with
-what is told, and where the saying is heard"""
+"""the claim that refutes a saying, a cell whose figure shows it (or its bars are drawn), and what its number is; below
+it a verdict with what is told, and where the saying is heard"""
 
 
 def with_measurements(text: str, chapters: Chapters) -> str:
-    """The page of myths, with the saying above what is told of it, and the measurement below.
+    """The page of myths, with the saying above what is told of it, and a picture and the measurement below.
 
-    Raises ValueError for a claim that refutes nothing, and for a cell that shows no picture.
+    Raises ValueError for a claim that refutes nothing, for a cell that shows no figure, and where nothing can be drawn.
     """
     places = {outcome["claim"]: (chapter, outcome) for chapter in chapters.values() for outcome in outcomes(chapter)}
 
@@ -67,7 +69,8 @@ def with_measurements(text: str, chapters: Chapters) -> str:
         what = found["what"][0].upper() + found["what"][1:]
         measured = f"{{.measured}}\n{link(outcome)} {what}: {number}. More in {{section}}`{found['claim']}`."
         heard = ("{.heard}", f"Heard: {found['heard'].rstrip()}", "") if found["heard"] else ()
-        shown = ("```{raw} html", picture(chapter, found["cell"]), "```") if found["cell"] else ()
+        drawn = picture(chapter, found["cell"]) if found["cell"] else drawn_bars(outcome) if holds else ""
+        shown = ("```{raw} html", drawn, "```") if drawn else ()
         return "\n".join((f"### “{indexed(plain(myth))}”", "", *heard, found["told"], *shown, "", measured, ""))
 
     return MYTH.sub(section, text)
@@ -83,6 +86,28 @@ def picture(chapter: NotebookNode, cell: str) -> str:
     if len(drawings) != 1:
         raise ValueError(f"the cell {cell} shows {len(drawings)} figures, expected one")
     return notebooks.picture("book/myths", shows, drawings[0])
+
+
+def drawn_bars(outcome: dict[str, Any]) -> str:
+    """The numbers of a claim as bars, each beside its name and before its number; raises ValueError without any."""
+    if not (bars := outcome.get("bars")):
+        raise ValueError(
+            f"{outcome['claim']} has no picture in myths.md: name a cell with a figure, or `verify` its bars"
+        )
+    most = max(bars.values()) or 1
+    numbers = {name: written(number) for name, number in bars.items()}
+    rows = (
+        f"<span>{typeset(name)}</span>"
+        f'<span style="--share: {bars[name] / most:.4f}"><i></i><b>{typeset(number)}</b></span>'
+        for name, number in numbers.items()
+    )
+    told = "; ".join(f"{name}: {number}" for name, number in numbers.items())
+    return f'<div class="bars" role="img" aria-label="{escape(readable(told))}">{"".join(rows)}</div>'
+
+
+def written(number: float) -> str:
+    """A number as a bar is labelled with it: whole ones and large ones in full, others to two digits."""
+    return f"{number:,.0f}" if isinstance(number, int) or number >= 100 else f"{number:.2g}"
 
 
 def by_chapter(chapters: Chapters) -> Iterator[str]:

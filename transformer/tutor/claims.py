@@ -1,9 +1,11 @@
 """The book's claims, and `verify`, which proves one in front of the reader or stops."""
 
 import difflib
+import math
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -69,6 +71,8 @@ class Outcome:
     """what was measured, in full"""
     shown: str = ""
     """the one number of it that a reader can picture, such as "98 of 100 rows\""""
+    bars: Mapping[str, float] = field(default_factory=dict)
+    """numbers of it to be drawn side by side where the claim is told again, from 0, each by its name"""
 
     def __str__(self) -> str:
         measured = f"{self.shown}; {self.evidence}" if self.shown else self.evidence
@@ -76,6 +80,7 @@ class Outcome:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         trace = {"claim": self.claim.id, "status": self.status, "evidence": self.evidence, "shown": self.shown}
+        trace |= {"bars": dict(self.bars)} if self.bars else {}
         return {"text/plain": str(self), "text/html": self._as_html()}, {TRACE: trace}
 
     def _as_html(self) -> str:
@@ -90,24 +95,31 @@ class Outcome:
         )
 
 
-def verify(claim: str, condition: bool | None, evidence: str, *, shown: str = "") -> None:
+def verify(
+    claim: str, condition: bool | None, evidence: str, *, shown: str = "", bars: Mapping[str, float] | None = None
+) -> None:
     """Show that a claim holds, with the evidence that was measured, or stop.
 
     `condition` is what was computed, True or False (of Python, NumPy or a tensor of one element); None says
     that it could not be computed because the data are absent, and then `evidence` says which. `shown` stands beside
-    the claim, the evidence unfolds.
+    the claim, the evidence unfolds. `bars` are numbers of it that the page of myths draws, each by its name.
 
     Raises ClaimError when the condition is False; for an unknown claim; and for None where CI is at work, since
     there the data must be present. Raises TypeError for a condition that is no truth value, such as the error
-    itself instead of a comparison, and ValueError without evidence.
+    itself instead of a comparison, and ValueError without evidence and for bars that are not numbers from 0.
     """
     if claim not in claims():
         near = difflib.get_close_matches(claim, claims(), n=3, cutoff=0.5)
         raise ClaimError(f"there is no claim {claim!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     if not evidence.strip():
         raise ValueError(f"{claim} came without evidence, expected what was measured, such as 'largest error 3e-08'")
+    bars = {
+        name: float(number) if isinstance(number, torch.Tensor) else number for name, number in (bars or {}).items()
+    }
+    if not all(0 <= number < math.inf for number in bars.values()):
+        raise ValueError(f"{claim} came with bars of {bars}, expected numbers from 0")
     status = "not run" if condition is None else "holds" if _truth(claim, condition) else "fails"
-    outcome = Outcome(claims()[claim], status, evidence, shown)
+    outcome = Outcome(claims()[claim], status, evidence, shown, bars)
     show(outcome)
     if status == "fails":
         raise ClaimError(str(outcome))
