@@ -53,7 +53,7 @@ class TeacherForced:
 
     @property
     def perplexity(self) -> float:
-        """exp(nll): among how many equally likely tokens the model hesitates."""
+        """exp(nll): among how many tokens a blind guess would do as well."""
         return float(torch.tensor(self.nll, dtype=torch.float64).exp())  # where it is infinite, math.exp would raise
 
 
