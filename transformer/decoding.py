@@ -394,7 +394,10 @@ DEFAULT_DECODING = DecodingConfig()
 
 
 def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
-    """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names."""
+    """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names.
+
+    Raises what `greedy`, `beam_search` and `sample` raise for such ids.
+    """
     if config.method == "beam":
         return beam_search(model, source, config.beam, config.alpha, config.max_length)
     if config.method == "greedy":

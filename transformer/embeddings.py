@@ -14,7 +14,7 @@ class TokenEmbedding(nn.Module):
     """One vector per token, multiplied by √d_model (paper §3.4): ids (B, T) → (B, T, D).
 
     The table starts from a normal distribution of standard deviation d_model^-½, so that after the
-    multiplication a word's features have unit variance, a little louder than a sinusoid beside it. The same table can
+    multiplication a word's features have unit variance, twice that of a sinusoid beside it. The same table can
     serve as the pre-softmax matrix, where that small scale is the right one.
     """
 
@@ -76,7 +76,7 @@ class PositionalEncoding(nn.Module):
             self.register_buffer("table", sinusoids(max_len, d_model), persistent=False)  # (max_len, D)
         elif kind == "learned":
             self.table = nn.Parameter(torch.empty(max_len, d_model))  # (max_len, D)
-            nn.init.normal_(self.table, std=0.5**0.5)  # as loud as a sinusoid, whose rms is √½
+            nn.init.normal_(self.table, std=0.5**0.5)  # as large as a sinusoid, whose rms is √½
         else:
             self.table = None
 

@@ -109,7 +109,7 @@ class Transformer(nn.Module):
 
     Matrices start from Xavier's uniform distribution, embeddings from a normal distribution of deviation
     d_model^-½, biases from zero. The paper does not give its initialisation; this is the one its published
-    code chose, and it makes word and position about equally loud (see `TokenEmbedding`).
+    code chose, and it makes words and positions about equally large (see `TokenEmbedding`).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -173,7 +173,10 @@ class Transformer(nn.Module):
         return None if target.size(1) == 1 else causal_mask(target.size(1), past, target.device)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding."""
+        """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding.
+
+        Raises for such ids what `forward` raises.
+        """
         mask = self.source_mask(source) if mask is None else mask  # (B, 1, 1, S)
         return self.encoder(self._embed(source, self.source_embedding), mask)
 
@@ -187,7 +190,7 @@ class Transformer(nn.Module):
         the method of that name makes it; without one, decoding sees all of the memory, padding included.
         Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
         that came since the last call; then padding is hidden in the first call alone, and later ones must have none.
-        `output` turns the result into logits.
+        `output` turns the result into logits. Raises for such ids what `forward` raises.
         """
         past = 0 if cache is None else cache.length
         x = self._embed(target, self.target_embedding, start=past)  # (B, T, D)

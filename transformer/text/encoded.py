@@ -147,7 +147,10 @@ def tokenizer_for(corpus: Corpus, kind: str, vocab_size: int) -> Tokenizer:
 
 
 def cache_folder() -> Path:
-    """Where encoded texts and their tokenisers are kept: `$TRANSFORMER_ENCODED`, or a folder of the user's cache."""
+    """Where encoded texts and their tokenisers are kept: `$TRANSFORMER_ENCODED`, or a folder of the user's cache.
+
+    Raises ValueError for a home folder (~) that there is not.
+    """
     kept = os.environ.get("TRANSFORMER_ENCODED") or pooch.os_cache("executable-transformer") / "encoded"
     try:
         return Path(kept).expanduser()  # files of settings may give it with ~, as no shell would

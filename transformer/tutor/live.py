@@ -69,7 +69,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Live:
-    """A figure that the pages bring to life; a notebook shows it as it opens."""
+    """A figure that readers can change on the pages; a notebook shows it as it opens."""
 
     kind: str
     """the name of the function that made it, and of the script that moves it"""

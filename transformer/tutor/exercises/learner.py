@@ -236,7 +236,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What grading found, for the eyes of the learner; sign and words say what the colour says."""
+    """What grading found, displayed as text or HTML; sign and words say what the colour says."""
 
     exercise: Exercise
     """what was answered"""
