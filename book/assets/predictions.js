@@ -5,7 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const POINTS = 9; // of a drawn curve
   const BAR = 64; // px at the top of the window, where the page's bar hides what is behind it
-  const LINES = 60; // px high is what has room for a word on why it is blurred
+  const LINES = 40; // px high is what has room for a word on why it is blurred
   const make = (name, attributes = {}, ...inside) => {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -203,10 +203,9 @@
       beside.hidden = again.hidden = guess === null;
       prediction.classList.toggle("is-answered", guess !== null);
       if (now) {
-        passed = false;
+        passed = looked = false;
         answer.open = guess !== null;
         bookKept.set(key, guess === null ? null : JSON.stringify(guess));
-        looked.clear();
         if (guess !== null) beside.focus({ preventScroll: true }); // the button that had the focus cannot keep it
       }
       hide();
@@ -218,13 +217,14 @@
     });
     answer.before(beside);
     prediction.append(again);
-    const telling = whatTells(prediction), looked = new Set(); // and which of these cells were touched
+    const telling = whatTells(prediction);
+    let looked = false; // at one of these cells, by a tap
     let seen = false, passed = false; // the question, by a reader who scrolls
     const hide = () => {
       const everything = document.documentElement.dataset.reading === "everything";
-      const open = prediction.matches(".is-answered") || answer.open || passed || everything;
+      const open = prediction.matches(".is-answered") || answer.open || passed || looked || everything;
       for (const cell of telling) {
-        const hidden = !open && !looked.has(cell) && !cell.querySelector(":target");
+        const hidden = !open && !cell.querySelector(":target");
         cell.classList.toggle("is-telling", hidden);
         for (const part of cell.children) part.inert = hidden; // nor is it read out
       }
@@ -246,7 +246,7 @@
     new MutationObserver(hide).observe(document.documentElement, { attributeFilter: ["data-reading"] });
     for (const cell of telling)
       cell.addEventListener("click", () => {
-        looked.add(cell);
+        looked = true;
         hide();
       });
     let before = null;
