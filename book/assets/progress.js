@@ -25,10 +25,20 @@
     button.addEventListener("click", () => {
       kept.set(`solved:${number}`, kept.get(`solved:${number}`) === null ? "true" : null);
       tell();
+      countSolved();
     });
     tell();
     verdict.append(button);
     offerColab(verdict, number);
+  }
+
+  /* What the notebook's own bar, which was empty when the page was built, shows of these marks. */
+  function countSolved() {
+    const solved = kept.names().filter((name) => name.startsWith("solved:")).length;
+    for (const bar of document.querySelectorAll(".verdict progress")) {
+      bar.value = solved;
+      bar.previousSibling.textContent = `${solved} of ${bar.max} marked as solved `;
+    }
   }
 
   /* One click to the exercise's own cell. Where nobody has published the book, no page leads to Colab, and this does not either. */
@@ -79,6 +89,7 @@
     const last = document.querySelector("section#to-keep > h2");
     if (last) noteReading(last);
     document.querySelectorAll(".verdict").forEach(askWhetherSolved);
+    countSolved();
     const places = [...document.querySelectorAll(".so-far")];
     if (!places.length) return;
     tellProgress(places);

@@ -57,7 +57,7 @@ def test_guesses_are_answered_and_kept_on_the_device(tab: Page):
     for _visit in range(2):
         expect_answer(tab, "rows", "You said: nearly all.", "a few. Only 20% of them")
         expect_answer(tab, "keys", "You said 64 keys.", "1.22 keys. One weight")
-        expect_answer(tab, "fall", "Dashed: your curve.", "from 32 at 0")
+        expect_answer(tab, "fall", "Dashed: your curve.", "From 32 at 0")
         right = prediction(tab, "rows").locator(".is-right")
         expect(right).to_have_text(re.compile("a few"))
         expect(prediction(tab, "rows").locator("[aria-pressed=true]")).to_have_text(re.compile("nearly all"))
@@ -215,7 +215,7 @@ def test_what_is_read_out_is_meant_to_be_heard(tab: Page):
 
 
 def test_nobody_has_to_guess(tab: Page):
-    for name, measured in (("rows", "a few"), ("keys", "1.22 keys"), ("fall", "from 32 at 0")):
+    for name, measured in (("rows", "a few"), ("keys", "1.22 keys"), ("fall", "From 32 at 0")):
         prediction(tab, name).get_by_text("Just show me").click()
         expect(prediction(tab, name).locator(".prediction-answer p")).to_be_visible()
         expect(prediction(tab, name).locator(".prediction-answer p")).to_contain_text(measured)

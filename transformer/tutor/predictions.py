@@ -185,7 +185,7 @@ def said(question: Record, answer: Record) -> str:
             return f"{_short(answer['answer'])} {question['unit']}".rstrip()
         case _:
             first, last = answer["answer"][0], answer["answer"][-1]
-            return f"from {_short(first[1])} at {first[0]:g} to {_short(last[1])} at {last[0]:g}"
+            return f"From {_short(first[1])} at {first[0]:g} to {_short(last[1])} at {last[0]:g}"
 
 
 def _short(x: float) -> str:
