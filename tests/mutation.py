@@ -67,8 +67,8 @@ def mutants(module: str, functions: list[str]) -> Iterator[Mutant]:
     homes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
     for scope in [node for home in homes for node in home.body if isinstance(node, ast.FunctionDef)]:
         if not functions or scope.name in functions:
-            for _, line, change in changes(scope, parameters(scope)):
-                yield Mutant(module, f"{module}.py:{line}: {change}", ast.unparse(tree))
+            for _, line, change, _ in changes(scope, parameters(scope)):
+                yield Mutant(module, f"{module}.py:{line}: {change}", ast.unparse(ast.fix_missing_locations(tree)))
 
 
 def load_libraries() -> None:

@@ -1441,6 +1441,12 @@ def top_p_by_searchsorted(logits, p):
     return logits.masked_fill(logits.softmax(-1) < least, -math.inf)
 
 
+def top_p_from_the_least_likely_up(logits, p):
+    ranked, order = torch.sort(logits)
+    drop = ranked.softmax(-1).cumsum(-1) <= 1 - p
+    return logits.masked_fill(drop.scatter(0, order, drop), -math.inf)
+
+
 def top_p_in_numpy(logits, p):
     order = np.argsort(-logits.numpy())
     held = np.cumsum(logits.softmax(-1).numpy()[order])
@@ -1485,6 +1491,7 @@ RIGHT |= {
         "comparison of all pairs": top_p_by_comparison,
         "scattered back": top_p_scattered,
         "binary search": top_p_by_searchsorted,
+        "least likely first, as in Hugging Face's": top_p_from_the_least_likely_up,
         "NumPy": top_p_in_numpy,
     },
 }

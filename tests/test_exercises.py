@@ -6,7 +6,10 @@ import multiprocessing
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tests.as_a_notebook import run_cell
+from tests.mutation import mutants
 from tests.right_answers import RIGHT, derived
 from tools.exercises import END, chapter_of, exercise_cells, fold, main, renew
 from tools.repository import CELL_ID
@@ -339,6 +343,132 @@ def test_mistake_that_nobody_foresaw_is_named(name: str):
     assert said in grading.grade(exercises()[name.partition(",")[0]], answer).text
 
 
+def weights_without_a_transpose(q, k):
+    return (q @ k / q.size(-1) ** 0.5).softmax(-1)
+
+
+def feed_forward_by_max(x, W1, b1, W2, b2):
+    return max(x @ W1 + b1, 0) @ W2 + b2
+
+
+def cut_as_text(word, merges):
+    return reduce(lambda text, pair: text.replace(" ".join(pair), "".join(pair)), merges, " ".join(word)).split()
+
+
+def merged_as_text(words, new):
+    (one, other), _ = Counter(pair for word in words for pair in pairwise(word)).most_common(1)[0]
+    texts = [" ".join(map(str, word)).replace(f"{one} {other}", str(new)) for word in words]
+    return [list(map(int, text.split())) for text in texts]
+
+
+def beam_that_ends_before_the_cut(step, bos, eos, k, max_len, best_of_each=99):
+    beam, finished = [(0.0, [bos])], []
+    for _ in range(max_len):
+        found = []
+        for total, tokens in beam:
+            for log_p, token in sorted(((p, i) for i, p in enumerate(step(tokens).tolist())), reverse=True)[
+                :best_of_each
+            ]:
+                (finished if token == eos else found).append((total + log_p, [*tokens, token]))
+        beam = sorted(found, reverse=True)[:k]
+    return [token for token in max(finished or beam)[1][1:] if token != eos]
+
+
+def n_grams(words, n):
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+
+def bleu_without_a_limit(hyps, refs):
+    logs = []
+    for n in range(1, 5):
+        pairs = [(n_grams(hyp, n), n_grams(ref, n)) for hyp, ref in zip(hyps, refs, strict=True)]
+        logs.append(np.log(sum((a & b).total() for a, b in pairs) / sum(a.total() for a, _ in pairs)))
+    return float(100 * np.exp(np.mean(logs) + 1 - sum(map(len, hyps)) / sum(map(len, refs))))
+
+
+def mean_of_keys_before_the_end(weights, offset):
+    n = weights.size(-1)
+    return torch.stack([weights[:, i, i + offset] for i in range(n) if i + offset < n]).mean(0)
+
+
+def cosines(table):
+    return F.normalize(table, dim=-1) @ F.normalize(table, dim=-1).mT
+
+
+def sinusoids_of_the_authors(n, d):
+    angle = torch.arange(n)[:, None] * 10000.0 ** (-torch.arange(d // 2) / max(d // 2 - 1, 1))
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+TESTED = [
+    # whose verdict was false
+    ("7.2", lambda x, mask, *parts: book("encoder_layer")(x, None, *parts), "The mask is not used: padding is"),
+    ("7.3", lambda x, m, a, b, *parts: book("decoder_layer")(x, m, a, None, *parts), "Cross-attention has no mask"),
+    ("3.2", lambda q, k: (q @ k.transpose(1, 2) / q.size(-1) ** 0.5).softmax(-1), "Yours fits one axis of batches"),
+    ("3.3", lambda w, v: torch.einsum("bts,bsd->btd", w, v), "Yours fits one axis of batches"),
+    ("3.2", weights_without_a_transpose, "This comes out if k is not transposed."),
+    (
+        "6.3",
+        lambda x, f, norm, pre: x - f(norm(x)) if pre else norm(x - f(x)),
+        "if the sublayer is subtracted, not added.",
+    ),
+    ("12.4", lambda weights, reach, ramp: weights, "The weights come out as they were given"),
+    # that were accepted
+    ("4.3", lambda s, mask: s.masked_fill(~mask, -100).softmax(-1) * mask.any(-1, True), "is not low enough, for"),
+    ("4.3", lambda s, mask: s.masked_fill(~mask, -100).softmax(-1) * mask, "where scores are lower, hidden places win"),
+    ("8.5", lambda x, y, pad: -x.softmax(-1).gather(-1, y[..., None])[y != pad].log().mean(), "its probability is 0"),
+    ("10.3", merged_as_text, "replace also finds the pair inside longer numbers"),
+    ("1.3", lambda table, id, k: cosines(table)[id].topk(k + 1).indices[1:], "The first of topk need not be the word"),
+    ("9.3", lambda *case: beam_that_ends_before_the_cut(*case, best_of_each=case[3]), "the best k of each"),
+    # that nobody had foreseen
+    ("9.3", beam_that_ends_before_the_cut, "Finished hypotheses count among the k: "),
+    ("9.3", lambda *case: book("my_beam_search")(*case[:-1], case[-1] + 1), "You take one step too many"),
+    ("9.1", lambda *case: book("my_greedy")(*case[:-1], 50), "max_len is not used"),
+    ("9.1", lambda *case: [2, 3] * 4, "You return 8 entries, expected 2."),
+    ("1.5", lambda word, merges: [word], "You return 1 entry, expected 2."),
+    ("1.5", cut_as_text, "inside longer pieces"),
+    ("1.4", lambda table, kinds: (kinds == cosines(table).fill_diagonal_(-9).argmax(0)).double().mean(), "with places"),
+    ("2.1", sinusoids_of_the_authors, "That is the authors' code"),
+    ("2.2", lambda k, d: torch.eye(d), "This is the identity"),
+    ("3.1", lambda x, dim: (x - x.amax(dim, True)).exp() / (x - x.amax(dim, True)).exp().sum(), "the sum of all"),
+    ("3.5", lambda d, std_q, std_k: 1 / d**0.5, "You return a factor, expected the divisor"),
+    ("5.5", lambda d, h, bias: 4 * h * d * d + (4 * d if bias else 0), "You multiply the matrices by the number"),
+    ("6.4", lambda x, parts, norm, pre: book("residual_stack")(x, parts[:1], norm, pre), "inside the loop: only"),
+    ("6.4", lambda x, parts, norm, pre: book("residual")(x, parts[0], norm, pre), "inside the loop, and the last"),
+    ("6.4", lambda x, parts, norm, pre: book("residual_stack")(x, parts[-1:], norm, pre), "reads the stack's input"),
+    ("6.5", lambda x: (x - x.mean(-2, True)).mean((-2, -1)).abs() / x.mean((-2, -1)).abs(), "You square the mean"),
+    ("7.1", feed_forward_by_max, "Python's max cannot compare"),
+    ("8.3", lambda V, epsilon: -np.log(1 - epsilon), "and without its ε/V"),
+    ("8.4", lambda step, d, warmup: d**-1 / 2 * min(step**-1 / 2, step * warmup**-3 / 2), "at all three places"),
+    ("8.4", lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3 / 2), "warmup⁻³ / 2."),
+    ("9.5", lambda logits, p: book("top_p")(logits, p).log_softmax(-1), "You return log-probabilities among"),
+    ("10.1", lambda a, b, n: (n_grams(a, n) & n_grams(b, n)).total() / len(n_grams(a, n)), "len of a Counter counts"),
+    ("10.2", bleu_without_a_limit, "upside down, and nothing keeps it"),
+    ("10.4", lambda checkpoints, x: book("average_weights")(checkpoints[:2], x), "the first two checkpoints alone"),
+    ("11.2", mean_of_keys_before_the_end, "Negative places count from the end"),
+    ("12.1", lambda n, d, gates: (4 * d * d + 2 * n * d, 2 * gates * d * d), "n is left out: all n words"),
+    ("12.3", lambda n, r: book("my_window_mask")(n, r + 2), "two positions too wide"),
+    ("13.5", lambda L, d, d_ff, V, n: book("training_operations")(L, d, 4 * d, V, n), "12 d² holds only"),
+]
+"""answers of somebody who wrote hundreds of them, and what is said of them"""
+
+
+@pytest.mark.parametrize(("number", "answer", "said"), TESTED)
+def test_what_a_tester_wrote_is_told_what_it_is(number: str, answer: Any, said: str):
+    found = grading.grade(learner.find(number), answer)
+    assert found.status == "wrong" and said in found.text
+
+
+def test_missing_stack_is_named():
+    """What comes out of an answer that collects its rows in a list is no other axis, and no other order of steps."""
+    for exercise in exercises().values():
+        rows = [run.value for run in grading.reference_runs(exercise, 0)]
+        if all(isinstance(value, torch.Tensor) and value.dim() > 1 for value in rows):
+            for unstack in (list, lambda value: [list(row) for row in value]):
+                found = grading.grade(exercise, lambda *case, f=exercise.reference, g=unstack: g(f(*case)))
+                assert found.text == "The numbers are right, but you return a list, expected a tensor."
+
+
 @pytest.mark.parametrize("name", ["top_p", "clipped_precision", "spans", "my_padding_mask"])
 def test_what_many_mistakes_come_to_is_said_without_choosing_one(name: str):
     said = {
@@ -375,6 +505,10 @@ def test_property_that_the_right_result_has_is_named(verdict: Callable[[Any], st
     assert "What is true of the expected result, and not of yours: its rows sum to 1." in out
 
 
+def test_engine_varies_the_package_too():
+    assert len({mutant.source for mutant in mutants("loss", [])}) > 20
+
+
 def test_search_for_two_changes_is_left_out_where_it_would_take_long():
     assert variation.second_order(exercises()["transformer_parameters"]) == ()
     assert variation.second_order(exercises()["my_noam"]) != ()
@@ -395,6 +529,13 @@ def test_stub_solution_and_answer_agree(exercise: Exercise):
         assert inspect.signature(defined("check = lambda f: f\n" + source, exercise)) == signature
     assert grading.grade(exercise, defined(exercise.solution, exercise)).status == "right"
     assert exercise.reference.__doc__ and len(exercise.stub.splitlines()) <= 25
+    assert assigned(exercise.stub) <= assigned(exercise.solution), "the solution fills the frame that is given"
+
+
+def assigned(source: str) -> set[str]:
+    """The names that a function gives values to."""
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    return {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
 
 @EVERY
@@ -716,6 +857,7 @@ def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
     assert "You return 3 values, expected 4." in verdict(lambda *sizes: shapes(*sizes)[:3], "5.4")
     out = verdict(lambda B, T, S, d, h: (*shapes(B, T, S, d, h)[:3], (B, 7, h)), "5.4")
     assert "Value 4 of 4 is (2, 7, 4), expected (2, 3, 8)." in out
+    assert "Value 2 of 2 is [[2, 4]], expected [[1, 3]]." in verdict(lambda y: (y[:, :-1], y[:, 1:] + 1), "8.1")
     assert "You return an int, expected a tuple." in verdict(lambda B, T, S, d, h: 3, "5.4")
     assert "You return a str, expected a number." in verdict(lambda d, h, bias: "many", "5.5")
     assert "The result is not the expected one." in verdict(lambda d, h, bias: 10**30, "5.5")

@@ -63,6 +63,10 @@ UNSEEN = {
     "You mask after the softmax and divide by what is left: where that is 0 you get NaN. Mask before.": SMALL,
     "The mask comes after the exponential, which may overflow, and ∞ · 0 is NaN: set hidden scores to −∞ "
     "before.": SMALL,
+    "A number like −100 or −1000 is not low enough, for scores may be lower: hidden places need −∞.": SMALL,
+    "A number like −100 or −1000 is not low enough: where scores are lower, hidden places win, and you cut all of it "
+    "off. Hidden places need −∞.": SMALL,
+    "Where a target is very unlikely, its probability is 0 in float32, and log 0 is −∞: take log_softmax.": SMALL,
     "exp of a large logit is inf in float32: take log_softmax, which subtracts the maximum first.": SMALL,
     "You add a small number to p, which changes the loss where p is small: take log_softmax, which never meets "
     "log 0.": SMALL,
@@ -356,7 +360,8 @@ def my_attention_weights(q, k):
 
 def test_nothing_is_kept_without_the_learner_s_word(own_folder: Path, capsys: pytest.CaptureFixture[str]):
     notebook(HELPED)
-    assert "keep_answers() keeps your answers on this machine" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "keep_answers() keeps your answers" in out and "(from transformer.tutor import keep_answers)" in out
     check("2.4")(lambda x, pe: x + pe[: x.size(1)])
     assert "keep_answers" not in capsys.readouterr().out  # said once
     assert [path.name for path in own_folder.iterdir() if path.is_dir()] == []

@@ -136,7 +136,8 @@ embed.mistakes(
 def vocabularies(draw: Draw) -> Iterator[Arguments]:
     """Tables whose vectors have very different lengths; in the first, two words point the same way."""
     same = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=draw.dtype)
-    yield same, 1, 1  # so that the first place of an order is not always the word itself
+    for word in (1, 0):  # so that the first place of an order, by sort or by topk, is not always the word itself
+        yield same, word, 1
     for n, d, word, k in ((7, 3, 2, 6), (9, 4, 0, 4), (12, 3, 11, 5)):
         yield draw.normal(n, d) * draw.normal(n, 1).exp(), word, k
 
@@ -191,6 +192,9 @@ cosine_neighbours.knobs(
 )
 cosine_neighbours.mistakes(
     {
+        "The first of topk need not be the word itself: another may point the same way. Leave out place id.": (
+            lambda table, id, k: _cosines(table, id).topk(k + 1).indices[1:]
+        ),
         "argsort begins with the smallest: these are the words that are most unlike. Sort with descending=True.": (
             lambda table, id, k: _cosines(table, id).argsort()[1 : k + 1]
         ),
@@ -251,6 +255,12 @@ def share_alike(table, kinds):
     return (kinds == kinds[nearest]).double().mean().item()
 
 
+def _kinds_as_places(table, kinds):
+    unit = F.normalize(table, dim=-1)
+    nearest = (unit @ unit.mT).fill_diagonal_(-math.inf).argmax(-1)
+    return (kinds == nearest).double().mean().item()
+
+
 def _alike(table, kinds, itself=False, dot=False, farthest=False, count=False, pairs=False, zero=False):
     unit = table if dot else F.normalize(table, dim=-1)
     similarity = unit @ unit.mT * (-1 if farthest else 1)
@@ -274,6 +284,9 @@ share_alike.knobs(
 )
 share_alike.mistakes(
     {
+        "You compare kinds with places: nearest says where the nearest words stand, and kinds has their kinds.": (
+            _kinds_as_places
+        ),
         "You measure the distance between points: the cosine is about directions.": lambda table, kinds: (
             (kinds == kinds[torch.cdist(table, table).fill_diagonal_(math.inf).argmin(-1)]).double().mean().item()
         ),
@@ -318,11 +331,11 @@ def cut_word(word, merges):
     return pieces
 
 
-def _cut_word(word, merges, backwards=False, once=False, stops=False, keeps=False):
+def _cut_word(word, merges, backwards=False, once=False, stops=False, keeps=False, lost=False):
     pieces = list(word)
     for pair in reversed(merges) if backwards else merges:
         out, i, found = [], 0, 0
-        while i < len(pieces):
+        while i < len(pieces) - lost:
             is_pair = tuple(pieces[i : i + 2]) == pair and not (once and found)
             found += is_pair
             out.append("".join(pair) if is_pair else pieces[i])
@@ -342,6 +355,18 @@ def _longest(word, merges):
     return pieces
 
 
+def _by_replace(word, merges):
+    text = " ".join(word)
+    for pair in merges:
+        text = text.replace(" ".join(pair), "".join(pair))
+    return text.split()
+
+
+def _from_the_right(word, merges):
+    mirrored = [(second[::-1], first[::-1]) for first, second in merges]
+    return [piece[::-1] for piece in cut_word.reference(word[::-1], mirrored)][::-1]
+
+
 def _leftmost(word, merges):
     pieces = list(word)
     while places := [i for i in range(len(pieces) - 1) if tuple(pieces[i : i + 2]) in merges]:
@@ -356,6 +381,7 @@ cut_word.knobs(
     once="You merge a pair only once in a word, expected wherever it stands.",
     stops="You stop at the first pair that the word does not have: go on with the next.",
     keeps="The second piece of the pair is still there: step over both.",
+    lost="The last piece is lost where no pair ends there.",
 )
 cut_word.mistakes(
     {
@@ -363,6 +389,8 @@ cut_word.mistakes(
         "You merge whatever pair stands leftmost: the one that was learned first goes first, in the whole word.": (
             _leftmost
         ),
+        "replace also finds the pair inside longer pieces: compare whole pieces.": _by_replace,
+        "You merge from the right: where pairs overlap, the left one comes first.": _from_the_right,
     }
 )
 

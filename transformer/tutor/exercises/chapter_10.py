@@ -78,6 +78,9 @@ clipped_precision.mistakes(
         "You return percent, expected a share from 0 to 1: leave the 100 out.": (
             lambda hyp, ref, n: 100 * _precision(hyp, ref, n)
         ),
+        "len of a Counter counts kinds, expected how many n-grams there are in all.": lambda hyp, ref, n: (
+            (_grams(hyp, n) & _grams(ref, n)).total() / len(_grams(hyp, n))
+        ),
         "You divide by the number of words, expected that of the n-grams: len(hyp) − n + 1.": (
             lambda hyp, ref, n: (_grams(hyp, n) & _grams(ref, n)).total() / len(hyp)
         ),
@@ -251,6 +254,12 @@ my_bleu.mistakes(
         "The quotient in the brevity penalty is upside down: exp(1 − r/h), h the words of the hypotheses.": (
             lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(min(0, 1 - h / r)))
         ),
+        "The quotient in the brevity penalty is upside down, and nothing keeps it from growing above 1.": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(1 - h / r))
+        ),
+        "The quotient in the brevity penalty is upside down, so that short hypotheses are rewarded.": (
+            lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: math.exp(max(0, 1 - h / r)))
+        ),
         "The brevity penalty is h/r as you have it, expected exp(1 − r/h).": (
             lambda hyps, refs: _scored(hyps, refs, penalty=lambda h, r: min(1, h / r))
         ),
@@ -274,7 +283,8 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
     yield [[1, 2, 5, 6], [3, 5, 6], [1, 2, 4, 5, 6]], 9  # the most frequent pair is not at the beginning
     yield [[1, 2], [1, 2], [2, 1], [5]], 9  # the order counts: 2 1 is another pair
     yield [[1, 2, 3, 1, 2, 4, 1, 2], [6, 7], [8, 6, 7]], 9  # three times in one word, which is one word
-    yield [[7, 8], [7, 8], [7, 8], [4, 5, 6], [3, 4, 5]], 9  # a word that is written often counts as often
+    # A word that is written often counts as often; 17 8 is not 7 8, though as a text it ends so.
+    yield [[7, 8], [7, 8], [7, 8], [4, 5, 6], [3, 4, 5], [17, 8]], 9
 
 
 @exercise(
@@ -287,7 +297,7 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
 )
 def merge_step(words, new):
     """One step of byte-pair encoding. words is a list of lists of ids: in each word, from the left, the pair of
-    neighbours that is most frequent in all words becomes the id `new`. No two pairs are equally frequent."""
+    neighbours that is most frequent in all words becomes the id `new`. One pair is the most frequent."""
     pairs = Counter((word[i], word[i + 1]) for word in words for i in range(len(word) - 1))
     best = max(pairs, key=pairs.get)
     merged = []
@@ -343,6 +353,12 @@ def _each_its_own(words, new):
     return [_replaced(w, best[0][0], new) if best else w for w, best in zip(words, bests, strict=True)]
 
 
+def _by_replace(words, new):
+    pair = " ".join(map(str, _pairs(words).most_common(1)[0][0]))
+    texts = [" ".join(map(str, word)).replace(pair, str(new)) for word in words]
+    return [[int(number) for number in text.split()] for text in texts]
+
+
 def _either_order(words, new):
     best = Counter(tuple(sorted(pair)) for word in words for pair in pairwise(word)).most_common(1)[0][0]
     merged = []
@@ -386,6 +402,7 @@ merge_step.mistakes(
         "The first of the pair is still there: the new id takes the place of both.": _merged_by(_pairs, kept=0),
         "The order counts: (a, b) and (b, a) are two pairs.": _either_order,
         "You merge one pair after another: one step merges the most frequent pair only.": _all_merged,
+        "replace also finds the pair inside longer numbers: compare whole ids.": _by_replace,
         "You return one list of ids, expected a list for each word.": (
             lambda words, new: _flat(merge_step.reference(words, new))
         ),
@@ -446,6 +463,8 @@ average_weights.mistakes(
         "You add the weights without dividing by their number.": lambda checkpoints, x: _network(
             sum(c["A"] for c in checkpoints), sum(c["B"] for c in checkpoints), x
         ),
+        "You take the mean of the first two checkpoints alone.": _with_mean(lambda stack: stack[:2].mean(0)),
+        "You take the mean of the last two checkpoints alone.": _with_mean(lambda stack: stack[-2:].mean(0)),
         "You use the last checkpoint alone.": lambda checkpoints, x: _network(*checkpoints[-1].values(), x),
         "You use the first checkpoint alone.": lambda checkpoints, x: _network(*checkpoints[0].values(), x),
         "(mean + next) / 2 gives the last one half of the weight: all count alike.": lambda checkpoints, x: _network(

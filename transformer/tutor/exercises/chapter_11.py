@@ -31,8 +31,9 @@ def linked(draw: Draw) -> Iterator[Arguments]:
 )
 def score_at_links(weights, links):
     """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key)."""
-    q, k = torch.tensor(links).mT
-    return weights[:, q, k].mean(-1)
+    q, k = torch.tensor(links).mT  # (n,) each
+    at_links = weights[:, q, k]  # (H, n)
+    return at_links.mean(-1)
 
 
 def _score(weights, links, turned=False, total=False, largest=False, table=False, over_heads=False):
@@ -141,8 +142,9 @@ def _at(weights, keys):
 
 
 def _with_negative_places(weights, offset):
+    """The weights of all queries with i + offset < n, (H, n or fewer)."""
     n = weights.size(-1)
-    return sum(weights[:, i, i + offset] for i in range(n) if i + offset < n) / (n - abs(offset))
+    return torch.stack([weights[:, i, i + offset] for i in range(n) if i + offset < n], dim=-1)
 
 
 offset_score.knobs(
@@ -158,7 +160,11 @@ offset_score.mistakes(
             weights.roll(-offset, -1).diagonal(0, -2, -1).mean(-1)
         ),
         "Negative places count from the end in Python: leave out the queries for which i + offset is below 0.": (
-            _with_negative_places
+            lambda weights, offset: _with_negative_places(weights, offset).mean(-1)
+        ),
+        "The divisor is right, but negative places count from the end in Python: leave out the queries for which "
+        "i + offset is below 0.": lambda weights, offset: (
+            _with_negative_places(weights, offset).sum(-1) / (weights.size(-1) - abs(offset))
         ),
         "Queries without such a key take the first or the last one, as after clamp: leave them out.": (
             lambda weights, offset: _at(weights, lambda q: (q + offset).clamp(0, weights.size(-1) - 1)).mean(-1)

@@ -80,6 +80,16 @@ multiplications.mistakes(
             4 * d * d + 2 * n * n * d,
             _multiplications(n, d, gates)[1],
         ),
+        "n is left out: all n words are projected and gated, and each is compared with n words.": lambda n, d, gates: (
+            tuple(count // n for count in multiplications.reference(n, d, gates))
+        ),
+        "n is left out in the attention: all n words are projected, and each is compared with n words.": (
+            lambda n, d, gates: (4 * d * d + 2 * n * d, _multiplications(n, d, gates)[1])
+        ),
+        "n is left out in the projections and in the recurrence: both work on all n words.": lambda n, d, gates: (
+            4 * d * d + 2 * n * n * d,
+            2 * gates * d * d,
+        ),
         "n and d are exchanged in the recurrence: a matrix has d · d numbers, and there are n words.": (
             lambda n, d, gates: (_multiplications(n, d, gates)[0], 2 * gates * n * n * d)
         ),
@@ -229,19 +239,19 @@ def _window(n, r, wide=False, back=False, inverted=False, flat=False):
 
 def _by_distance(rule):
     """A mask by the rule(t − s, n, r)."""
-    return lambda n, r: rule(torch.arange(n)[:, None] - torch.arange(n), n, r)
+    return lambda n, r: rule(torch.arange(n)[:, None] - torch.arange(n), n, r)[None, None]
 
 
 def _moved(n, r):
     start = (torch.arange(n) - r // 2).clamp(0, max(0, n - r))[:, None]
-    return (torch.arange(n) >= start) & (torch.arange(n) < start + r)
+    return ((torch.arange(n) >= start) & (torch.arange(n) < start + r))[None, None]
 
 
 def _by_slices(n, r):
     mask = torch.zeros(n, n, dtype=torch.bool)
     for i in range(n):
         mask[i, i - r // 2 : i + r // 2 + 1] = True
-    return mask
+    return mask[None, None]
 
 
 my_window_mask.knobs(
@@ -285,7 +295,7 @@ my_window_mask.mistakes(
         ),
         "Your words stand in blocks of r: each query has a window of its own, around it.": lambda n, r: (
             (torch.arange(n) // r)[:, None] == torch.arange(n) // r
-        ),
+        )[None, None],
         "Your window runs round: the last word is not beside the first.": _by_distance(
             lambda d, n, r: torch.minimum(d % n, -d % n) <= r // 2
         ),
@@ -386,9 +396,8 @@ within_reach.mistakes(
         "The distance has kept its sign, so that all later words are near: take abs().": _by_factor(
             lambda d, reach, ramp: ((ramp + reach - d) / ramp).clamp(0, 1)
         ),
-        "You add the distance, expected ramp + reach − distance: far words are to weigh less.": _by_factor(
-            lambda d, reach, ramp: ((ramp + reach + d.abs()) / ramp).clamp(0, 1)
-        ),
+        "The weights come out as they were given: your window does nothing, as where the distance is added. Far words "
+        "are to weigh less.": _by_factor(lambda d, reach, ramp: ((ramp + reach + d.abs()) / ramp).clamp(0, 1)),
         "You square the distance, expected its absolute value.": _by_factor(
             lambda d, reach, ramp: ((ramp + reach - d**2) / ramp).clamp(0, 1)
         ),

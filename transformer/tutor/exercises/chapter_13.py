@@ -517,8 +517,12 @@ def _operations(L, d, d_ff, V, n, passes=3, each=2, scores=1, output=1, matrices
     return passes * (L * layer + each * V * d * output)
 
 
-def _operations_with(L, d, d_ff, V, n, forward=False, once=False, alone=False, blind=False, three=False, thin=False):
+def _operations_with(
+    L, d, d_ff, V, n,
+    forward=False, once=False, alone=False, blind=False, three=False, thin=False, usual=False,
+):  # fmt: skip
     passes = 1 if forward else 2 if once else 3
+    d_ff = 4 * d if usual else d_ff
     return _operations(L, d, d_ff / 2 if thin else d_ff, V, n, passes, 2, not alone, not blind, 3 if three else 4)
 
 
@@ -530,6 +534,7 @@ training_operations.knobs(
     blind="The output matrix is forgotten: V × d.",
     three="Self-attention has four matrices, for queries, keys, values and the output.",
     thin="A feed-forward network has two matrices, d × d_ff and d_ff × d.",
+    usual="12 d² holds only for d_ff = 4d.",
 )
 training_operations.mistakes(
     {

@@ -38,12 +38,14 @@ def my_sinusoids(n, d):
 
 
 def _sinusoids(
-    n, d, halves=False, slow=False, double=False, from_one=False, swapped=False, grows=False, base=False, own=False
-):
+    n, d,
+    halves=False, slow=False, double=False, from_one=False, swapped=False, grows=False, base=False, own=False,
+    theirs=False,
+):  # fmt: skip
     position = torch.arange(n)[:, None] + from_one
     channel = torch.arange(0, d, 2) * (0.5 if slow else 2 if double else 1)
     sine, cosine = (
-        position * (1000.0 if base else 10000.0) ** ((exponent if grows else -exponent) / d)
+        position * (1000.0 if base else 10000.0) ** ((exponent if grows else -exponent) / (d - 2 if theirs else d))
         for exponent in (channel, channel + (2 if double else 1) if own else channel)
     )
     both = [cosine.cos(), sine.sin()] if swapped else [sine.sin(), cosine.cos()]
@@ -58,6 +60,11 @@ def _with_frequencies(frequency):
         return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
     return table
+
+
+def _theirs(d):
+    """The frequencies of the authors' code, which has a way out where there is only one."""
+    return 10000.0 ** (-torch.arange(d // 2) / max(d // 2 - 1, 1))
 
 
 def _mixed_rows(n, d):
@@ -75,14 +82,18 @@ my_sinusoids.knobs(
     grows="Your frequencies grow with i: divide by 10000^(2i/d), or give the exponent a minus.",
     base="The base is 1000, expected 10000.",
     own="A cosine has another frequency than the sine beside it: both use 2i, the even one.",
+    theirs="These are the frequencies of tensor2tensor, with i/(d/2 − 1) in the exponent: the paper has 2i/d.",
 )
 my_sinusoids.mistakes(
     {
         "reshape mixes up the rows: stack sine and cosine on a new last axis, torch.stack([…], -1), then flatten(1).": (
             _mixed_rows
         ),
-        "These are the frequencies of tensor2tensor, with i/(d/2 − 1) in the exponent: the paper has 2i/d.": (
-            _with_frequencies(lambda d: 10000.0 ** (-torch.arange(d // 2) / (d // 2 - 1)))
+        "These are the frequencies of the authors' code, tensor2tensor: the formula divides i by d/2, not d/2 − 1.": (
+            _with_frequencies(_theirs)
+        ),
+        "That is the authors' code, tensor2tensor: the paper alternates sines and cosines, and divides i by d/2.": (
+            lambda n, d: torch.cat([f(torch.arange(n)[:, None] * _theirs(d)) for f in (torch.sin, torch.cos)], -1)
         ),
         "All your frequencies are 1, for // leaves out what is behind the point: divide with /.": (
             _with_frequencies(lambda d: 10000.0 ** -(torch.arange(0, d, 2) // d))
@@ -209,6 +220,7 @@ shift_matrix.knobs(
 )
 shift_matrix.mistakes(
     {
+        "This is the identity, which moves nothing: k is not used.": lambda k, d: torch.eye(d),
         "Your matrix is for a table with all sines first: here each cosine follows its sine.": _halves,
         "Both sines have a minus: that is no rotation, for the upper one is +sin kω.": (
             lambda k, d: _shift(k, d, backwards=True, reflects=True)

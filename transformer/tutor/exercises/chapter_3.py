@@ -34,10 +34,10 @@ def softmax(x, dim):
     return e / e.sum(dim, keepdim=True)
 
 
-def _softmax(x, dim, raw=False, one_max=False, flat_max=False, flat_sum=False, last=False, first=False):
+def _softmax(x, dim, raw=False, one_max=False, flat_max=False, flat_sum=False, last=False, first=False, one_sum=False):
     dim = -1 if last else 0 if first else dim
     e = (x - (0 if raw else x.max() if one_max else x.amax(dim, keepdim=not flat_max))).exp()
-    return e / e.sum(dim, keepdim=not flat_sum)
+    return e / (e.sum() if one_sum else e.sum(dim, keepdim=not flat_sum))
 
 
 def _softmax_less(x, dim, less):
@@ -54,6 +54,7 @@ softmax.knobs(
     flat_sum="keepdim=True is missing in the sum: without the axis, the division meets the wrong entries.",
     last="You normalise over the last axis, whatever dim says.",
     first="You normalise over the first axis, whatever dim says.",
+    one_sum="You divide by the sum of all entries: each row along dim has a sum of its own.",
 )
 softmax.mistakes(
     {
@@ -138,7 +139,7 @@ my_attention_weights.mistakes(
         "k.T turns all axes round, those of a batch too: k.mT exchanges only the last two.": (
             lambda q, k: (q @ _all_axes_turned(k) / math.sqrt(q.size(-1))).softmax(-1)
         ),
-        "bmm takes exactly one axis of batches: @ takes any number of them.": (
+        "Yours fits one axis of batches only: @ and .mT take any number.": (
             lambda q, k: (torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.size(-1))).softmax(-1)
         ),
         "keepdim=True is missing in the sum: without the axis, the division meets the wrong entries.": (
@@ -202,7 +203,7 @@ mix_values.mistakes(
         "The factors are exchanged: the weights stand on the left, w @ v.": lambda w, v: v @ w,
         "* multiplies entry by entry: a product of matrices is @.": lambda w, v: w * v,
         "Do not transpose the values: w (…, T, S) @ v (…, S, d_v) sums over S already.": lambda w, v: w @ v.mT,
-        "bmm takes exactly one axis of batches: @ takes any number of them.": lambda w, v: torch.bmm(w, v),
+        "Yours fits one axis of batches only: @ takes any number.": lambda w, v: torch.bmm(w, v),
         "You take the mean over the values: the weights sum to 1 already, so add up.": lambda w, v: w @ v / v.size(-2),
         "A factor too many: 1/√d is for the scores, not for the values.": lambda w, v: w @ v / math.sqrt(v.size(-1)),
         "You sum over the queries: the sum runs over the keys s, and each query keeps its own.": (
@@ -291,6 +292,7 @@ score_scale.mistakes(
         "√d is right only where both deviations are 1: multiply it by them.": lambda d, q, k: math.sqrt(d),
         "The deviation of the sum grows with √d, not with d.": lambda d, q, k: d * q * k,
         "You return the factor, expected the divisor.": lambda d, q, k: 1 / (math.sqrt(d) * q * k),
+        "You return a factor, expected the divisor, with both deviations.": lambda d, q, k: 1 / math.sqrt(d),
         "Only d stands under the root: the variance of a product has both deviations squared.": (
             lambda d, q, k: math.sqrt(d * q * k)
         ),
@@ -324,7 +326,7 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
     "3.6", temperatures, hints=["Divide by the temperature.", "Before the softmax, so that the result still sums to 1."]
 )
 def with_temperature(logits, temperature):
-    """Probabilities of logits (…, n) at a temperature: near 0 the best wins, at ∞ all are alike."""
+    """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike."""
     return (logits / temperature).softmax(-1)
 
 

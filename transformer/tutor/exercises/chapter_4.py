@@ -147,7 +147,8 @@ def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
     """Scores with masks, among them rows in which everything is hidden, and square ones."""
     yield draw.normal(2, 3), torch.tensor([[True, False, True], [True, True, False]])
     yield draw.normal(3, 3), torch.tensor([[True, False, False], [True, True, False], [False, False, False]])
-    yield torch.tensor([[1.0, 2.0, 200.0]], dtype=draw.dtype), torch.tensor([[True, True, False]])
+    for scores in ([1.0, 2.0, 200.0], [-2000.0, -1999.0, -1998.0]):  # hidden ones far above, and far below 0
+        yield torch.tensor([scores], dtype=draw.dtype), torch.tensor([[True, True, False]])
     yield draw.normal(2, 2, 4, 4), torch.ones(4, 4, dtype=torch.bool).tril()
     yield draw.normal(2, 1, 2, 3), torch.tensor([[[[True, True, False]]], [[[False, True, True]]]])
 
@@ -167,7 +168,8 @@ def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
 )
 def masked_softmax(scores, mask):
     """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros."""
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(-1)
     return weights.masked_fill(~mask, 0.0)
 
 
@@ -222,6 +224,11 @@ masked_softmax.mistakes(
         "−10 is not low enough, for scores may be as low: hidden places need −∞.": (
             lambda scores, mask: _filled(scores, mask, -10.0)
         ),
+        "A number like −100 or −1000 is not low enough, for scores may be lower: hidden places need −∞.": (
+            lambda scores, mask: _filled(scores, mask, -1000.0)
+        ),
+        "A number like −100 or −1000 is not low enough: where scores are lower, hidden places win, and you cut all of "
+        "it off. Hidden places need −∞.": lambda scores, mask: scores.masked_fill(~mask, -1000.0).softmax(-1) * mask,
         "The mask is multiplied in before the softmax: a score of 0 still has e⁰ = 1, and gets weight all the same. "
         "Then you mask again, so rows no longer sum to 1.": lambda scores, mask: (scores * mask).softmax(-1) * mask,
         "You add the mask to the scores, but True counts as 1 there: give hidden places −∞ instead.": (

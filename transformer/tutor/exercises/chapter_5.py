@@ -29,7 +29,9 @@ def features(draw: Draw) -> Iterator[Arguments]:
 )
 def my_split_heads(x, h):
     """Cut the features of x (B, T, D) into h heads: (B, h, T, D/h); head 0 takes the first D/h features."""
-    return x.unflatten(-1, (h, -1)).transpose(1, 2)
+    B, T, D = x.shape
+    x = x.reshape(B, T, h, D // h)
+    return x.transpose(1, 2)
 
 
 my_split_heads.mistakes(
@@ -335,6 +337,9 @@ attention_parameters.knobs(
 )
 attention_parameters.mistakes(
     {
+        "You multiply the matrices by the number of heads, but each is h times smaller: that cancels.": (
+            lambda d, h, bias: 4 * h * d * d + 4 * d * bias
+        ),
         "The bias of W_O is forgotten: with biases each of the four matrices has one.": lambda d, h, bias: (
             4 * d * d + 3 * d * bias
         ),

@@ -380,6 +380,15 @@ residual_stack.knobs(
 residual_stack.mistakes(
     {
         "The residuals are missing: what a sub-layer gives is added to x, and does not replace it.": (_replaced),
+        "Your return stands inside the loop: only the first sub-layer is applied.": lambda x, sublayers, norm, pre: (
+            residual_stack.reference(x, sublayers[:1], norm, pre)
+        ),
+        "Your return stands inside the loop, and the last norm of the pre-norm stack is missing.": (
+            lambda x, sublayers, norm, pre: _stack(x, sublayers[:1], norm, pre, bare=True)
+        ),
+        "Each sub-layer reads the stack's input, and only the last one counts.": lambda x, sublayers, norm, pre: (
+            residual_stack.reference(x, sublayers[-1:], norm, pre)
+        ),
     }
 )
 
@@ -427,6 +436,9 @@ word_difference.knobs(
 )
 word_difference.mistakes(
     {
+        "You square the mean: the rms is the root of the mean of the squares.": lambda x: (
+            (x - x.mean(-2, keepdim=True)).mean((-2, -1)).abs() / x.mean((-2, -1)).abs()
+        ),
         "You take one mean of all numbers away: each feature has a mean of its own over the words.": lambda x: (
             _rms(x - x.mean((-2, -1), keepdim=True)) / _rms(x)
         ),

@@ -71,6 +71,9 @@ feed_forward.mistakes(
         "torch.max of one tensor is its largest number: max(0, ·) of each number is .relu() or .clamp(min=0).": (
             lambda x, W1, b1, W2, b2: (x @ W1 + b1).max() @ W2 + b2
         ),
+        "Python's max cannot compare entry by entry: .relu() or .clamp(min=0).": (
+            lambda x, W1, b1, W2, b2: max(0, x @ W1 + b1) @ W2 + b2
+        ),
         "The second bias is b2, not b1.": lambda x, W1, b1, W2, b2: (x @ W1 + b1).relu() @ W2 + b1,
     }
 )
@@ -78,7 +81,9 @@ feed_forward.mistakes(
 
 def _attention(queries, memory, mask):
     scores = queries @ memory.mT / math.sqrt(queries.size(-1))
-    return scores.masked_fill(~mask, -math.inf).softmax(-1) @ memory
+    if mask is not None:  # whoever forgets a mask is told which, not that None has no ~
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1) @ memory
 
 
 def _feed(x):
@@ -209,9 +214,6 @@ encoder_layer.mistakes(
         ),
         "The mask is not used: padding is attended to.": lambda x, mask, *parts: _encoder(
             x, torch.ones_like(mask), *parts
-        ),
-        "The mask is not handed on: attention(x, x, mask), not None.": lambda x, mask, *parts: _encoder(
-            x, None, *parts
         ),
         "The mask is turned round: True already means that a word may be attended to.": lambda x, mask, *parts: (
             _encoder(x, ~mask, *parts)
@@ -362,8 +364,8 @@ decoder_layer.mistakes(
         "Cross-attention has the mask of self-attention: memory_mask hides the source's padding.": (
             lambda x, memory, self_mask, memory_mask, *parts: _decoder(x, memory, self_mask, self_mask, *parts)
         ),
-        "The mask of self-attention is not handed on: attention(x, x, self_mask), not None.": (
-            lambda x, memory, self_mask, *rest: _decoder(x, memory, None, *rest)
+        "Neither attention has its mask: one hides the future of the target, the other the source's padding.": (
+            lambda x, memory, self_mask, memory_mask, *rest: _decoder(x, memory, None, None, *rest)
         ),
         "Self-attention has no mask: the decoder sees the word that it should predict.": (
             lambda x, memory, self_mask, *rest: _decoder(x, memory, torch.ones_like(self_mask), *rest)

@@ -212,6 +212,9 @@ loss_floor.knobs(
 loss_floor.mistakes(
     {
         "The floor is not 0: a smoothed target has an entropy, and no loss can be below it.": lambda V, epsilon: 0.0,
+        "This is −ln p of the right token alone, and without its ε/V: the mean over the target is −Σ p ln p.": (
+            lambda V, epsilon: -math.log(1 - epsilon)
+        ),
         "This is −ln p of the right token alone: the mean over the smoothed target is −Σ p ln p, over all V tokens.": (
             lambda V, epsilon: -math.log(1 - epsilon + epsilon / V)
         ),
@@ -276,8 +279,25 @@ my_noam.knobs(
     half="The exponent of warmup is −1.5, so that the two branches meet at step = warmup.",
     ahead="Your steps are one ahead: `step` counts from 1 already.",
 )
+
+
+def _noam_halved(step, d, warmup, of_warmup=False, of_d=False, of_step=False):
+    """With exponents written as -3/2 and -1/2."""
+    rising = step * (warmup**-3 / 2 if of_warmup else warmup**-1.5)
+    return (d**-1 / 2 if of_d else d**-0.5) * min(step**-1 / 2 if of_step else step**-0.5, rising)
+
+
+my_noam.knobs(
+    _noam_halved,
+    of_warmup="A power comes before a division: warmup ** -3/2 is warmup⁻³ / 2.",
+    of_d="A power comes before a division: d ** -1/2 is d⁻¹ / 2.",
+    of_step="A power comes before a division: step ** -1/2 is step⁻¹ / 2.",
+)
 my_noam.mistakes(
     {
+        "A power comes before a division, at all three places: d ** -1/2 is d⁻¹ / 2, warmup ** -3/2 is warmup⁻³ / 2.": (
+            lambda *args: _noam_halved(*args, of_warmup=True, of_d=True, of_step=True)
+        ),
         "The rate is largest at step 1 and only falls, so there is no warm-up: the rising branch is step · warmup^-1.5 "
         "(mind the minus), and it must be the smaller one at first.": lambda step, d, warmup: d**-0.5 * step**-0.5,
         "The rate never falls: after the warm-up it goes with 1/√step.": lambda step, d, warmup: (
@@ -334,8 +354,8 @@ my_noam.mistakes(
 
 def scored(draw: Draw) -> Iterator[Arguments]:
     """Logits and targets of sentences of unequal lengths; the last logits lie so far up that exp overflows in float32,
-    and so far apart that a small number added to a probability shows."""
-    sizes = (((1, 3, 3), 0, 0, 1), ((2, 3, 4), 0, 0, 1), ((3, 4, 5), 2, 0, 1), ((3, 4, 6), 1, 100, 20))
+    and so far apart that probabilities become 0, and that a small number added to one shows."""
+    sizes = (((1, 3, 3), 0, 0, 1), ((2, 3, 4), 0, 0, 1), ((3, 4, 5), 2, 0, 1), ((3, 4, 6), 1, 100, 60))
     for (batch, time, V), pad, mean, spread in sizes:
         y = draw.ids(V - 1, batch, time)
         y = y + (y >= pad)  # every id but padding
@@ -347,13 +367,13 @@ def scored(draw: Draw) -> Iterator[Arguments]:
     "8.5",
     scored,
     hints=[
-        "−log of the probability of each target: F.cross_entropy wants the vocabulary second, logits.mT.",
-        "Sum over the real tokens of the whole batch, and divide by their number: ignore_index does both.",
+        "log_softmax has ln p of every word of the vocabulary; gather(-1, …) picks each target's, by y[..., None].",
+        "Sum over the real tokens of the whole batch, and divide by their number. (F.cross_entropy does it all, with "
+        "the vocabulary second, logits.mT, and ignore_index.)",
     ],
 )
 def token_loss(logits, y, pad):
-    """The mean of −ln p(y) over the real tokens: logits (B, T, V), targets y (B, T) with padding. A tensor of one
-    number, since a model is trained on it."""
+    """The mean of −ln p(y) over the real tokens, one number: logits (B, T, V), targets y (B, T) with padding."""
     log_p = logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]  # (B, T)
     real = y != pad
     return -(log_p * real).sum() / real.sum()
@@ -408,6 +428,9 @@ def _with_a_small_number(logits, y, pad):
 token_loss.mistakes(
     {
         "exp of a large logit is inf in float32: take log_softmax, which subtracts the maximum first.": _by_hand,
+        "Where a target is very unlikely, its probability is 0 in float32, and log 0 is −∞: take log_softmax.": (
+            lambda logits, y, pad: -logits.softmax(-1).gather(-1, y[..., None])[..., 0][y != pad].log().mean()
+        ),
         "You take the logarithm of the mean probability, expected the mean of the logarithms.": _log_of_the_mean,
         "You add a small number to p, which changes the loss where p is small: take log_softmax, which never meets "
         "log 0.": _with_a_small_number,

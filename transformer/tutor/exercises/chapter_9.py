@@ -114,6 +114,7 @@ def _chosen(step, bos, eos, max_len, choose=lambda scores: int(scores.argmax()),
 
 my_greedy.mistakes(
     {
+        "max_len is not used: stop there, too.": lambda step, bos, eos, max_len: _greedy(step, bos, eos, 99),
         "You write one token too many: at most max_len, eos not counted.": (
             lambda step, bos, eos, max_len: _greedy(step, bos, eos, max_len + 1)
         ),
@@ -278,6 +279,9 @@ def searches(draw: Draw) -> Iterator[Arguments]:
     yield _trap(draw, {(0, BOS, EOS): 8.0, (0, BOS, 2): 4.6, (1, 2, EOS): 30.0}), BOS, EOS, 2, 3
     for length, max_len, k in ((2, 5, 2), (3, 6, 2), (1, 4, 3), (3, 6, 3), (9, 3, 2), (4, 7, 2), (2, 4, 3)):
         yield Writer(draw, 6, length, early=-0.5), BOS, EOS, k, max_len
+    # Behind the second word eos is the likeliest, but two continuations of the best word are likelier still.
+    third = {(0, BOS, 2): 5.0, (0, BOS, 3): 4.5, (1, 2, 4): 9.0, (1, 2, 5): 8.9, (1, 3, EOS): 8.5}
+    yield _trap(draw, third), BOS, EOS, 2, 3
 
 
 @exercise(
@@ -336,17 +340,22 @@ my_beam_search.knobs(
 )
 
 
-def _searched(step, bos, eos, k, max_len, narrows=False, enough=False, uncut=False, feed=None, start=0.0, total=None):
+def _searched(
+    step, bos, eos, k, max_len,
+    narrows=False, enough=False, uncut=False, early=False, best_of_each=False, feed=None, start=0.0, total=None,
+):  # fmt: skip
     """Beam and finished hypotheses, sorted, of a search that does one thing in another way."""
     beam, finished = [(start, [bos])], []
     for _ in range(max_len):
         found = []
         for so_far, tokens in beam:
-            best = step(feed(tokens) if feed else tokens).topk(k if uncut else step([bos]).numel())
+            best = step(feed(tokens) if feed else tokens).topk(k if uncut or best_of_each else step([bos]).numel())
             for v, t in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 found.append((total(so_far, v) if total else so_far + v, [*tokens, t]))
         kept = sorted(found, reverse=True)
-        kept = kept if uncut else kept[: k - len(finished) * narrows]
+        if early:  # puts aside what ends in eos, and cuts then
+            kept = [one for one in kept if one[1][-1] == eos] + [one for one in kept if one[1][-1] != eos][:k]
+        kept = kept if uncut or early else kept[: k - len(finished) * narrows]
         finished += [one for one in kept if one[1][-1] == eos]
         beam = [one for one in kept if one[1][-1] != eos]
         if not beam or (enough and len(finished) >= k):
@@ -415,6 +424,14 @@ my_beam_search.mistakes(
         ),
         "You divide totals by the length: here the likeliest wins, by its total log-probability.": _length_counts,
         "The first one to finish wins: expected the likeliest of all that have finished.": _first_that_finished,
+        "Finished hypotheses count among the k: you put aside all that end in eos, and keep k open ones beside them.": (
+            lambda *args: _winner(*args, early=True)
+        ),
+        "Finished hypotheses count among the k likeliest of all: you put aside what ends in eos among the best k of "
+        "each.": lambda *args: _winner(*args, early=True, best_of_each=True),
+        "You take one step too many: max_len tokens may stand behind bos.": (
+            lambda step, bos, eos, k, max_len: _winner(step, bos, eos, k, max_len + 1)
+        ),
         "You take one step too few: max_len tokens may stand behind bos.": (
             lambda step, bos, eos, k, max_len: _winner(step, bos, eos, k, max_len - 1)
         ),
@@ -496,7 +513,7 @@ def distributions(draw: Draw) -> Iterator[Arguments]:
     for V, p in ((4, 0.5), (5, 0.7), (8, 0.9), (8, 0.3), (10, 0.8)):
         yield 1.5 * draw.normal(V), p
     # Two tokens hold exactly one half each: together they reach p = 1, and no third one is needed.
-    yield torch.tensor([0.0, -200.0, 0.0, -300.0], dtype=draw.dtype), 1.0
+    yield torch.tensor([0.0, -2000.0, 0.0, -3000.0], dtype=draw.dtype), 1.0
 
 
 @exercise(
@@ -564,6 +581,9 @@ top_p.mistakes(
         "You return probabilities, expected logits.": lambda logits, p: top_p.reference(logits, p).softmax(-1),
         "You return the probabilities of the tokens that stay, expected their logits, and −∞ in the place of 0.": (
             lambda logits, p: logits.softmax(-1).where(top_p.reference(logits, p) > -math.inf, 0)
+        ),
+        "You return log-probabilities among the tokens that stay: they keep their logits as they are.": (
+            lambda logits, p: top_p.reference(logits, p).log_softmax(-1)
         ),
         "You return log-probabilities: the tokens that stay keep their logits as they are.": (
             lambda logits, p: logits.log_softmax(-1).where(top_p.reference(logits, p) > -math.inf, -math.inf)

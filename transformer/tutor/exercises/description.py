@@ -35,7 +35,7 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
         changed = ", ".join(names[i] for i in actual.changed)
         return f"The result is right, but your function changes {changed} in place: the caller still needs it."
     value, target = as_tensor(actual.value), as_tensor(expected)
-    if value is None or target is None:
+    if value is None or target is None or _is_other_row(actual.value, expected):
         return _no_tensor(actual.value, expected)
     if value.shape != target.shape:
         return _shape(value, target)
@@ -73,11 +73,19 @@ def everywhere(exercise: Exercise, failures: list[Failure]) -> str:
     return ""
 
 
+def _is_other_row(value: Any, expected: Any) -> bool:
+    """Whether a list or tuple is best described as such: where another number is expected, or several tensors."""
+    if not isinstance(value, tuple | list) or not isinstance(expected, tuple | list):
+        return False
+    return len(value) != len(expected) or any(isinstance(part, Tensor) for part in expected)
+
+
 def _no_tensor(value: Any, expected: Any) -> str:
     if isinstance(value, tuple | list) and isinstance(expected, tuple | list):
         what = "value" if isinstance(expected, tuple) else "entry"
         if len(value) != len(expected):
-            return f"You return {len(value)} {'values' if what == 'value' else 'entries'}, expected {len(expected)}."
+            plural = what if len(value) == 1 else {"value": "values", "entry": "entries"}[what]
+            return f"You return {len(value)} {plural}, expected {len(expected)}."
         wrong = next(i for i, pair in enumerate(zip(value, expected, strict=True)) if not close(*pair))
         which = f"{what.capitalize()} {wrong + 1} of {len(value)}"
         return f"{which} is {shown(value[wrong])}, expected {shown(expected[wrong])}."

@@ -318,7 +318,8 @@ def _kept_or_offered(exercise: Exercise, answer: Function) -> list[str]:
     if session.has_offered:
         return []
     session.has_offered = True
-    return ["keep_answers() keeps your answers on this machine, for the model of chapter 14 (from transformer.tutor)."]
+    line = "from transformer.tutor import keep_answers"
+    return [f"keep_answers() keeps your answers on this machine, for the model of chapter 14 ({line})."]
 
 
 def hint(exercise: str | Callable[..., Any]) -> None:

@@ -96,10 +96,18 @@ def learner_line(function: Function, error: BaseException) -> str:
 def as_tensor(value: Any) -> Tensor | None:
     """A number, a list or an array as a tensor on the CPU; None for what is none of these."""
     try:
-        value = float(value) if isinstance(value, Fraction) else value
+        value = float(value) if isinstance(value, Fraction) else _stacked(value)
         return torch.as_tensor(value).detach().cpu().to_dense()
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _stacked(value: Any) -> Any:
+    """Tensors in a list, or in lists in a list, as one tensor: then only torch.stack may be missing."""
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    parts = [_stacked(part) for part in value]
+    return torch.stack(parts) if all(isinstance(part, Tensor) for part in parts) else value
 
 
 def close(actual: Any, expected: Any, is_exact: bool = False) -> bool:

@@ -410,7 +410,9 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
         before, after = _parsed(rule)
         found: dict[str, ast.expr] = {}
         if matched(before, node, found):
-            yield _Fill(found).visit(copy.deepcopy(after)), _clause(rule[2], found, names), True
+            other = _Fill(found).visit(copy.deepcopy(after))
+            if ".mT.mT" not in ast.unparse(other):  # of a transpose it is said that it is missing
+                yield other, _clause(rule[2], found, names), True
     yield from _numbers(node, role)
     yield from _calls(node, names)
     match node:
@@ -562,6 +564,6 @@ def in_words(variants: Sequence[Variant]) -> str:
     agreed = [variant for variant in variants if variant.is_plain] or variants
     places: dict[str, set[str]] = {}
     for variant in agreed:
-        places.setdefault(" and ".join(variant.texts), set()).add(variant.where)
+        places.setdefault(" and ".join(dict.fromkeys(variant.texts)), set()).add(variant.where)
     clauses = [text + where.pop() if len(where) == 1 else text for text, where in places.items()]
     return ", or, with the same result here, if ".join(clauses) if len(clauses) <= 2 else ""
