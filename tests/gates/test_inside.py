@@ -244,6 +244,7 @@ def test_an_unseen_sentence_goes_through(tab: Page, python: Python):
         ("", "There is no sentence yet"),
         ("<img src=x onerror=alert(1)>", "knows nothing of this"),
         ("the zebra sleeps .", "has never seen zebra"),
+        ("a zebra !", "The list of words that it knows unfolds below Figure 1"),
         ("the " * 99, "more than 60 tokens"),
         ("مرحبا بالعالم", "knows nothing of this"),
     ],
@@ -282,9 +283,28 @@ def test_a_switch_does_what_the_same_change_does_in_python(
     assert tab.locator(".both dd").first.inner_text() == sound
     others = set(expected.split()) ^ set(sound.split())
     assert others <= set(tab.locator(".both mark").all_inner_texts())
+    alone = [line.locator("mark").count() for line in tab.locator(".both dd").all()]
+    told = f"{alone[0]} of {len(sound.split())} words of the sound translation, {alone[1]} of {len(expected.split())} "
+    assert told in tab.locator("[data-live=switches] .live-status").inner_text()
     tab.get_by_role("checkbox", name=tick).check()
     tab.wait_for_function("text => document.querySelectorAll('.both dd')[1].innerText === text", arg=sound)
     assert tab.locator(".both mark").count() == 0
+
+
+def test_table_says_of_the_sentence_what_a_switch_makes_of_it(tab: Page):
+    ticks = tab.locator(".ticks").first.get_by_role("checkbox").all()
+    told = tab.locator(".broken tbody tr").evaluate_all(
+        "rows => rows.map((row) => [...row.cells].map((c) => c.textContent))"
+    )
+    assert len(told) == len(in_python.SWITCHES) + 12
+    ticks[in_python.SWITCHES.index("positions")].check()
+    for number, (name, _, expected) in enumerate(told):
+        tick = ticks[number] if number < len(ticks) else tab.get_by_role("checkbox", name=name, exact=True)
+        tick.uncheck()
+        expect(tab.locator(".both dd").nth(1)).to_have_text(expected)
+        if number >= len(ticks):
+            expect(tab.locator(".both dt").nth(1)).to_have_text(f"without {name}")
+        tick.check()
 
 
 def test_capitals_and_marks_of_a_page_s_own_sentence_are_read(tab: Page, python: Python):
@@ -332,7 +352,8 @@ def test_box_opens_by_finger_and_by_key_from_disk(browser: Browser, python: Pyth
     tab.locator('[data-box="memory"]').press("Enter")
     settled(tab)
     source = python.words(python.source(SENTENCE))
-    assert shape(tab) == f"memory (S, D) = ({len(source)}, 64)"
+    assert shape(tab) == f"memory (S, D) = ({len(source)}, 64)" and tab.url.endswith("#memory")
+    assert len({box.get_attribute("aria-label") for box in tab.locator("[data-box]").all()}) == 19
     counted = [f"number {i + 1}" for i in range(64)]
     assert_extremes(tab, python.places(SENTENCE)["encoder"], source, counted)
     assert tab.locator("#memory").is_visible() and not tab.locator("#softmax").is_visible()

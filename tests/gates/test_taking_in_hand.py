@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.gates.visits import PHONE, Visit, draw_with_a_finger, opened
 from transformer.tutor import live
@@ -198,6 +198,17 @@ def test_bound_too_small_for_two_digits_is_told_as_such(figures: list[Locator]):
     for _ in range(12):
         handle.press("Shift+ArrowRight")
     assert "less than 0.01" in figures[SOFTMAX].locator(".live-says").inner_text()
+
+
+def test_merging_keeps_the_focus_at_its_end(desk: Visit, figures: list[Locator]):
+    figure = desk.tab.locator("[data-live=merge_by_hand]")
+    figure.get_by_role("textbox").fill("ab")
+    merge = figure.get_by_role("button", name="Merge")
+    for _ in range(2):
+        merge.press("Enter")
+        expect(figure.locator(".live-says")).to_have_text("Merges: 1. Pieces: 1.")
+    expect(merge).to_have_attribute("aria-disabled", "true")
+    expect(merge).to_be_focused()
 
 
 def test_finger_moves_an_arrow_from_disk(browser: Browser, small_book: Path, page: str):

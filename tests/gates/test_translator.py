@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.gates.visits import DESKTOP, PHONE, Visit, opened
 from tools.pages import translator
@@ -135,6 +135,7 @@ def test_unseen_sentence_is_translated_as_in_python(figure: Locator):
     tokens = [step["token"] for step in steps]
     assert heard == TOKENIZER.decode(tokens) and labels(figure, "target") == named(tokens)
     assert labels(figure, "source") == named(source_of(UNSEEN)[0].tolist())
+    assert "bench" not in figure.get_attribute("aria-label")  # as in the opening
     assert_shows(figure, UNSEEN, steps, translator.clearest_doubt(steps))
     for place in (0, len(steps) - 1):
         figure.locator(".target .token").nth(place).hover()
@@ -302,17 +303,98 @@ def test_neighbours_in_the_tree_do_not_touch(browser: Browser, small_book: Path)
         assert visit.tab.evaluate(GAP) > 2
 
 
-def test_alternative_of_a_step_that_is_not_there_yet_is_no_error(visit: Visit, figure: Locator):
+def test_alternative_and_layer_of_a_step_that_is_not_there_yet_are_no_error(visit: Visit, figure: Locator):
     translated(figure, SHORT)
     figure.evaluate("""async (figure) => {
-      const box = figure.querySelector("input"), choice = figure.querySelector(".choices button");
-      const once = (_, watch) => (watch.disconnect(), choice.click()); // as soon as the new sentence begins
+      const box = figure.querySelector("input");
+      const buttons = figure.querySelectorAll(".choices button, [aria-label=Layer] button");
+      const once = (_, watch) => { // as soon as the new sentence begins
+        watch.disconnect();
+        buttons.forEach((button) => button.click());
+      };
       new MutationObserver(once).observe(figure.querySelector(".source"), { childList: true });
       box.value = "A man sits.";
       box.dispatchEvent(new Event("input"));
     }""")
     assert visit.comes_true("document.querySelector('[data-live=translator] .live-heard').textContent")
     assert visit.errors == []
+
+
+def test_click_on_a_word_holds_until_another_sentence_comes(figure: Locator):
+    tokens, token = figure.locator(".target .token"), figure.locator("[data-says=token]")
+    tokens.nth(1).click()
+    tokens.nth(4).hover()
+    assert token.text_content() == labels(figure, "target")[1]
+    translated(figure, UNSEEN)
+    tokens.nth(2).hover()
+    assert token.text_content() == labels(figure, "target")[2]
+
+
+def test_sentence_that_the_box_proposes_is_translated_well(figure: Locator):
+    proposed = figure.get_by_role("textbox").get_attribute("placeholder")
+    assert translated(figure, proposed) == "Eine Katze schläft auf einem roten Auto."
+
+
+@contextmanager
+def held(visit: Visit) -> Iterator[None]:
+    """While the block runs, the model's weights are on their way."""
+    visit.tab.route("**/weights/*", lambda route: None)
+    yield
+    visit.tab.unroute_all()
+
+
+@pytest.fixture
+def fresh(browser: Browser, small_address: str) -> Iterator[tuple[Visit, Locator]]:
+    """The page, served, and its translator, which has not asked its model yet."""
+    with opened(browser, small_address, "index.html", "light") as visit:
+        yield visit, visit.tab.locator("[data-live=translator]")
+
+
+def test_boxed_word_continues_the_sentence_that_is_seen(fresh: tuple[Visit, Locator]):
+    visit, figure = fresh
+    shown = translator.example()
+    place = translator.clearest_doubt(shown.steps)
+    with written(figure), held(visit):
+        figure.get_by_role("textbox").fill(UNSEEN)
+        assert visit.comes_true("document.querySelector('[data-live=translator]').ariaBusy === 'true'")
+        figure.locator(".choices button").nth(1).click()
+    other = shown.steps[place]["likeliest"][1]["token"]
+    expected = continued(shown.text, [*(step["token"] for step in shown.steps[:place]), other])
+    assert (labels(figure, "source"), labels(figure, "target")) == (named(shown.source), named(expected))
+    assert figure.get_by_role("textbox").input_value() == shown.text
+
+
+def test_focus_in_the_box_stops_no_translation_and_erases_no_advice(fresh: tuple[Visit, Locator]):
+    visit, figure = fresh
+    box, status = figure.get_by_role("textbox"), figure.get_by_role("status")
+    advice, busy = status.text_content(), "document.querySelector('[data-live=translator]').ariaBusy"
+    with held(visit):
+        figure.get_by_role("button", name="dogs").click()
+        box.focus()
+    assert visit.comes_true(f"{busy} === 'false'")
+    assert figure.locator(".live-heard").text_content() == in_python(translator.EXAMPLES["dogs"])
+    visit.tab.reload()
+    box.focus()
+    assert visit.tab.wait_for_function(f"{busy} === 'false'") and status.text_content() == advice
+
+
+def test_wait_for_the_model_is_told_until_it_answers(fresh: tuple[Visit, Locator]):
+    visit, figure = fresh
+    visit.tab.evaluate("() => void (window.Worker = class { postMessage() {} })")  # a slow one
+    with visit.tab.expect_request_finished(lambda request: "/weights/" in request.url):
+        figure.get_by_role("button", name="dogs").click()
+    visit.tab.wait_for_timeout(300)
+    assert "on its way" in figure.get_by_role("status").text_content()
+
+
+def test_model_that_does_not_come_is_told_and_asked_again(fresh: tuple[Visit, Locator]):
+    visit, figure = fresh
+    visit.tab.route("**/weights/*", lambda route: route.abort())
+    figure.get_by_role("button", name="dogs").click()
+    expect(figure.get_by_role("status")).to_contain_text("did not come: is there a network")
+    visit.tab.unroute_all()
+    with written(figure):
+        figure.get_by_role("button", name="dogs").click()
 
 
 def test_markup_is_text(visit: Visit, figure: Locator):
@@ -381,6 +463,7 @@ def test_first_screen_shows_a_translation_without_a_script(browser: Browser, sma
     tab.goto(f"{small_book.as_uri()}/index.html")
     assert "orangefarbenen" in tab.locator("[data-live=translator] .target").text_content()
     assert tab.locator("[data-live=translator] .target").is_visible()
+    assert tab.locator("[data-live=translator] + noscript p").is_visible()
     context.close()
 
 

@@ -15,6 +15,11 @@ from transformer.tutor.live import Live
 
 from . import inside, switches, translator
 
+STILL = (
+    '<noscript><p class="live-note">Trying it takes JavaScript; without it, this figure is a picture.</p></noscript>'
+)
+"""below what the text around it asks to try"""
+
 FIGURES: dict[str, Callable[[], Live | switches.Shown]] = {
     "translator": translator.translator,
     "search": translator.search,
@@ -37,4 +42,6 @@ class LiveFigure(SphinxDirective):
         (name,) = self.arguments
         if name not in FIGURES:
             raise self.error(f"there is no live figure {name!r}, expected one of: {', '.join(FIGURES)}")
-        return [nodes.raw("", FIGURES[name]()._repr_html_(), format="html")]
+        figure = FIGURES[name]()
+        told = STILL if isinstance(figure, Live) else ""
+        return [nodes.raw("", figure._repr_html_() + told, format="html")]

@@ -68,9 +68,10 @@ def measured() -> Measured:
         return [tokenizer.decode(row[: row.index(EOS)] if EOS in row else row) for row in rows]
 
     def without(switch: str) -> list[str]:
-        # Each with the padding that the page adds, and not with that of the longest sentence.
-        batches = [torch.tensor([[*source, *PADDING * [PAD]]]) for source in sources]
-        batches = batches if switch == "paddingMask" else [pad(sources)]
+        # Where padding tells, each sentence has what the page adds, and not that of the longest.
+        behind = [PAD] * PADDING if switch == "paddingMask" else []
+        alone = [torch.tensor([[*source, *behind]]) for source in sources]
+        batches = alone if switch in ("paddingMask", "headSplit") else [pad(sources)]
         return texts_of(lambda batch: in_python.rewritten(model, switch, batch, LIMIT), *batches)
 
     sound = texts_of(lambda batch: in_python.written(model, batch, LIMIT)[0], pad(sources))
@@ -177,6 +178,7 @@ def table() -> Shown:
 
 
 def name_of_head(switch: str) -> str:
-    """A head in words: "encoder 2, self-attention, head 1" for "encoder.layers.1.self_attention.0"."""
+    """A head as the ticks name it: "encoder, self, layer 2, head 1" for "encoder.layers.1.self_attention.0"."""
     side, _, layer, attention, head = switch.split(".")
-    return f"{side} {int(layer) + 1}, {attention.replace('_', '-')}, head {int(head) + 1}"
+    part = "masked" if (side, attention) == ("decoder", "self_attention") else attention.removesuffix("_attention")
+    return f"{side}, {part}, layer {int(layer) + 1}, head {int(head) + 1}"

@@ -28,7 +28,7 @@ NAME = "multi30k-en-de"
 EXAMPLES = {
     "jacket": "A woman in an orange jacket sits on a bench.",
     "dogs": "Two brown dogs are running through the snow.",
-    "boy": "A young boy in a red shirt throws a ball to his dog.",
+    "boy": "A young boy in a red shirt throws a ball.",
     "its limits": "The parliament rejected the law.",
 }
 """what a button offers: two captions of the test split and two sentences that are in no split; the figure opens with

@@ -394,10 +394,10 @@ def merge_by_hand(text: str = "case suitcase suitcases staircase", merges: int =
     count, known = sum(map(len, words)), ", ".join(made) or "none"
     return Live(
         "merge_by_hand",
-        f"The words {text}, cut into {count} pieces after {merges} merges. The next pair: {said}.",
+        f"The words {text}, cut into pieces. Merges: {merges}. Pieces: {count}. The next pair: {said}.",
         {"text": text, "merges": merges},
-        f'<p class="live-says">After <b>{field("merges", str(merges))}</b> merges: '
-        f'<b>{field("pieces", str(count))}</b> pieces</p><div class="merge-words">{rows}</div>'
+        f'<p class="live-says">Merges: <b>{field("merges", str(merges))}</b>. Pieces: '
+        f'<b>{field("pieces", str(count))}</b>.</p><div class="merge-words">{rows}</div>'
         f'<p class="live-note">New pieces: {field("made", known)}. Next: {field("next", said)}.</p>',
     )
 

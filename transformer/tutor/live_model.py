@@ -164,7 +164,8 @@ def decoding_by_hand(name: str, sentence: str, written: Sequence[int], operation
             "column": {"left": LEFT, "pitch": PITCH, "top": TOP, "rows": rows},
             "bar": f"{BAR} / $% 4px",
         },
-        f'<p class="live-says">Step {field("n", str(n))}: <b>{field("written", " ".join(words[1:]))}</b> …</p>'
+        f'<p class="live-says">Step {field("n", str(n))}: <b>{field("written", " ".join(words[1:]))}</b>'
+        f"{field('more', ' …')}</p>"
         '<div style="display: flex; flex-wrap: wrap; gap: 0.25rem 2rem; align-items: end">'
         f"{_cache(words, rows)}"
         '<table style="flex: 0 1 15rem"><thead><tr><th scope="col">operations</th><th scope="col">this step</th>'

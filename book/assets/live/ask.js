@@ -20,8 +20,8 @@
 
   /* Bring a model's weights into the browser's cache, and tell the listeners how much of them is there. */
   async function fetched(model) {
-    const { ok, body } = await fetch(`${HERE}weights/${model}.js`);
-    if (!ok) throw new Error(`the weights of ${model} did not come: is the folder of the pages complete?`);
+    const { ok, body } = await fetch(`${HERE}weights/${model}.js`).catch(() => ({ ok: false })); // as without a network
+    if (!ok) throw new Error(`the weights of ${model} did not come: is there a network, and is the folder of the pages complete?`);
     const all = document.querySelector(`[data-model="${model}"]`)?.dataset.bytes; // a server that compresses tells less
     let got = 0;
     for (const reader = body.getReader(); ; ) {
@@ -56,22 +56,8 @@
     thread = undefined; // to be tried again
   }
 
-  /* Call engine.translate, engine.trace or another generator of the engine with a model and further input. each(step) gets
-     what comes on the way, and progress(share) how much of the weights is there: undefined where it cannot be told, and 1
-     when they are. Resolves to the result, or to undefined after an AbortSignal. */
-  async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
-    const served = location.protocol !== "file:";
-    const listening = (listeners[model] ??= new Set()).add(progress); // who asks while others wait hears of it, too
-    models[model] ??= served ? fetched(model) : here(model);
-    const loaded = await models[model]
-      .catch((error) => {
-        delete models[model]; // to be tried again
-        throw error;
-      })
-      .finally(() => listening.delete(progress));
-    progress(1);
-    if (signal?.aborted) return undefined;
-    if (!served) return engine.run(engine[call](loaded, ...input), { each, signal });
+  /* Call a generator of the engine in the thread. */
+  function inThread(model, call, input, { each = () => {}, signal } = {}) {
     if (!thread) {
       thread = new Worker(`${HERE}engine/worker.js`);
       thread.onmessage = answered;
@@ -87,6 +73,26 @@
       });
       thread.postMessage({ id: mine, model, call, input });
     });
+  }
+
+  /* Call engine.translate, engine.trace or another generator of the engine with a model and further input. each(step) gets
+     what comes on the way, and progress(share) how much of the weights is there: undefined where it cannot be told, and 1
+     when they have been read. Resolves to the result, or to undefined after an AbortSignal. */
+  async function ask(model, call, input, { each = () => {}, progress = () => {}, signal } = {}) {
+    const served = location.protocol !== "file:";
+    const listening = (listeners[model] ??= new Set()).add(progress); // who asks while others wait hears of it, too
+    // The thread reads the weights when it is first asked, which takes a while after they have come.
+    models[model] ??= served ? fetched(model).then(() => inThread(model, "vocabulary", [])) : here(model);
+    const loaded = await models[model]
+      .catch((error) => {
+        delete models[model]; // to be tried again
+        throw error;
+      })
+      .finally(() => listening.delete(progress));
+    progress(1);
+    if (signal?.aborted) return undefined;
+    if (!served) return engine.run(engine[call](loaded, ...input), { each, signal });
+    return inThread(model, call, input, { each, signal });
   }
 
   /* What a figure asks its model with: ask(call, input, {each}), one question at a time, since a new one stops the old, which

@@ -1,7 +1,7 @@
 /* Decoding by hand: a translation written token by token; what each step computes, what the cache keeps of the steps before,
    and the likeliest next tokens, of which any can be taken. */
 (() => {
-  const { chance, make, shape, say, addControls, asker } = live;
+  const { chance, make, shape, say, addControls, isOff, turnOff, asker } = live;
   const EOS = 2;
   const MOST = 14; // tokens that have room
 
@@ -24,8 +24,8 @@
 
     const buttons = ["Back", "Next"].map((name) => make("button", { type: "button" }, name));
     const [back, next] = buttons;
-    back.addEventListener("click", () => go(written.slice(0, -1)));
-    next.addEventListener("click", () => go([...written, found[written][0][0]]));
+    back.addEventListener("click", () => isOff(back) || go(written.slice(0, -1)));
+    next.addEventListener("click", () => isOff(next) || go([...written, found[written][0][0]]));
     const ways = { "with a cache": true, without: false };
     const choices = Object.entries(ways).map(([name, way]) => {
       const button = make("button", { type: "button" }, name);
@@ -66,13 +66,13 @@
       const all = [true, false].map((cached) => Array.from({ length: n }, (_, i) => live.operations(sizes, i + 1, cached)));
       const [[kept, keptSum], [anew, anewSum]] = all.map((each) => [each.at(-1), each.reduce((a, b) => a + b)]);
       say(figure, { n, written: words.slice(1).join(" "), kept: counted(kept), anew: counted(anew) });
-      say(figure, { keptSum: counted(keptSum), anewSum: counted(anewSum) });
+      say(figure, { keptSum: counted(keptSum), anewSum: counted(anewSum), more: ended ? "" : " …" });
       cells.replaceChildren(...Array.from({ length: n }, (_, i) => columnOf(i, words[i], !cached || i === n - 1)).flat());
       for (const button of likeliest.querySelectorAll("button")) button.remove();
       likeliest.append(...(ended ? [] : found[written].map(([id, p]) => chip(id, p))));
       likeliest.style.visibility = ended ? "hidden" : ""; // nothing follows the end
-      back.disabled = !written.length;
-      next.disabled = ended || n === MOST;
+      turnOff(back, !written.length);
+      turnOff(next, ended || n === MOST);
       for (const { button, way } of choices) button.setAttribute("aria-pressed", way === cached);
     }
 

@@ -24,7 +24,7 @@
       soon = setTimeout(translate, 300); // once nobody types
     });
     const buttons = [...figure.querySelectorAll("tbody td")].map((cell) => {
-      const name = cell.title, button = make("button", { type: "button", "aria-label": `${name}: off` }, cell.textContent);
+      const name = cell.title, button = make("button", { type: "button", "aria-label": `switch off ${name}` }, cell.textContent);
       button.addEventListener("click", () => {
         off.delete(name) || off.add(name);
         redraw();

@@ -26,6 +26,7 @@
     addControls(figure, "", [form, another], () => {
       state = start();
       input.value = state.sentence;
+      address(state.box);
       show();
     });
     input.value = state.sentence;
@@ -70,6 +71,7 @@
       return show();
     }
     function openBox(box, layer = state.layer) {
+      address(box);
       return change({ box, layer, view: 0, side: rowsOf(live.place(box, layer).views[0]) });
     }
     const follow = (side, row) => change({ side, rows: { ...state.rows, [side]: row } });
@@ -87,9 +89,22 @@
       box.addEventListener("keydown", (event) => event.key === " " && open(event));
     }
 
+    const sectionOf = (box) => boxes.find(({ dataset }) => dataset.box === box).getAttribute("href");
+
+    /* Let the address name a box, where its section is on this page. */
+    function address(box) {
+      if (sectionOf(box).startsWith("#")) history.replaceState(null, "", sectionOf(box));
+    }
+
+    /* A box for those who hear it, since some have the same words. */
+    function called(box) {
+      const { title } = live.place(box.dataset.box, state.layer), words = box.textContent;
+      return title.toLowerCase().includes(words.toLowerCase()) ? title : `${words}: ${title}`;
+    }
+
     function markBox() {
-      for (const box of boxes) box.setAttribute("aria-pressed", box.dataset.box === state.box);
-      const explained = boxes.find((box) => box.dataset.box === state.box).getAttribute("href").slice(1);
+      for (const box of boxes) set(box, { "aria-pressed": box.dataset.box === state.box, "aria-label": called(box) });
+      const explained = sectionOf(state.box).slice(1);
       for (const section of document.querySelectorAll(SECTIONS)) section.classList.toggle("is-open", section.id === explained);
     }
 

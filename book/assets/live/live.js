@@ -53,6 +53,11 @@ window.live = (() => {
     for (const svg of figure.querySelectorAll("svg")) svg.setAttribute("role", "group"); // no longer one image
   }
 
+  /* Switch a button off or on without `disabled`, which would take the focus from who has just pressed it; what it does must
+     ask isOff. */
+  const turnOff = (button, off) => button.setAttribute("aria-disabled", off);
+  const isOff = (button) => button.getAttribute("aria-disabled") === "true";
+
   /* A slider with its name and its value: show(value, text) sets both. */
   function slider(name, min, max, step) {
     const input = make("input", { type: "range", min, max, step, "aria-label": name }), told = make("b");
@@ -71,7 +76,7 @@ window.live = (() => {
   function handle(svg, { kind, label, low, high, drag, step }) {
     const group = document.createElementNS(SVG, "g");
     set(group, { class: `handle ${kind}`, role: "slider", tabindex: 0, "aria-label": label });
-    set(group, { "aria-valuemin": low, "aria-valuemax": high });
+    set(group, { "aria-valuemin": low.toFixed(1), "aria-valuemax": high.toFixed(1) });
     for (const [part, r] of Object.entries({ hit: 17, knob: 9 })) {
       const circle = document.createElementNS(SVG, "circle");
       set(circle, { class: part, r });
@@ -125,5 +130,5 @@ window.live = (() => {
   addEventListener("DOMContentLoaded", () => document.querySelectorAll(".live").forEach(start));
 
   const component = (kind, begin) => (kinds[kind] = begin);
-  return { component, softmax, percent, chance, signed, make, shape, set, say, addControls, slider, handle };
+  return { component, softmax, percent, chance, signed, make, shape, set, say, addControls, turnOff, isOff, slider, handle };
 })();

@@ -1,6 +1,6 @@
 /* Byte-pair encoding by hand: a text to type, and the commonest pair of neighbours fused, merge by merge. */
 (() => {
-  const { make, say, addControls } = live;
+  const { make, say, addControls, isOff, turnOff } = live;
 
   /* The pair of neighbours in words (lists of pieces) that stands together most often, the earliest of equals, or undefined. */
   live.commonestPair = (words) => {
@@ -43,12 +43,13 @@
     const box = make("input", { type: "text", "aria-label": "text to cut", maxlength: 80, spellcheck: "false" });
     const buttons = ["Merge", "Undo"].map((name) => make("button", { type: "button" }, name));
     const [merge, undo] = buttons;
-    const go = (more) => {
+    const goes = (button, more) => {
+      if (isOff(button)) return;
       merges += more;
       redraw();
     };
-    undo.addEventListener("click", () => go(-1));
-    merge.addEventListener("click", () => go(1));
+    undo.addEventListener("click", () => goes(undo, -1));
+    merge.addEventListener("click", () => goes(merge, 1));
     box.addEventListener("input", () => {
       [text, merges] = [box.value, 0];
       redraw();
@@ -67,8 +68,8 @@
       const pieces = words.reduce((sum, word) => sum + word.length, 0);
       say(figure, { merges, pieces, made: made.join(", ") || "none", next: said });
       if (box.value !== text) box.value = text;
-      undo.disabled = !merges;
-      merge.disabled = !next;
+      turnOff(undo, !merges);
+      turnOff(merge, !next);
     }
     redraw();
   });

@@ -46,9 +46,9 @@
     "target-embedding": fixed("Target: embedding", embedding("target", "T")),
     "target-positions": fixed("Target: embedding plus position", positions("target", "T")),
     "masked-attention": part("decoder", "masked attention", "self_attention", (name) => attention(name, "T", "T"), masked),
-    "decoder-add-1": part("decoder", "add to the attention's input", "self_attention", (name) => sum(name, "T")),
+    "decoder-add-1": part("decoder", "add to the masked attention's input", "self_attention", (name) => sum(name, "T")),
     "cross-attention": part("decoder", "attention to the source", "cross_attention", (name) => attention(name, "T", "S"), heads),
-    "decoder-add-2": part("decoder", "add to the attention's input", "cross_attention", (name) => sum(name, "T")),
+    "decoder-add-2": part("decoder", "add to the cross-attention's input", "cross_attention", (name) => sum(name, "T")),
     "decoder-network": part("decoder", "feed-forward", "feed_forward", (name) => network(name, "T")),
     "decoder-add-3": part("decoder", "add to the network's input", "feed_forward", (name) => sum(name, "T")),
     linear: fixed("Linear: a logit for each word of the vocabulary", [

@@ -11,8 +11,11 @@
   /* "encoder.layers.1.self_attention.0" in its parts. */
   const taken = (name) => {
     const [side, , layer, attention, head] = name.split(".");
-    return { part: PARTS[`${side}.${attention}`], layer: Number(layer) + 1, head: Number(head) + 1 };
+    return { part: PARTS[`${side}.${attention}`], place: `layer ${Number(layer) + 1}, head ${Number(head) + 1}` };
   };
+
+  /* The same as a name, like that of the table in switches.py. */
+  const called = (name) => `${taken(name).part}, ${taken(name).place}`;
 
   live.component("switches", (figure, opening) => {
     const { names, heads, limit, padding } = opening, ask = asker(figure);
@@ -39,12 +42,9 @@
     });
     const rows = grouped(heads);
     const columns = heads.filter((name) => taken(name).part === taken(heads[0]).part).map(taken);
-    const titles = columns.map(({ layer, head }) => make("th", { scope: "col" }, `layer ${layer}, head ${head}`));
+    const titles = columns.map(({ place }) => make("th", { scope: "col" }, place));
     const lines = [...rows].map(([part, names]) => {
-      const cells = names.map((name) => {
-        const { layer, head } = taken(name);
-        return make("td", {}, make("label", {}, tick(name, `${part}, layer ${layer}, head ${head}`)));
-      });
+      const cells = names.map((name) => make("td", {}, make("label", {}, tick(name, called(name)))));
       return make("tr", {}, make("th", { scope: "row" }, part), ...cells);
     });
     const table = make(
@@ -58,16 +58,14 @@
       make("fieldset", { class: "ticks" }, legend("Or a single head:"), table),
     );
     ask.place(figure.lastElementChild);
+    broken.setAttribute("aria-live", "polite");
 
-    const inWords = (name) => {
-      if (name in names) return ticks.get(name).nextElementSibling.cloneNode(true); // with its formulas
-      const { part, layer, head } = taken(name);
-      return `head ${head} of layer ${layer} (${part})`;
-    };
+    // A switch with its formulas, a head by its name.
+    const inWords = (name) => (name in names ? ticks.get(name).nextElementSibling.cloneNode(true) : called(name));
 
     /* Say above a translation what it was made without. */
     function entitle() {
-      const words = state.off.flatMap((name, i) => [i ? ", " : "without ", inWords(name)]);
+      const words = state.off.flatMap((name, i) => [i ? "; " : "without ", inWords(name)]);
       title.replaceChildren(...(words.length ? words : ["nothing left out"]));
     }
 
@@ -107,15 +105,15 @@
     }
 
     function draw(right, wrong, more = "") {
-      const [words, others] = [right, wrong].map(({ text }) => text.split(" "));
+      const [words, others] = [right, wrong].map(({ text }) => text.split(" ").filter(Boolean)); // it may write nothing
       sentenceShown.textContent = state.sentence;
       entitle();
       const show = (place, words) => place.replaceChildren(...words.flatMap((word, i) => [i ? " " : "", word]));
       show(sound, live.marked(words, others));
       show(broken, live.marked(others, words));
-      const differ = live.inCommon(others, words).filter((same) => !same).length;
-      const isSame = right.text === wrong.text;
-      const told = [isSame ? "The same translation." : `${differ} of ${others.length} words are others.`];
+      const alone = (words, others) => `${live.inCommon(words, others).filter((same) => !same).length} of ${words.length} words`;
+      const differ = `Not in both: ${alone(words, others)} of the sound translation, ${alone(others, words)} of the other.`;
+      const told = [right.text === wrong.text ? "The same translation." : differ];
       if (!wrong.hypotheses[0].finished) told.push(`It does not end: cut after ${limit} tokens.`);
       if (state.off.includes("paddingMask")) told.push(`Behind the sentence stand ${padding} tokens of padding.`);
       ask.tell([...told, more].join(" "));

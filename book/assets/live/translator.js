@@ -28,7 +28,7 @@
     const middle = ({ left, width }) => (left + width / 2 - box.left).toFixed(1);
     const paths = [...tokens].flatMap((token, s) => {
       if (shares[s] < SEEN) return [];
-      const begin = token.getBoundingClientRect();
+      const [begin] = [...token.getClientRects(), token.getBoundingClientRect()]; // where it begins, if a line ends in it
       const [from, to] = [begin.bottom - box.top, end.top - box.top], half = (from + to) / 2;
       const d = `M${middle(begin)} ${from}C${middle(begin)} ${half} ${middle(end)} ${half} ${middle(end)} ${to}`;
       return [shape("path", { d, "stroke-width": 1 + 5 * shares[s], "stroke-opacity": 0.35 + 0.65 * shares[s] })];
@@ -41,11 +41,12 @@
     const [english, german] = block.querySelectorAll(".tokens");
     const ask = asker(figure);
     let { text, source, steps, chosen, pieces } = opening, forced = 0; // tokens that the reader has settled
+    let shown = text, pinned = false; // the sentence that is seen, and whether a token of it was clicked, which holds
     let layer = opening.layers - 1, head = "all";
     let words, typing, wide; // the whole vocabulary, the timer of the last key, and the width of the block
 
     const box = make("input", { type: "text", "aria-label": "English sentence", dir: "auto", autocomplete: "off" });
-    set(box, { placeholder: "Two cats sleep on a red car.", spellcheck: "false", enterkeyhint: "go" });
+    set(box, { placeholder: "A cat sleeps on a red car.", spellcheck: "false", enterkeyhint: "go" });
     const examples = Object.entries(opening.examples).map(([name, sentence]) => button(name, () => translate(sentence)));
     const form = make("div", { class: "live-controls" }, box, make("span", {}, "or try"), ...examples);
     const said = make("p", { class: "live-heard", "aria-live": "polite" });
@@ -58,13 +59,16 @@
     ];
     const again = button("Reset", reset);
     again.className = "live-reset";
+    set(figure, { "aria-label": "translator" }); // what it said of the picture would not stay true
     figure.prepend(form, said);
     ask.place(form);
     block.prepend(svg);
     list.after(make("div", { class: "live-controls" }, "Where it looked:", ...looks.map(({ group }) => group), again));
     const choices = Array.from(list.children, (item, n) => {
       const choose = button("", () => {
-        if (steps[chosen]) write([...tokens(steps.slice(0, chosen)), steps[chosen].likeliest[n].token]); // else none is there yet
+        if (!steps[chosen]) return; // none is there yet
+        text = shown; // which is not what the box holds, where somebody has typed
+        write([...tokens(steps.slice(0, chosen)), steps[chosen].likeliest[n].token]);
       });
       item.replaceChildren(choose);
       return choose;
@@ -114,7 +118,7 @@
         if (steps.length) look(steps.length - 1);
       };
       const begin = (ids) => {
-        [source, steps, forced] = [ids, [], prefix.length];
+        [shown, source, steps, forced, pinned] = [text, ids, [], prefix.length, false];
         redraw();
       };
       let drawn;
@@ -141,7 +145,9 @@
     function look(place) {
       chosen = place;
       for (const { show } of looks) show();
-      const step = steps[chosen], shares = live.looked(step, layer, head);
+      const step = steps[chosen];
+      if (!step) return; // it is on its way
+      const shares = live.looked(step, layer, head);
       for (const [s, token] of [...english.children].entries()) token.style.setProperty("--weight", shares[s].toFixed(3));
       for (const [t, token] of [...german.children].entries()) {
         token.classList.toggle("is-chosen", t === chosen);
@@ -158,7 +164,10 @@
       arcs();
     }
 
-    const arcs = () => drawArcs(svg, english.children, live.looked(steps[chosen], layer, head), german.children[chosen]);
+    function arcs() {
+      const step = steps[chosen]; // of a sentence that is being written it may not be there yet
+      if (step) drawArcs(svg, english.children, live.looked(step, layer, head), german.children[chosen]);
+    }
 
     function redraw() {
       figure.classList.toggle("is-empty", !source.length);
@@ -176,13 +185,22 @@
       clearTimeout(typing);
       said.textContent = "";
       ({ text, source, steps, chosen, pieces } = opening);
-      [steps, forced, layer, head] = [[...steps], 0, opening.layers - 1, "all"];
+      [shown, steps, forced, pinned, layer, head] = [text, [...steps], 0, false, opening.layers - 1, "all"];
       box.value = "";
       redraw();
       document.dispatchEvent(new CustomEvent("translator-reset"));
     }
 
-    box.addEventListener("focus", () => words ?? ask("vocabulary", []).then((found) => (words ??= found)), { once: true });
+    /* Let the model come before it is asked, unless it is asked already: another question would stop that one. */
+    async function prepare() {
+      if (words || figure.getAttribute("aria-busy") === "true") return;
+      const found = await ask("vocabulary", []);
+      if (!found) return;
+      words ??= found;
+      ask.tell(HOW); // in the place of how far the model had come
+    }
+
+    box.addEventListener("focus", prepare, { once: true });
     box.addEventListener("input", () => {
       clearTimeout(typing);
       ask.stop();
@@ -191,9 +209,11 @@
       typing = setTimeout(write, PAUSE);
     });
     box.addEventListener("keydown", ({ key }) => key === "Enter" && write());
-    const pointed = ({ target }) => {
+    const pointed = ({ type, target }) => {
       const place = [...german.children].indexOf(target);
-      if (place >= 0 && place !== chosen) look(place);
+      if (place < 0 || (pinned && type === "pointerover")) return;
+      pinned ||= type === "click";
+      if (place !== chosen) look(place);
     };
     for (const event of ["pointerover", "focusin", "click"]) german.addEventListener(event, pointed);
     german.addEventListener("keydown", (event) => {
@@ -203,10 +223,10 @@
       german.children[chosen + way].focus();
     });
     new ResizeObserver(([{ contentRect }]) => {
-      if (contentRect.width !== wide && steps.length) arcs(); // the lines have broken anew
+      if (contentRect.width !== wide) arcs(); // the lines have broken anew
       wide = contentRect.width;
     }).observe(block);
-    document.fonts.ready.then(() => steps.length && arcs());
+    document.fonts.ready.then(arcs);
     reset();
   });
 })();

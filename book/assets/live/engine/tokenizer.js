@@ -88,8 +88,8 @@ globalThis.engine ??= {};
   class Words {
     static LETTER = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
     static PIECES = new RegExp(String.raw`[${Words.LETTER}]+|[^${Words.LETTER}\p{White_Space}]+`, "gu");
-    advice = "Type an English sentence of words that it knows: the page “Inside the model” lists them.";
-    more = " The page “Inside the model” lists the words that it knows.";
+    advice = "Type an English sentence of words that it knows: their list unfolds below Figure 1 in “Inside the model”.";
+    more = " The list of words that it knows unfolds below Figure 1 in “Inside the model”.";
     between = " "; // pieces
 
     constructor({ vocab }) {
