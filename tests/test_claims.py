@@ -262,6 +262,8 @@ def test_myth_without_a_figure_shows_the_bars_of_its_claim(tmp_path: Path, monke
     shown: list[Outcome] = []
     monkeypatch.setattr("transformer.tutor.claims.show", shown.append)
     verify("POS-11", True, "in full", bars={"d_k, <sharp>": 2e-8, "of 40": 40, "half": torch.tensor(20.0)})
+    kept = json.loads(json.dumps(shown[0]._repr_mimebundle_()[1], sort_keys=True))  # as a notebook's file has it
+    assert [name for name, _ in kept[TRACE]["bars"]] == ["d_k, <sharp>", "of 40", "half"]
     _, told = pages(tmp_path, SECTION, *shown)
     assert 'role="img" aria-label="d_k, &lt;sharp&gt;: 2·10^{−8}; of 40: 40; half: 20"' in told
     assert re.findall(r"--share: ([\d.]+)", told) == ["0.0000", "1.0000", "0.5000"]

@@ -90,7 +90,7 @@ def picture(chapter: NotebookNode, cell: str) -> str:
 
 def drawn_bars(outcome: dict[str, Any]) -> str:
     """The numbers of a claim as bars, each beside its name and before its number; raises ValueError without any."""
-    if not (bars := outcome.get("bars")):
+    if not (bars := dict(outcome.get("bars", ()))):
         raise ValueError(
             f"{outcome['claim']} has no picture in myths.md: name a cell with a figure, or `verify` its bars"
         )

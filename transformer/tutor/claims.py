@@ -80,7 +80,7 @@ class Outcome:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
         trace = {"claim": self.claim.id, "status": self.status, "evidence": self.evidence, "shown": self.shown}
-        trace |= {"bars": dict(self.bars)} if self.bars else {}
+        trace |= {"bars": [*self.bars.items()]} if self.bars else {}  # files of notebooks sort names
         return {"text/plain": str(self), "text/html": self._as_html()}, {TRACE: trace}
 
     def _as_html(self) -> str:
