@@ -16,7 +16,7 @@ SUB, SUP, CODE, END = "\u2398", "\u2397", "\u2399", "\u2396"
 """around an index, an exponent and code in the text of a section; they stand nowhere else"""
 SILENT = (
     "script, noscript, style, .headerlink, .claim-evidence, .claim-source, svg, .katex-html, annotation, "
-    ".layer > summary, .apparatus, .code, .cell_output pre"
+    ".layer > summary, .apparatus, .code, .bars, .cell_output pre"
 )
 """what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
 LONGEST = 600  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
