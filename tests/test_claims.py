@@ -276,7 +276,8 @@ def test_myth_without_any_picture_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "0"), (1234, "1,234"), (1234.6, "1,235"), (99.14, "99"), (3.456, "3.5"), (0.0, "0")]
+    ("number", "expected"),
+    [(0, "0"), (1234, "1,234"), (1234.6, "1,235"), (99.14, "99.1"), (3.456, "3.46"), (0.0, "0"), (2.5e-8, "2e-08")],
 )
 def test_bar_is_labelled_with_its_number(number: float, expected: str):
     assert proved.written(number) == expected

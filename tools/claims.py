@@ -106,8 +106,10 @@ def drawn_bars(outcome: dict[str, Any]) -> str:
 
 
 def written(number: float) -> str:
-    """A number as a bar is labelled with it: whole ones and large ones in full, others to two digits."""
-    return f"{number:,.0f}" if isinstance(number, int) or number >= 100 else f"{number:.2g}"
+    """A number as a bar is labelled with it: whole and large ones in full, others to three digits, tiny ones to one."""
+    if isinstance(number, int) or number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}" if number >= 0.01 else f"{number:.1g}"
 
 
 def by_chapter(chapters: Chapters) -> Iterator[str]:
