@@ -145,6 +145,17 @@ def test_a_glued_figure_is_hidden_where_it_is_made_and_carries_its_description(s
     assert bundle["metadata"]["scrapbook"]["name"] == "a-name"
 
 
+def test_letters_have_the_colour_of_their_line_mixed_with_the_ink():
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], color=figures.KEY)
+        axes.text(0, 0, "a line", color=figures.KEY)
+        drawing = figures.as_html(figure, "A line").data
+        plt.close(figure)
+    assert f"fill: color-mix(in srgb, {figures.KEY} 65%, currentColor)" in drawing
+    assert f"stroke: {figures.KEY}" in drawing
+
+
 def test_queries_keys_values_source_and_target_have_the_same_colours_on_the_pages():
     sheet = (Path(__file__).parents[1] / "book" / "assets" / "book.css").read_text(encoding="utf-8")
     for name in ("query", "key", "value", "source", "target"):

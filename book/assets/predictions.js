@@ -203,7 +203,7 @@
       beside.hidden = again.hidden = guess === null;
       prediction.classList.toggle("is-answered", guess !== null);
       if (now) {
-        passed = looked = false;
+        passed = false;
         answer.open = guess !== null;
         bookKept.set(key, guess === null ? null : JSON.stringify(guess));
         if (guess !== null) beside.focus({ preventScroll: true }); // the button that had the focus cannot keep it
@@ -218,11 +218,10 @@
     answer.before(beside);
     prediction.append(again);
     const telling = whatTells(prediction);
-    let looked = false; // at one of these cells, by a tap
-    let seen = false, passed = false; // the question, by a reader who scrolls
+    let seen = false, passed = false; // the question, by a reader who scrolls, or passes it by with a tap on what it hides
     const hide = () => {
       const everything = document.documentElement.dataset.reading === "everything";
-      const open = prediction.matches(".is-answered") || answer.open || passed || looked || everything;
+      const open = prediction.matches(".is-answered") || answer.open || passed || everything;
       for (const cell of telling) {
         const hidden = !open && !cell.querySelector(":target");
         cell.classList.toggle("is-telling", hidden);
@@ -246,7 +245,7 @@
     new MutationObserver(hide).observe(document.documentElement, { attributeFilter: ["data-reading"] });
     for (const cell of telling)
       cell.addEventListener("click", () => {
-        looked = true;
+        passed = true;
         hide();
       });
     let before = null;

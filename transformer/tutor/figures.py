@@ -98,11 +98,16 @@ def as_html(figure: Figure, alt: str) -> HTML:
 def inked(drawing: str, alt: str) -> str:
     """matplotlib's SVG as part of a page: in its ink and letters, without a ground, and described by `alt`.
 
+    Letters have the colours of `PALETTE` mixed with the ink: what does for lines is too light for them, or by night too
+    dark.
+
     On a narrow screen it shrinks until its smallest letters are `SMALLEST` pixels high, and scrolls from there on.
     """
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"#(?:262626|000000)\b", "currentColor", drawing)
+    letters = rf'(<text style="[^"]*fill: )({"|".join(PALETTE)})'
+    drawing = re.sub(letters, r"\1color-mix(in srgb, \2 65%, currentColor)", drawing)
     drawing = re.sub(r'(<g id="patch_1">\s*<path[^>]*?)fill: #ffffff', r"\1fill: none", drawing, count=1)
     drawing = re.sub(r"font: ((?:[a-z]+ )*)([\d.]+px) [^;\"]*", _without_family, drawing)
     drawing = re.sub(r"font-family: [^;\"]*(; ?)?", "", drawing)
@@ -111,9 +116,9 @@ def inked(drawing: str, alt: str) -> str:
     drawing = re.sub(r' id="([^"]+)"', lambda id: f' id="{mark}-{id[1]}"' if id[1] in used else "", drawing)
     drawing = re.sub(r"(url\(|href=\")#", rf"\1#{mark}-", drawing)
     _, _, width, _ = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())
-    letters = [float(size) for size in re.findall(r"font-size: ([\d.]+)", drawing)]
-    narrowest = SMALLEST / min(letters, default=SMALLEST) * width
-    size = f"width: {width * 4 / 3:.0f}px; min-width: {narrowest if letters else 0:.0f}px"  # points to pixels
+    heights = [float(size) for size in re.findall(r"font-size: ([\d.]+)", drawing)]
+    narrowest = SMALLEST / min(heights, default=SMALLEST) * width
+    size = f"width: {width * 4 / 3:.0f}px; min-width: {narrowest if heights else 0:.0f}px"  # points to pixels
     named = f'<svg role="img" aria-label="{html.escape(alt)}" style="{size}" viewBox='
     drawing = re.sub(r"<svg [^>]*?viewBox=", lambda _: named, drawing, count=1)
     drawing = re.sub(r'(<svg [^>]*viewBox="[^"]+")[^>]*>', r"\1>", drawing, count=1)

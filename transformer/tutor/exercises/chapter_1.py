@@ -255,19 +255,16 @@ def share_alike(table, kinds):
     return (kinds == kinds[nearest]).double().mean().item()
 
 
-def _kinds_as_places(table, kinds):
-    unit = F.normalize(table, dim=-1)
-    nearest = (unit @ unit.mT).fill_diagonal_(-math.inf).argmax(-1)
-    return (kinds == nearest).double().mean().item()
-
-
-def _alike(table, kinds, itself=False, dot=False, farthest=False, count=False, pairs=False, zero=False):
+def _alike(
+    table, kinds,
+    itself=False, dot=False, farthest=False, count=False, pairs=False, zero=False, places=False,
+):  # fmt: skip
     unit = table if dot else F.normalize(table, dim=-1)
     similarity = unit @ unit.mT * (-1 if farthest else 1)
     if not itself:
         similarity = similarity.fill_diagonal_(0.0 if zero else -math.inf)
     nearest = similarity.argmax(-1)
-    equal = kinds == kinds[nearest]
+    equal = kinds == (nearest if places else kinds[nearest])
     if pairs:  # two words that are each other's nearest
         equal = equal & (nearest[nearest] == torch.arange(len(kinds)))
     return equal.sum().item() if count else equal.double().mean().item()
@@ -281,12 +278,10 @@ share_alike.knobs(
     count="You return how many words it is, expected their share: divide by the number of words.",
     pairs="You ask that two words are each other's nearest: it is enough that one has the other.",
     zero="A cosine goes down to −1, so with 0 on the diagonal a word may be its own nearest: use −∞.",
+    places="You compare kinds with places: nearest says where the nearest words stand, and kinds has their kinds.",
 )
 share_alike.mistakes(
     {
-        "You compare kinds with places: nearest says where the nearest words stand, and kinds has their kinds.": (
-            _kinds_as_places
-        ),
         "You measure the distance between points: the cosine is about directions.": lambda table, kinds: (
             (kinds == kinds[torch.cdist(table, table).fill_diagonal_(math.inf).argmin(-1)]).double().mean().item()
         ),
