@@ -1,5 +1,6 @@
 """The models that come with the package: small, complete, honest about themselves, and as good as their cards say."""
 
+import json
 import os
 import re
 from dataclasses import replace
@@ -58,6 +59,16 @@ def test_card_says_what_a_reader_must_know(name: str):
         assert f"**{heading}**" in card
     assert "python -m transformer train" in card and "tok:13a" in card
     assert str(SHIPPED) not in card
+
+
+def test_card_lists_the_trainings_of_the_log():
+    folder = SHIPPED / "multi30k-en-de"
+    rows = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (scores,) = re.findall(r"\| beam 4, α = 1 (\|.*\|)\n", card)
+    listed = re.findall(r"\| (\d+) \| ([\d,]+) \| .+ (\| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \|)\n", card)
+    assert [(row["seed"], f"{row['steps']:,}") for row in rows] == [(int(seed), steps) for seed, steps, _ in listed]
+    assert listed[0][2] == scores, "the first line is the model itself"
 
 
 def test_translates_without_being_told_which_model(capsys: pytest.CaptureFixture[str]):

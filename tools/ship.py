@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -24,6 +25,8 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
+SETTINGS = ("dropout", "seed", "steps", "bpe_dropout", "bpe_dropout_until")
+"""in what the listed trainings differ"""
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
 CARD = """# {name}
 
@@ -69,7 +72,8 @@ def main(
 ) -> None:
     """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`.
 
-    `others` are trainings with other seeds, which show how much of a score is chance, or with another dropout.
+    `others` are trainings with other seeds, which show how much of a score is chance, or with another dropout. Beside
+    those that an earlier call left in `seeds.json` there, they are listed in the card.
     """
     stored = read_json(run / "config.json")
     settings = asdict(TrainingConfig(**stored["training"]))
@@ -81,6 +85,8 @@ def main(
     tokenizer.save(folder / "tokenizer.json")
     results = scores_of(name, corpus)
     known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    trainings = [(run, Transformer.from_pretrained(name), tokenizer), *((one, *load(one, 1, "cpu")) for one in others)]
+    rows = logged(folder / "seeds.json", [told(*training, corpus, known) for training in trainings])
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
@@ -92,7 +98,7 @@ def main(
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
         scores="\n".join(table_row(search, result, known) for search, result in results.items()),
-        others=chance((run, *others), folder, corpus, known) if others else "",
+        others=chance(rows) if len(rows) > 1 else "",
         signature=results["greedy"].bleu.signature,
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -111,26 +117,38 @@ def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
     return results
 
 
-def chance(runs: tuple[Path, ...], folder: Path, corpus: Corpus, known: list[str]) -> str:
-    """The card's table of trainings that differ in seed or dropout, whose scores are also written to `seeds.json`."""
-    search, config = list(SEARCHES.items())[-1]
-    rows, table = [], []
-    for run in runs:
-        model, tokenizer = load(run, 1, "cpu")
-        stored = read_json(run / "config.json")
-        settings = TrainingConfig(**stored["training"])
-        row = {"seed": settings.seed, "steps": settings.steps, "dropout": stored["model"]["dropout"]}
-        row |= {name: getattr(settings, name) for name in ("bpe_dropout", "bpe_dropout_until")}
-        for split in ("val", "test"):
-            result = evaluate(model, tokenizer, corpus[split], config)
-            row[f"{split}_nll"] = round(math.log(result.perplexity), 4)
-            row[f"{split}_bleu"] = round(result.bleu.score, 2)
-        row["test_invented"] = n_invented(result, known)
-        rows.append(row)
-        merges = f"{settings.bpe_dropout}{until(settings.bpe_dropout_until)}"
-        table.append(table_row(f"{settings.seed} | {settings.steps:,} | {row['dropout']} | {merges}", result, known))
-    (folder / "seeds.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return OTHERS.format(search=search, rows="\n".join(table))
+def told(run: Path, model: Transformer, tokenizer: Tokenizer, corpus: Corpus, known: list[str]) -> dict[str, Any]:
+    """How a run was set, and what a model of it scores by the last search, for `seeds.json`."""
+    settings = TrainingConfig(**read_json(run / "config.json")["training"])
+    set_to = {"dropout": model.config.dropout, **{name: getattr(settings, name) for name in SETTINGS[1:]}}
+    scores = {}
+    for split in ("val", "test"):
+        result = evaluate(model, tokenizer, corpus[split], list(SEARCHES.values())[-1])
+        scores[f"{split}_nll"] = round(math.log(result.perplexity), 4)
+        scores[f"{split}_bleu"] = round(result.bleu.score, 2)
+    scores |= {"test_chrf": round(result.chrf, 1), "test_exact_match": round(result.exact_match, 3)}
+    return {**set_to, **scores, "test_invented": n_invented(result, known)}
+
+
+def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`rows` and those of other trainings that the log has, whose runs may be gone by now; written if there are any."""
+    set_to = [[row[name] for name in SETTINGS] for row in rows]
+    before = read_json(path) if path.exists() else []
+    rows = [*rows, *(row for row in before if [row[name] for name in SETTINGS] not in set_to)]
+    if len(rows) > 1:
+        path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return rows
+
+
+def chance(rows: list[dict[str, Any]]) -> str:
+    """The card's table of trainings that differ in seed, dropout or BPE-dropout."""
+    lines = [
+        f"| {row['seed']} | {row['steps']:,} | {row['dropout']} | "
+        f"{row['bpe_dropout']}{until(row['bpe_dropout_until'])} | "
+        f"{row['test_bleu']:.1f} | {row['test_chrf']:.1f} | {row['test_exact_match']:.3f} | {row['test_invented']} |"
+        for row in rows
+    ]
+    return OTHERS.format(search=list(SEARCHES)[-1], rows="\n".join(lines))
 
 
 def table_row(name: str, result: Evaluation, known: list[str]) -> str:
