@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tools.ship import SETTINGS, logged
 from transformer.__main__ import main
 from transformer.decoding import DecodingConfig, translate
 from transformer.evaluation import bleu, exact_match
@@ -69,6 +70,17 @@ def test_card_lists_the_trainings_of_the_log():
     listed = re.findall(r"\| (\d+) \| ([\d,]+) \| .+ (\| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \|)\n", card)
     assert [(row["seed"], f"{row['steps']:,}") for row in rows] == [(int(seed), steps) for seed, steps, _ in listed]
     assert listed[0][2] == scores, "the first line is the model itself"
+
+
+def test_log_keeps_trainings_whose_runs_are_gone(tmp_path: Path):
+    log = tmp_path / "seeds.json"
+    earlier, again, new = (
+        {**dict.fromkeys(SETTINGS, 0), "seed": seed, "test_bleu": i} for i, seed in enumerate((1, 2, 3))
+    )
+    assert logged(log, [earlier]) == [earlier] and not log.exists(), "one training is no list"
+    assert logged(log, [earlier, again]) == [earlier, again]
+    better = {**again, "test_bleu": 9}
+    assert logged(log, [new, better]) == [new, better, earlier] == json.loads(log.read_text(encoding="utf-8"))
 
 
 def test_translates_without_being_told_which_model(capsys: pytest.CaptureFixture[str]):

@@ -133,7 +133,7 @@ def told(run: Path, model: Transformer, tokenizer: Tokenizer, corpus: Corpus, kn
 def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`rows` and those of other trainings that the log has, whose runs may be gone by now; written if there are any."""
     set_to = [[row[name] for name in SETTINGS] for row in rows]
-    before = read_json(path) if path.exists() else []
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     rows = [*rows, *(row for row in before if [row[name] for name in SETTINGS] not in set_to)]
     if len(rows) > 1:
         path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

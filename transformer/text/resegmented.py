@@ -49,7 +49,8 @@ class Resegmented:
         settings = json.loads(rules)["model"]
         if settings["type"] != "BPE":
             raise ValueError(
-                "bpe_dropout leaves out merges, and got a vocabulary of whole words; expected tokenizer bpe, or bpe_dropout 0"
+                "bpe_dropout leaves out merges, and got a vocabulary of whole words; expected tokenizer bpe, or "
+                "bpe_dropout 0"
             )
         self.examples, self.seed = examples, seed
         cut = Backend.from_str(rules).pre_tokenizer.pre_tokenize_str
