@@ -504,8 +504,8 @@ NAMED = {
         load=load_multi30k,
         tokenizer="bpe",
         # A small model with much dropout: on 29,000 sentences it ends up above larger ones (Wu et al. 2021, "Good for
-        # misconceived reasons"); a small vocabulary leaves more of the parameters to the layers. With merges left out, it
-        # meets the pieces of rare words in changing company; in the last quarter text is cut as it will be in use.
+        # misconceived reasons"); a small vocabulary leaves more of the parameters to the layers. Merges that are left
+        # out show the pieces of rare words in changing company; in the last quarter text is cut as it will be in use.
         model={"vocab_size": 5_000, "d_model": 160, "n_layers": 3, "n_heads": 4, "d_ff": 512, "dropout": 0.2},
         training={
             "steps": 8_000, "batch_tokens": 8_000, "schedule": "linear", "warmup": 1_000, "peak_rate": 2.5e-3,
