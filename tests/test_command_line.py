@@ -429,7 +429,8 @@ def test_corpus_brings_its_recipe_and_flags_change_it():
     for argv in (["train", "--corpus", "embedded"], ["train", "--corpus=embedded"]):
         assert recipe_of(parse(argv)) == EMBEDDED
     assert recipe_of(parse(["train", "--corpus", "numbers"])) == replace(ONE_HOUR, corpus="numbers")
-    (hour,) = re.findall(r"transformer (train --steps .*)", (ROOT / "book" / "running.md").read_text(encoding="utf-8"))
+    page = (ROOT / "book" / "running.md").read_text(encoding="utf-8")
+    (hour,) = re.findall(r"transformer (train --batch-tokens .* runs/one-hour)", page)
     assert recipe_of(parse(hour.split())) == ONE_HOUR, "the page has the flags of the recipe"
     assert parse(["train", "--corpus", "embedded", "--d-model", "160"]).model.d_model == 160, "the default of another"
     changed = parse(["train", "--corpus", "embedded", "--d-model", "32", "--steps", "7"])

@@ -56,14 +56,14 @@ def test_the_word_for_orange_looks_at_orange(page: BeautifulSoup):
     assert page.select_one('[data-says="most"]').text == "orange"
 
 
-def test_rails_are_left_out_without_a_length_penalty():
+def test_subway_is_left_out_without_a_length_penalty():
     page = (ROOT / "index.md").read_text(encoding="utf-8")
-    example = r"\(α = (\d)\) .* With α = ([\d.]+), .*? they are in it, \*(.+?)\*"
-    *told, rails = re.search(example, page, re.DOTALL).groups()
+    example = r"\(α = (\d)\) .* With α = ([\d.]+), .*? is there, \*(.+?)\*"
+    *told, subway = re.search(example, page, re.DOTALL).groups()
     assert told[0] == "0"
     found = [beam_search(translator.page_model(), encoded(translator.SHORTENED), 4, float(alpha)) for alpha in told]
     short, whole = (TOKENIZER.decode(one.best.tokens) for (one,) in found)
-    assert whole == short.replace(".", f" {rails}.")
+    assert whole == short.replace(".", f" {subway}.")
     opened = BeautifulSoup(translator.search()._repr_html_(), "html.parser")
     assert opened.select_one('[data-says="best"]').text == short
 

@@ -33,8 +33,8 @@ EXAMPLES = {
 }
 """what a button offers: two captions of the test split and two sentences that are in no split; the figure opens with
 the first"""
-SHORTENED = "A long-haired young man skateboarding on the rails on a cloudy day."
-"""a caption of the test split of which beam search without a length penalty leaves the rails out"""
+SHORTENED = "An old man on a subway wearing heavy layered clothing is reading a newspaper."
+"""a caption of the test split of which beam search without a length penalty leaves the subway out"""
 CHOICES = 5
 """likeliest tokens that are shown"""
 SEEN = 0.05
