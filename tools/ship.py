@@ -7,6 +7,7 @@ Half precision, with its tokenizer and a model card that says what it is, how it
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
+LAST = list(SEARCHES)[-1]
+"""the search by which trainings are compared"""
 SETTINGS = ("dropout", "seed", "steps", "bpe_dropout", "bpe_dropout_until")
 """in what the listed trainings differ"""
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
@@ -85,8 +88,9 @@ def main(
     tokenizer.save(folder / "tokenizer.json")
     results = scores_of(name, corpus)
     known = [pair.target for split in corpus.splits for pair in corpus[split]]
-    trainings = [(run, Transformer.from_pretrained(name), tokenizer), *((one, *load(one, 1, "cpu")) for one in others)]
-    rows = logged(folder / "seeds.json", [told(*training, corpus, known) for training in trainings])
+    rows = [told(run, Transformer.from_pretrained(name), tokenizer, corpus, known, results[LAST])]
+    rows += [told(other, *load(other, 1, "cpu"), corpus, known) for other in others]
+    rows = logged(folder / "seeds.json", rows)
     card = CARD.format(
         **asdict(model.config), **{key: settings[key] for key in settings if key != "steps"}, **stored_names(stored),
         from_language=LANGUAGES[stored["source"]], to_language=LANGUAGES[stored["target"]],
@@ -97,7 +101,7 @@ def main(
         batch=f"Batches of {settings['batch_size']} sentences" if settings["batch_size"]
         else f"Batches of {settings['batch_tokens']:,} tokens by length",
         weights=f"mean of the last {average} checkpoints" if average > 1 else "the checkpoint of least validation loss",
-        scores="\n".join(table_row(search, result, known) for search, result in results.items()),
+        scores="\n".join(table_row(search, test_scores(result, known)) for search, result in results.items()),
         others=chance(rows) if len(rows) > 1 else "",
         signature=results["greedy"].bleu.signature,
     )  # fmt: skip
@@ -112,22 +116,23 @@ def scores_of(name: str, corpus: Corpus) -> dict[str, Evaluation]:
     results = {search: evaluate(model, tokenizer, corpus["test"], config) for search, config in SEARCHES.items()}
     if IN_BYTES.get(name):
         model.load_weights(in_the_page(name))
-        search, config = list(SEARCHES.items())[-1]
-        results[f"{search}, a byte a weight as in the page"] = evaluate(model, tokenizer, corpus["test"], config)
+        results[f"{LAST}, a byte a weight as in the page"] = evaluate(model, tokenizer, corpus["test"], SEARCHES[LAST])
     return results
 
 
-def told(run: Path, model: Transformer, tokenizer: Tokenizer, corpus: Corpus, known: list[str]) -> dict[str, Any]:
-    """How a run was set, and what a model of it scores by the last search, for `seeds.json`."""
+def told(
+    run: Path, model: Transformer, tokenizer: Tokenizer, corpus: Corpus, known: list[str],
+    tested: Evaluation | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """How a run was set, and what a model of it scores by `LAST`, for `seeds.json`; `tested` on the test split."""
     settings = TrainingConfig(**read_json(run / "config.json")["training"])
-    set_to = {"dropout": model.config.dropout, **{name: getattr(settings, name) for name in SETTINGS[1:]}}
-    scores = {}
-    for split in ("val", "test"):
-        result = evaluate(model, tokenizer, corpus[split], list(SEARCHES.values())[-1])
-        scores[f"{split}_nll"] = round(math.log(result.perplexity), 4)
-        scores[f"{split}_bleu"] = round(result.bleu.score, 2)
-    scores |= {"test_chrf": round(result.chrf, 1), "test_exact_match": round(result.exact_match, 3)}
-    return {**set_to, **scores, "test_invented": n_invented(result, known)}
+    row = {"dropout": model.config.dropout, **{name: getattr(settings, name) for name in SETTINGS[1:]}}
+    tested = tested or evaluate(model, tokenizer, corpus["test"], SEARCHES[LAST])
+    for split, result in {"val": evaluate(model, tokenizer, corpus["val"], SEARCHES[LAST]), "test": tested}.items():
+        row |= {f"{split}_nll": round(math.log(result.perplexity), 4), f"{split}_bleu": round(result.bleu.score, 2)}
+    of_test = test_scores(tested, known)
+    digits = {"test_chrf": 1, "test_exact_match": 3, "test_invented": None}
+    return row | {name: round(of_test[name], n) for name, n in digits.items()}
 
 
 def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -142,19 +147,27 @@ def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def chance(rows: list[dict[str, Any]]) -> str:
     """The card's table of trainings that differ in seed, dropout or BPE-dropout."""
-    lines = [
-        f"| {row['seed']} | {row['steps']:,} | {row['dropout']} | "
-        f"{row['bpe_dropout']}{until(row['bpe_dropout_until'])} | "
-        f"{row['test_bleu']:.1f} | {row['test_chrf']:.1f} | {row['test_exact_match']:.3f} | {row['test_invented']} |"
-        for row in rows
-    ]
-    return OTHERS.format(search=list(SEARCHES)[-1], rows="\n".join(lines))
+    lines = []
+    for row in rows:
+        merges = f"{row['bpe_dropout']}{until(row['bpe_dropout_until'])}"
+        lines.append(table_row(f"{row['seed']} | {row['steps']:,} | {row['dropout']} | {merges}", row))
+    return OTHERS.format(search=LAST, rows="\n".join(lines))
 
 
-def table_row(name: str, result: Evaluation, known: list[str]) -> str:
-    """A line of a table of the card, where `known` are all texts in the language that the corpus has."""
-    scores = f"{result.bleu.score:.1f} | {result.chrf:.1f} | {result.exact_match:.3f} | {n_invented(result, known)}"
-    return f"| {name} | {scores} |"
+def test_scores(result: Evaluation, known: list[str]) -> dict[str, float]:
+    """What the card tells of the test split, by the names that `seeds.json` has for it."""
+    return {
+        "test_bleu": result.bleu.score,
+        "test_chrf": result.chrf,
+        "test_exact_match": result.exact_match,
+        "test_invented": n_invented(result, known),
+    }
+
+
+def table_row(name: str, scores: Mapping[str, Any]) -> str:
+    """A line of a table of the card."""
+    cells = "{test_bleu:.1f} | {test_chrf:.1f} | {test_exact_match:.3f} | {test_invented}".format_map(scores)
+    return f"| {name} | {cells} |"
 
 
 def until(update: int | None) -> str:
