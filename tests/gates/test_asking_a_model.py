@@ -143,8 +143,9 @@ def test_decoding_goes_step_by_step(desk: Visit, model: Transformer):
     likeliest, *_ = expect_step(figure, model, written)
     figure.get_by_role("button", name="Next").click()
     _, second, *_ = expect_step(figure, model, [*written, likeliest])
-    figure.locator(".live-next button").nth(1).click()
+    figure.locator(".live-next button").nth(1).press("Enter")
     expect_step(figure, model, [*written, likeliest, second])
+    expect(figure.locator(".live-next button").nth(1)).to_be_focused()
     for n in range(len(written) + 1, -1, -1):
         figure.get_by_role("button", name="Back").click()
         expect_step(figure, model, [*written, likeliest, second][:n])

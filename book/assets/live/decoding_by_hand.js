@@ -68,8 +68,11 @@
       say(figure, { n, written: words.slice(1).join(" "), kept: counted(kept), anew: counted(anew) });
       say(figure, { keptSum: counted(keptSum), anewSum: counted(anewSum), more: ended ? "" : " …" });
       cells.replaceChildren(...Array.from({ length: n }, (_, i) => columnOf(i, words[i], !cached || i === n - 1)).flat());
-      for (const button of likeliest.querySelectorAll("button")) button.remove();
-      likeliest.append(...(ended ? [] : found[written].map(([id, p]) => chip(id, p))));
+      const old = [...likeliest.querySelectorAll("button")], at = old.indexOf(document.activeElement);
+      const chips = ended ? [] : found[written].map(([id, p]) => chip(id, p));
+      for (const button of old) button.remove();
+      likeliest.append(...chips);
+      if (at >= 0) (chips[at] ?? back).focus({ preventScroll: true }); // who takes tokens by the keyboard goes on here
       likeliest.style.visibility = ended ? "hidden" : ""; // nothing follows the end
       turnOff(back, !written.length);
       turnOff(next, ended || n === MOST);
