@@ -285,6 +285,14 @@ def test_d_model_must_be_divisible_by_the_heads(given_size: dict[str, int]):
         MultiHeadAttention(10, 4, **given_size)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_vectors_without_a_batch_are_refused(heads: int):
+    x = torch.randn(3, 8)
+    for queries, memory in ((x, x), (x[None], x), (x, x[None])):
+        with pytest.raises(ValueError, match=r"expected \(B, T, D\) and \(B, S, D\)"):
+            MultiHeadAttention(8, heads)(queries, memory)
+
+
 def test_there_is_at_least_one_head():
     for sizes in ({"d_k": 0}, {"d_v": -1}):
         with pytest.raises(ValueError, match=r"d_[kv] is (0|-1), expected at least 1"):

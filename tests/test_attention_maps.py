@@ -45,6 +45,21 @@ def test_nothing_stays_behind(reader: tuple[Transformer, Tokenizer]):
     assert model.training and not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"layer": 0}, "layer is 0, expected one from 1 to 2"), ({"layer": 3}, "layer is 3"),
+        ({"head": 0}, "head is 0, expected one from 1 to 2"), ({"head": 9}, "head is 9"),
+        ({"kinds": ()}, r"kinds is \(\), expected some of"), ({"kinds": "cross"}, "kinds is 'cross'"),
+        ({"cell": (5, 0)}, r"cell is \(5, 0\), expected a row below 5"), ({"cell": (0, -1)}, "column below 5"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_map_that_is_not_there_is_refused(reader: tuple[Transformer, Tokenizer], asked: dict[str, Any], said: str):
+    with pytest.raises(ValueError, match=said):
+        attention_maps.show_attention(*reader, PAIR, **asked)
+
+
 def test_chart_holds_every_cell_and_names_its_tokens(
     reader: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch
 ):

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -189,6 +190,23 @@ def test_saved_tokenizer_is_the_same_tokenizer(kind: str, request: pytest.Fixtur
     texts = [*TEXTS, "<s> something </s> new: schön"]
     assert loaded.encode_all(texts) == tokenizer.encode_all(texts)
     assert len(loaded) == len(tokenizer)
+
+
+def test_tokenizer_that_cannot_be_saved_leaves_the_one_before(
+    words: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "tokenizer.json"
+    words.save(path)
+    before = path.read_bytes()
+
+    def half(draft: Path, text: str, **_: Any) -> None:
+        draft.write_bytes(text.encode()[:9])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space left"):
+        words.save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut off", "not UTF-8", "other JSON", "other special tokens"])

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import math
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -440,6 +441,20 @@ def test_checkpoint_that_cannot_be_saved_over_is_whole(
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "checksums.json"}
     after = Transformer.from_pretrained(folder)
     assert after.config == before.config and torch.equal(after.output.weight, before.output.weight)
+
+
+@pytest.mark.parametrize(("dtype", "number"), [(torch.float16, 1e6), (torch.float32, math.nan), (torch.int8, 1.0)])
+def test_weights_that_could_not_be_loaded_are_not_saved(
+    tmp_path: Path, tiny_model: Build, dtype: torch.dtype, number: float
+):
+    folder, model = tmp_path / "checkpoint", tiny_model()
+    write_folder(folder, model.save_pretrained)
+    before = model.output.weight.detach().clone()
+    with torch.no_grad():
+        model.output.weight[3, 0] = number
+    with pytest.raises(ValueError, match=rf"cannot be stored as {dtype}, expected a floating-point format"):
+        model.save_pretrained(folder, dtype)
+    assert torch.equal(Transformer.from_pretrained(folder).output.weight, before)
 
 
 def test_numbers_of_numpy_become_python_s_and_can_be_saved(tmp_path: Path, tiny_model: Build):

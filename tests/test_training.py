@@ -31,7 +31,7 @@ from transformer.runs.loop import train
 from transformer.runs.run import Run
 from transformer.text.batches import Batch, Example, collate, pad
 from transformer.text.pairs import Pair
-from transformer.text.symbols import EOS, PAD
+from transformer.text.symbols import BOS, EOS, PAD
 from transformer.training import TrainingConfig, batches_of_updates, learning_rate, noam, summed_loss, training_step
 
 Build = Callable[..., Transformer]
@@ -194,6 +194,15 @@ def test_training_step_is_one_step_on_the_mean_over_all_tokens(make_model: Build
     assert loss.item() == pytest.approx(before.item(), rel=1e-6) and not loss.requires_grad
     torch.testing.assert_close(dict(model.named_parameters()), dict(by_hand.named_parameters()), rtol=0, atol=1e-12)
     assert all(parameter.grad is None for parameter in model.parameters()), "the next update starts from nothing"
+
+
+def test_update_without_a_token_to_predict_is_refused(make_model: Build):
+    model, nothing = make_model(), Batch(torch.tensor([[5, EOS]]), torch.tensor([[BOS, PAD, PAD]]))
+    before = model.output.weight.detach().clone()
+    for batches in ([nothing], []):
+        with pytest.raises(ValueError, match=f"got {len(batches)} batches without a token to predict, expected"):
+            training_step(model, batches, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert torch.equal(model.output.weight, before)
 
 
 def test_training_step_on_a_share_counts_the_tokens_of_all(make_model: Build):
@@ -575,6 +584,20 @@ def test_best_is_remembered_over_a_resumed_training(make_model: Build, tmp_path:
     monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
     config, run = settings(steps=4, validate_every=1, keep_last=1), Run(tmp_path)
     run_training(make_model(), config, make_examples(8), run=run, until=2)
+    run_training(make_model(), config, make_examples(8), run=run, resume=True)
+    assert steps_kept(run) == [1, 4]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["gone", "damaged"])
+@pytest.mark.filterwarnings("ignore:.*does not tell which checkpoint is the best")
+def test_best_that_nothing_names_is_the_best_on_record(
+    make_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+):
+    monkeypatch.setattr("transformer.runs.loop.teacher_forced", Script([1.0, 3.0, 2.0, 2.0]))
+    config, run = settings(steps=4, validate_every=1, keep_last=1), Run(tmp_path)
+    run_training(make_model(), config, make_examples(8), run=run, until=3)
+    damage(tmp_path / "best.json")
+    assert best_checkpoint(tmp_path).name == "step-00000001"
     run_training(make_model(), config, make_examples(8), run=run, resume=True)
     assert steps_kept(run) == [1, 4]
 

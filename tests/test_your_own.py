@@ -16,9 +16,11 @@ from nbclient import NotebookClient
 from tests.as_a_notebook import run_cell as notebook
 from tests.right_answers import RIGHT
 from transformer.config import TransformerConfig
+from transformer.decoding import translate
 from transformer.model import Transformer
 from transformer.text.batches import Batch, collate, encode_pairs
 from transformer.text.corpora import load_corpus
+from transformer.text.symbols import BOS, EOS
 from transformer.text.tokenizer import Tokenizer
 from transformer.training import paper_adam, summed_loss
 from transformer.tutor import check, projects
@@ -138,6 +140,27 @@ def test_shipped_model_runs_on_the_parts():
     ids = tokenizer.encode_all(["women need the suitcase because it is new ."])
     assert tokenizer.decode(translated(own, ids)[0]) == "Frauen brauchen den Koffer , weil er neu ist ."
     assert translated(own, ids, beam=3) == translated(own, ids)
+    with pytest.raises(ValueError, match=r"got a cache.* use transformer\.tutor\.your_own\.translated"):
+        translate(own, tokenizer, ["women need the suitcase because it is new ."])
+    with pytest.raises(ValueError, match="has no attention_maps, use looks"):
+        own.attention_maps(torch.tensor([[*ids[0], EOS]]), torch.tensor([[BOS]]))
+    with pytest.raises(ValueError, match="beam is -1, expected a width of 1 or more, or 0"):
+        translated(own, ids, beam=-1)
+    with pytest.raises(TypeError, match="expected the ids of several sentences"):
+        translated(own, ids[0])
+
+
+def test_memory_without_a_mask_is_seen_whole(batch: Batch):
+    own = random_model()
+    memory = own.encode(batch.source[:1])
+    everything = torch.ones(1, 1, 1, memory.size(1), dtype=torch.bool)
+    assert torch.equal(*(own.decode(batch.target_in[:1], memory, mask) for mask in (None, everything)))
+
+
+@pytest.mark.parametrize("name", ["my_padding_mask", "my_causal_mask", "decoder_mask"])
+def test_mask_without_a_return_is_a_difference(name: str, batch: Batch):
+    compared = compare(random_model(**{name: lambda *_: None}), batch)
+    assert not compared.is_equal and name in compared.wrong
 
 
 def test_it_learns_what_the_package_learns(batch: Batch):

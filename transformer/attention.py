@@ -171,8 +171,14 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor:
         """Attention of queries (B, T, D) to memory (B, S, D) under a mask that broadcasts to (B, H, T, S).
 
-        Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before.
+        Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before. Raises ValueError
+        for vectors without a batch.
         """
+        if not queries.dim() == memory.dim() == 3:
+            raise ValueError(
+                f"got queries {tuple(queries.shape)} and memory {tuple(memory.shape)}, expected (B, T, D) and "
+                "(B, S, D); x[None] makes a batch of one sentence"
+            )
         q = split_heads(self.query(queries), self.n_heads)  # (B, H, T, K)
         k, v = self.keys_and_values(memory, cache)  # (B, H, S, K), (B, H, S, d_v)
         heads = self.attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, H, T, d_v)

@@ -188,12 +188,12 @@ def best_checkpoint(run: Path) -> Path:
 def noted_best(run: Path) -> tuple[Path, float] | None:
     """The best checkpoint so far and its validation loss, as `best.json` tells them.
 
-    None where there is no such file. A damaged one, or one that names no checkpoint that is there, is warned of and
-    is None, too: the checkpoints are whole, and the next validation writes it anew.
+    Where there is no such file, it is the best of those on record. So it is for a damaged one, or one that names no
+    checkpoint that is there, which is warned of: the next validation writes it anew.
     """
     path = run / "best.json"
     if not path.is_file():
-        return None
+        return _best_on_record(run)
     try:
         noted = read_json(path)
         name, nll = noted.get("checkpoint"), noted.get("val_nll")
@@ -205,10 +205,35 @@ def noted_best(run: Path) -> tuple[Path, float] | None:
         return best, nll
     warnings.warn(
         f"{path} does not tell which checkpoint is the best ({told}), expected the name of one that is there and its "
-        "validation loss; the last one is used instead, name another one where that is not meant",
+        "validation loss; instead the best one on record is used, or else the last, name another one where that is not "
+        "meant",
         stacklevel=3,
     )
-    return None
+    return _best_on_record(run)
+
+
+def _best_on_record(run: Path) -> tuple[Path, float] | None:
+    """Of the checkpoints that are there, the one with the least validation loss in `metrics.jsonl`; None for none."""
+    path, losses = run / "metrics.jsonl", {}
+    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+        record = record_of(line) or {}
+        nll = record.get("val_nll")
+        if type(nll) in (int, float) and nll >= 0:
+            losses[record["step"]] = nll
+    return min(
+        ((saved, losses[step_of(saved)]) for saved in saved_checkpoints(run) if step_of(saved) in losses),
+        key=lambda one: one[1],
+        default=None,
+    )
+
+
+def record_of(line: bytes) -> dict[str, float] | None:
+    """One line of a run's `metrics.jsonl`; None for a damaged one."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and type(record.get("step")) is int else None  # True is an int, too
 
 
 def last_checkpoint(run: Path) -> Path:

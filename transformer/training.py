@@ -115,6 +115,14 @@ def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Ten
     return smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing)
 
 
+def tokens_to_predict(batches: Sequence[Batch]) -> int:
+    """How many tokens an update predicts; raises ValueError for none, whose mean loss is no number."""
+    n_tokens = sum(batch.n_tokens for batch in batches)
+    if not n_tokens:
+        raise ValueError(f"got {len(batches)} batches without a token to predict, expected targets with some")
+    return n_tokens
+
+
 def training_step(
     model: Transformer,
     batches: Sequence[Batch],
@@ -128,8 +136,9 @@ def training_step(
     Each batch adds its gradients to those of the others. The loss is divided by the tokens of the *whole* update,
     so that every token weighs the same, in however many batches it is cut up; a process that has only a share of the
     batches is told the number, `n_tokens`. With `bf16`, matrices are multiplied in bfloat16; weights stay float32.
+    Raises ValueError where there is nothing to predict.
     """
-    n_tokens = n_tokens or sum(batch.n_tokens for batch in batches)
+    n_tokens = n_tokens or tokens_to_predict(batches)
     total = torch.zeros((), device=model.device)
     for batch in batches:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):

@@ -1,6 +1,7 @@
 """A folder that keeps one training: its settings, its history, and its checkpoints."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from transformer.files import (
     noted_best,
     read_json,
     read_tensors,
+    record_of,
     replace_text,
     saved_checkpoints,
     step_of,
@@ -208,7 +210,7 @@ class Run:
         if not path.is_file():
             warnings.warn(f"{path} is missing, so the history until now is lost; the checkpoints are not", stacklevel=3)
             return [], []
-        found = {i: _record(line) for i, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)}
+        found = {i: record_of(line) for i, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)}
         damaged = [i for i, record in found.items() if record is None]
         if damaged:
             named = ", ".join(map(str, damaged[:5])) + (f" and {len(damaged) - 5} more" if len(damaged) > 5 else "")
@@ -260,12 +262,15 @@ class Run:
             shutil.rmtree(old.rename(old.with_name(old.name + DELETED)))
 
     def note_best(self, step: int, nll: float) -> None:
-        """Let `best.json` name this update's checkpoint if its validation loss (nats per token) is the lowest yet."""
-        noted = noted_best(self.folder)
-        if noted is None or nll < noted[1]:
-            best = {"checkpoint": checkpoint_folder(self.folder, step).name, "val_nll": nll}
-            with self._writing():
-                write_json(self.folder / "best.json", best)
+        """Let `best.json` name this update's checkpoint if its validation loss (nats per token) is the lowest yet.
+
+        Else it is written as it was, since it may have been damaged or gone.
+        """
+        best, least = noted_best(self.folder) or (None, math.inf)
+        if best is None or nll < least:
+            best, least = checkpoint_folder(self.folder, step), nll
+        with self._writing():
+            write_json(self.folder / "best.json", {"checkpoint": best.name, "val_nll": least})
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -276,15 +281,6 @@ class Run:
                 f"could not write to {self.folder} ({error}); make room or choose a folder that is writable. "
                 "Checkpoints saved before are intact: resume from the last one"
             ) from error
-
-
-def _record(line: bytes) -> dict[str, float] | None:
-    """One line of `metrics.jsonl`; None for a damaged one."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and type(record.get("step")) is int else None  # True is an int, too
 
 
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

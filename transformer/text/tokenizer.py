@@ -9,7 +9,7 @@ from typing import TypeVar
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from transformer.files import CheckpointError, check_unchanged, resolve
+from transformer.files import CheckpointError, check_unchanged, replace_text, resolve
 from transformer.text.corpora import Corpus
 from transformer.text.pairs import refuse_string
 from transformer.text.symbols import SPECIAL_TOKENS, UNK
@@ -62,9 +62,9 @@ class Tokenizer:
     def words(cls, texts: Iterable[str], vocab_size: int | None = None) -> "Tokenizer":
         """Give every word of the texts, and every punctuation mark, an id of its own; others become UNK.
 
-        A mark that touches a word is another token than one that stands apart, so "sleeps." comes back as "sleeps."
-        and "sleeps ." as "sleeps .": decode(encode(x)) == " ".join(x.split()) where all words are known. With a
-        `vocab_size`, the most frequent words get ids, special tokens counted; None: all of them.
+        A mark that touches a word is another token than one that stands apart, so "sleeps." comes back as "sleeps." and
+        "sleeps ." as "sleeps .": decode(encode(x)) == " ".join(x.split()) where all words are known and none has a "￭".
+        With a `vocab_size`, the most frequent words get ids, special tokens counted; None: all of them.
 
         Raises ValueError for a vocabulary that cannot hold a word beside the special tokens, TypeError for a single
         string, and what `encode` raises for any of the texts.
@@ -141,8 +141,8 @@ class Tokenizer:
         return known
 
     def save(self, path: str | Path) -> None:
-        """Write `tokenizer.json`."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write `tokenizer.json`, whole or not at all."""
+        replace_text(Path(path), self.to_json())
 
     def to_json(self) -> str:
         """What `tokenizer.json` holds."""

@@ -74,19 +74,23 @@ def show_attention(
 
     A cell is chosen by pointing or with two sliders, which the keyboard moves too; its q · k, the scaled score and
     its share of the row stand above the map. At the start the map shows the first kind, `layer` (counted from 1; the
-    last one where it is not given) and `head` (from 1), and `cell` is the chosen (row, column).
+    last one where it is not given) and `head` (from 1), and `cell` is the chosen (row, column). Raises ValueError for
+    kinds, a layer, a head or a cell that are not there.
     """
+    _check_shown(model, kinds, layer, head)
     found = labelled_attention(model, tokenizer, pair)
     chosen = {NAMES[kind]: found[kind] for kind in kinds}
     root = math.sqrt(model.config.head_sizes[0])
     rows = max(len(one.queries) for one in chosen.values())
     columns = max(len(one.keys) for one in chosen.values())
+    if not (0 <= cell[0] < rows and 0 <= cell[1] < columns):
+        raise ValueError(f"cell is {cell}, expected a row below {rows} and a column below {columns}, from 0")
     menus = {
         "kind": list(chosen),
         "layer": list(range(model.config.n_layers, 0, -1)),  # the last first: it is the easiest to read
         "head": list(range(1, model.config.n_heads + 1)),
     }
-    shown_first = {"layer": layer or model.config.n_layers, "head": head}
+    shown_first = {"layer": model.config.n_layers if layer is None else layer, "head": head}
     parameters = [
         alt.param(name, value=shown_first.get(name, of[0]), bind=alt.binding_select(options=of, name=f"{name} "))
         for name, of in menus.items()
@@ -124,6 +128,14 @@ def show_attention(
         f"Heat map of attention weights for “{pair.source}” and “{pair.target}”. Menus choose the kind of attention, "
         "the layer and the head; two sliders choose a cell, whose arithmetic is written above the map.",
     )
+
+
+def _check_shown(model: Transformer, kinds: Sequence[Kind], layer: int | None, head: int) -> None:
+    if isinstance(kinds, str) or not kinds or any(kind not in NAMES for kind in kinds):
+        raise ValueError(f"kinds is {kinds!r}, expected some of {', '.join(NAMES)} in a list")
+    for name, number, most in (("layer", layer, model.config.n_layers), ("head", head, model.config.n_heads)):
+        if number is not None and not 1 <= number <= most:
+            raise ValueError(f"{name} is {number}, expected one from 1 to {most}")
 
 
 def _cells(kind: str, one: LabelledAttention) -> Iterator[dict[str, Any]]:

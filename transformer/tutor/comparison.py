@@ -196,8 +196,9 @@ def stage(own: OwnTransformer, question: Question) -> Stage:
     far = None
     if actual is not None and target is not None and actual.shape == target.shape and actual.numel():
         far = float((actual.double() - target.double()).abs().max())
-    same_kind = not (isinstance(expected, Tensor) and expected.dtype == torch.bool) or actual.dtype == torch.bool
-    is_equal = close(found.value, expected) and same_kind and not changed
+    is_mask = isinstance(expected, Tensor) and expected.dtype == torch.bool
+    same_kind = not is_mask or (actual is not None and actual.dtype == torch.bool)
+    is_equal = same_kind and close(found.value, expected) and not changed
     return Stage(name, is_equal, far, " and ".join(changed))
 
 

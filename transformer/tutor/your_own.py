@@ -1,8 +1,8 @@
 """A Transformer made of the learner's own functions, and how it differs from the package's.
 
 `assemble` puts the answers to the exercises of chapters 1 to 10 where they belong in the model, and the book's in the
-place of those that are missing. `compare` holds it against the package's model, stage by stage. `learn` trains it with
-the learner's own targets, loss and learning rate; `Writer` translates with the learner's own search.
+place of those that are missing. `learn` trains it with the learner's own targets, loss and learning rate; `translated`
+translates with the learner's own search. `transformer.tutor.comparison` holds it against the package's model.
 """
 
 import copy
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformer.attention import MultiHeadAttention
 from transformer.config import TransformerConfig
 from transformer.layers import DecoderLayer, EncoderLayer, Residual
-from transformer.model import Transformer
+from transformer.model import AttentionMaps, DecoderCache, Transformer
 from transformer.text.batches import Batch, Example, collate
 from transformer.text.symbols import BOS, EOS, PAD
 from transformer.training import paper_adam
@@ -210,13 +210,21 @@ class OwnTransformer(Transformer):
         target: Tensor,
         memory: Tensor,
         source_mask: Tensor | None = None,
-        cache: None = None,
+        cache: DecoderCache | None = None,
         writes: bool = False,
     ) -> Tensor:
         """Map target ids (B, T) and the memory (B, S, D) to the last layer's vectors (B, T, D).
 
-        `writes` says that the target is one hypothesis without padding, as in a search.
+        `writes` says that the target is one hypothesis without padding, as in a search. Raises ValueError for a cache,
+        as the package's searches give one: the learner's functions read all words at every step.
         """
+        if cache is not None:
+            raise ValueError(
+                "got a cache, which a model of your own functions does not have; to translate with it, use "
+                "transformer.tutor.your_own.translated, which searches without one"
+            )
+        if source_mask is None:
+            source_mask = torch.ones(len(memory), 1, 1, memory.size(1), dtype=torch.bool)  # sees all of the memory
         parts, x = self.parts, self.words(target)
         self_mask = parts.my_causal_mask(target.size(1)) if writes else parts.decoder_mask(target, PAD)
         for layer in self.decoder.layers:
@@ -226,6 +234,10 @@ class OwnTransformer(Transformer):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits (B, T, V) for source (B, S) and target (B, T) ids."""
         return self.parts.tied_logits(self.hidden(source, target), self.output.weight)
+
+    def attention_maps(self, source: Tensor, target: Tensor, products: bool = False) -> AttentionMaps:
+        """Raises ValueError: the learner's functions hand on no weights but those that `looks` gives."""
+        raise ValueError("a model of your own functions has no attention_maps, use looks(source, target): its last one")
 
     @torch.no_grad()
     def looks(self, source: Sequence[int], target: Sequence[int]) -> Tensor:
@@ -303,7 +315,14 @@ def unseen_loss(model: OwnTransformer, examples: Sequence[Example]) -> float:
 
 @torch.no_grad()
 def translated(model: OwnTransformer, sources: Sequence[Sequence[int]], beam: int = 0) -> list[list[int]]:
-    """Ids of a translation for the ids of each sentence, by `my_beam_search` of that width, or by `my_greedy`."""
+    """Ids of a translation for the ids of each sentence, by `my_beam_search` of that width, or, for 0, by `my_greedy`.
+
+    Raises ValueError for a width below 0, TypeError for the ids of a single sentence.
+    """
+    if beam < 0:
+        raise ValueError(f"beam is {beam}, expected a width of 1 or more, or 0 for greedy search")
+    if any(isinstance(source, int) for source in sources):
+        raise TypeError(f"got {sources!r:.80}, expected the ids of several sentences: put those of one into a list")
     found = []
     for source in sources:
         ids = torch.tensor([[*source, EOS]])
