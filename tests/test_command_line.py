@@ -704,6 +704,8 @@ def test_empty_sentence_as_an_argument_is_refused(command: Command, sentence: st
 def test_input_that_is_not_utf8_is_refused(command: Command, tmp_path: Path):
     data = "fünf\n".encode("latin-1")
     assert_explained(command("translate", "--model", "run", stdin=data), "standard input is not UTF-8", "iconv")
+    result = command("translate", "--model", "run", stdin=b"one\rtwo\n")
+    assert_explained(result, "line 1 of standard input ends lines with \\r", "tr '\\r' '\\n'")
     (tmp_path / "input").write_bytes(b"one\n" + data)
     result = command("translate", "--model", "run", "--file", tmp_path / "input")
     assert_explained(result, "input is not UTF-8", "line 2", "iconv")
