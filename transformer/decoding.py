@@ -197,7 +197,7 @@ def beam_search(
 
     A hypothesis that reaches EOS leaves the beam with its score, log P / `length_penalty`, and the beam goes on
     narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
-    any more. Beam 1 is greedy search, and a beam as wide as the number of sequences is exhaustive search.
+    any more. Beam 1 is greedy search but for ties, and a beam as wide as the number of sequences is exhaustive search.
 
     Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10.
     """
