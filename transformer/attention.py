@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.config import TransformerConfig
+from transformer.config import TransformerConfig, check_heads
 from transformer.text.symbols import PAD
 
 
@@ -145,11 +145,7 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError(f"{name} is {size}, expected at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
-        if d_model % n_heads and None in (d_k, d_v):
-            raise ValueError(
-                f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "
-                "size; change one of the two, or give d_k and d_v yourself"
-            )
+        check_heads(d_model, n_heads, d_k, d_v)
         d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
         self.n_heads, self.dropout = n_heads, dropout
         self.query = nn.Linear(d_model, n_heads * d_k)  # W^Q of all heads, and so on

@@ -51,6 +51,9 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
+        check_heads(self.d_model, self.n_heads, self.d_k, self.d_v)
+        if self.positions == "sinusoidal":
+            check_even(self.d_model)
 
     @property
     def head_sizes(self) -> tuple[int, int]:
@@ -79,6 +82,24 @@ class TransformerConfig:
     def big(cls, **changes: Any) -> "TransformerConfig":
         """The paper's big model (Table 3, last row), with changes; its dropout is that of English–German."""
         return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
+
+
+def check_heads(d_model: int, n_heads: int, d_k: int | None, d_v: int | None) -> None:
+    """Raise ValueError where the sizes of a head are not given and d_model cannot be shared out among the heads."""
+    if d_model % n_heads and None in (d_k, d_v):
+        raise ValueError(
+            f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "
+            "size; change one of the two, or give d_k and d_v yourself"
+        )
+
+
+def check_even(d_model: int) -> None:
+    """Raise ValueError for an odd d_model, which would leave a sinusoidal position with a sine without its cosine."""
+    if d_model % 2:
+        raise ValueError(
+            f"d_model is {d_model}, expected an even number: sinusoidal positions pair a sine with a cosine; "
+            "use an even d_model, or learned positions"
+        )
 
 
 KINDS = {
