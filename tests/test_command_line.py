@@ -424,6 +424,11 @@ def test_help_shows_the_defaults_of_the_corpus_named(command: Command):
     assert f"travels through the model (default: {EMBEDDED.model.d_model})" in shown
 
 
+def test_size_need_fit_no_other_recipe_than_that_of_the_corpus():
+    """30 is no multiple of the four heads that the recipe of Multi30k has."""
+    assert parse(["train", "--corpus", "embedded", "--d-model", "30"]).model.head_sizes == (15, 15)
+
+
 def test_corpus_brings_its_recipe_and_flags_change_it():
     assert recipe_of(parse(["train"])) == MULTI30K
     for argv in (["train", "--corpus", "embedded"], ["train", "--corpus=embedded"]):
@@ -478,6 +483,9 @@ def assert_explained(result: Result, *parts: str) -> None:
         (["train", "--steps", "0"], "steps is 0, expected at least 1"),
         (["train", "--norm", "mid"], "'post'"),
         (["train", "--longest", "0"], "longest is 0, expected at least 1"),
+        (["train", "--until", "0"], "until is 0, expected the number of an update"),
+        (["train", "--d-model", "30", "--n-heads", "4"], "d_model 30 is not divisible by n_heads 4"),
+        (["train", "--d-model", "31", "--n-heads", "1"], "d_model is 31, expected an even number"),
         (["translate", "--beam", "0", "one"], "beam is 0, expected from 1"),
         (["translate", "--temperature", "-1", "--method", "sample", "one"], "temperature is -1.0"),
         (["translate", "--batch-size", "0", "one"], "batch_size is 0"),
@@ -522,8 +530,6 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("evaluate --model run --corpus numbers --target fr", ["has no test.fr"]),
         ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
         ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),
-        ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),
-        ("train --corpus numbers --run new --d-model 31 --n-heads 1", ["d_model is 31", "even"]),
         ("train --corpus numbers --run new --vocab-size 9", ["vocab_size is 9", "at least 260"]),
         ("train --corpus numbers --run new --vocab-size 1000000000000", ["vocab_size is 10000", "at most 16,777,216"]),
         ("train --corpus numbers --run new --d-model 1000000000", ["GB of this machine", "make it smaller"]),
@@ -538,6 +544,22 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
 def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
     assert_explained(command(*argv.split()), *parts)
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--run new --device abacus", "device 'abacus' is unknown"),
+        ("--run run", "run already holds a training"),
+        ("--run numbers", "numbers is no run, it holds test.de"),
+        ("--run numbers/test.de", "numbers/test.de is a file"),
+    ],
+)
+def test_training_that_cannot_be_is_refused_before_its_text_is_read(
+    command: Command, monkeypatch: pytest.MonkeyPatch, argv: str, message: str
+):
+    monkeypatch.setattr("transformer.__main__.load_corpus", lambda *_: pytest.fail("the corpus was read"))
+    assert_explained(command("train", "--corpus", "numbers", *argv.split()), message)
 
 
 def test_input_is_translated_block_by_block(command: Command, monkeypatch: pytest.MonkeyPatch):

@@ -28,7 +28,8 @@ from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
 from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_settings, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
-from transformer.runs.loop import train
+from transformer.runs.device import choose_device
+from transformer.runs.loop import check_until, train
 from transformer.runs.notes import Notes
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
@@ -46,6 +47,8 @@ LONG = 1_000
 NOT_STORED = ("run", "resume", "start_or_resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
+FITTING = replace(MULTI30K.model, d_k=1, d_v=1, positions="learned")
+"""sizes with which any others fit, for a first look at a command line whose defaults are not known yet"""
 KEPT = re.compile(r".+-.+-.+-(train|val|test)-[0-9a-f]{16}(\.draft|\.lock)?")
 """what a training calls its folders in the cache, CORPUS-SOURCE-TARGET-SPLIT-HASH, and what lies beside them"""
 OUT_OF_MEMORY = "allocate memory|not enough memory|out of memory"
@@ -96,6 +99,7 @@ class Train:
         check_types(self)  # as somebody may have changed them in a run's config.json
         if self.longest < 1:
             raise ValueError(f"longest is {self.longest}, expected at least 1 token")
+        check_until(self.until)
 
     def folder(self) -> Path:
         """Where the run is kept."""
@@ -165,6 +169,9 @@ Command = Train | Translate | Evaluate | Cache
 def run_train(command: Train) -> None:
     """Train as the command says; build corpus, tokeniser and model first."""
     folder = command.folder()
+    choose_device(command.device)  # raises now what it would raise after minutes of encoding
+    if not command.resume:
+        Run(folder).refuse_taken()
     corpus = load_corpus(command.corpus, command.source, command.target)
     tokenizer = (
         Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
@@ -484,7 +491,7 @@ def parse(argv: Sequence[str]) -> Command:
     It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
     flag that was not given cannot differ from them.
     """
-    meant = read(argv, Train(), partly=True)
+    meant = read(argv, Train(model=FITTING), partly=True)
     if not isinstance(meant, Train) or (meant.resume and {"-h", "--help"} & {*argv}):  # of no run in particular
         return read(argv, Train())
     if not (meant.resume or (meant.start_or_resume and saved_checkpoints(meant.folder()))):

@@ -95,14 +95,19 @@ class Run:
         Raises CheckpointError where it holds one already or anything else, which would be written over, or cannot be
         written. What a training left that was stopped before its first checkpoint gives way.
         """
-        if saved_checkpoints(self.folder):
-            raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
-        self._refuse_foreign()
+        self.refuse_taken()
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
+
+    def refuse_taken(self) -> None:
+        """Raise CheckpointError where no new training can be kept: a training, a file or something else is there."""
+        if saved_checkpoints(self.folder):
+            raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
+        self._refuse_file()
+        self._refuse_foreign()
 
     def _refuse_file(self) -> None:
         """Raise CheckpointError where a file, or a link that leads nowhere, stands in the place of the folder."""
