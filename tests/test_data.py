@@ -310,6 +310,9 @@ def test_batches_are_of_pairs_and_of_whole_ids(words: Tokenizer):
     for wrong in ([[1.5]], [[4], [5, 6.0]]):
         with pytest.raises(TypeError, match="ids with a decimal point, expected whole numbers"):
             pad(wrong)  # type: ignore[arg-type]
+    for make, wrong in ((pad, [[None]]), (pad, [["a"]]), (pad, [[2**70]]), (collate, [("ab", "c")])):
+        with pytest.raises(TypeError, match=r"got .* for ids, expected whole numbers, as `encode` gives them"):
+            make(wrong)
 
 
 @given(some_examples, st.integers(1, 60), st.integers(0, 3))
