@@ -930,6 +930,25 @@ def test_an_update_keeps_its_batches_on_resuming(command: Command, started: Path
     assert_explained(result, "--accumulate 2 was given, it was started with 1")
 
 
+@pytest.mark.parametrize("missing", [False, True], ids=["cut off", "missing"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "state.json"])
+def test_damaged_checkpoint_is_told_with_a_way_out(command: Command, started: Path, file: str, missing: bool):
+    def damage() -> Path:
+        last = saved_checkpoints(started)[-1]
+        (last / file).unlink() if missing else (last / file).write_bytes((last / file).read_bytes()[:-9])
+        return last
+
+    assert command("train", "--run", started, "--resume", "--until", "3").code == 0
+    last = damage()
+    result = command("train", "--run", started, "--resume", "--until", "4")
+    assert_explained(result, str(last / file), f"delete {last} to go on from the checkpoint before it")
+    shutil.rmtree(last)
+    assert command("train", "--run", started, "--resume", "--until", "3").code == 0
+    shutil.rmtree(saved_checkpoints(started)[0])
+    damage()
+    assert_explained(command("train", "--run", started, "--resume", "--until", "4"), "start a new run")
+
+
 def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, started: Path):
     before = read_json(started / "config.json")
     flags = ["--corpus", "numbers", *SMALL, "--steps", "3000", "--dropout", ".3", "--log-every", "10"]

@@ -174,7 +174,7 @@ def run_train(command: Train) -> None:
         Run(folder).refuse_taken()
     corpus = load_corpus(command.corpus, command.source, command.target)
     tokenizer = (
-        Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
+        Run(folder).last_tokenizer()
         if command.resume
         else tokenizer_for(corpus, command.tokenizer, command.model.vocab_size)
     )
