@@ -124,7 +124,7 @@ def check_types(config: Any) -> None:
         kind = next((kind for kind in (hint, *choices) if kind in KINDS), None)
         if kind is None or (value is None and type(None) in choices):
             continue
-        _check_type(name, value, kind)
+        check_type(name, value, kind)
         if not isinstance(value, int | float | str):
             object.__setattr__(config, name, kind(value))  # in a file of settings, JSON holds no other numbers
 
@@ -136,10 +136,11 @@ def check_whole(**values: Any) -> None:
     """
     for name, value in values.items():
         if value is not None:
-            _check_type(name, value, int)
+            check_type(name, value, int)
 
 
-def _check_type(name: str, value: Any, kind: type) -> None:
+def check_type(name: str, value: Any, kind: type) -> None:
+    """Raise TypeError for a setting that is not of this kind, one of `KINDS`; ValueError for a number of 2⁶³ or more."""
     allowed, expected = KINDS[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
