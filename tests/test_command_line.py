@@ -169,6 +169,8 @@ def test_words_that_the_model_does_not_know_are_reported_with_their_line(command
     ("sentence", "translation", "told"),
     [
         ("Mr. Two", "eins", []),
+        ("Mrs. Two , Prof. One bzw. Capt . Three", "drei", []),
+        ("Mr. and Mrs. Two sleep. Two MMrs. One", "drei", ["seems to hold 3 sentences"]),
         ("Three dogs. Two cats", "drei", ["seems to hold 2 sentences"]),
         ("three dogs . Two cats ! One?", "drei", ["seems to hold 3 sentences"]),
         ('"Three dogs!" "Two," he said.', "drei", ["seems to hold 2 sentences"]),
@@ -309,6 +311,17 @@ def test_closed_standard_streams_are_said(
     monkeypatch.setattr(sys, closed, None)
     assert main(["translate", "--model", "run", *(["one"] if closed == "stdout" else [])]) == 1
     assert f"error: standard {'in' if closed == 'stdin' else 'out'}put is closed, expected" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_standard_output_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for argv in (["translate", "--model", "run", "one"], ["--version"]):
+        with open("/dev/full", "w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(argv) == 1
+        assert "error: could not write to standard output ([Errno 28]" in capsys.readouterr().err
 
 
 def test_evaluation_of_one_checkpoint_finds_its_corpus(command: Command, place: Path):

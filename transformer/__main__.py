@@ -57,7 +57,9 @@ WHEN_MEMORY_ENDS = (
     "make batches smaller: of a new training by --batch-tokens or --batch-size, with --accumulate to keep updates as "
     "large; of a search by --batch-size or --beam"
 )
-SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
+LONGER = r"(?<!\b(?:Mrs|Rev|Sgt|Frl|bzw))(?<!\b(?:Prof|Capt))"
+"""not behind one of these abbreviations, which have three letters or more"""
+SENTENCE_END = rf"""(?:\w{{3}}{LONGER}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
 """the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
 
 
@@ -615,9 +617,11 @@ def flushed_output() -> Iterator[None]:
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except OSError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OSError(f"could not write to standard output ({error}); make room, or send it elsewhere") from error
 
 
 def run(argv: Sequence[str]) -> int:
