@@ -187,7 +187,7 @@ def test_mask_must_be_boolean(attention: Callable[..., Tensor], dtype: torch.dty
 @BOTH
 def test_mask_must_be_a_tensor(attention: Callable[..., Tensor]):
     x = torch.randn(2, 3, 4)
-    with pytest.raises(TypeError, match=r"the mask is a list, expected a tensor of torch\.bool; torch\.tensor makes one"):
+    with pytest.raises(TypeError, match=r"the mask is a list, expected a tensor of torch\.bool; torch\.tensor"):
         attention(x, x, x, [True, False, True])
 
 

@@ -318,7 +318,7 @@ def test_standard_output_that_cannot_be_written_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     for argv in (["translate", "--model", "run", "one"], ["--version"]):
-        with open("/dev/full", "w") as full:
+        with Path("/dev/full").open("w") as full:
             monkeypatch.setattr(sys, "stdout", full)
             assert main(argv) == 1
         assert "error: could not write to standard output ([Errno 28]" in capsys.readouterr().err
@@ -415,7 +415,7 @@ def test_help_explains_every_setting(command: Command, name: str, configs: list[
 def test_help_lists_the_commands(command: Command):
     result = command("--help")
     assert result.code == 0
-    assert all(name in result.out for name in ("train", "translate", "evaluate"))
+    assert all(name in result.out for name in ("train", "translate", "evaluate", "--version"))
 
 
 def test_version(command: Command):

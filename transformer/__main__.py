@@ -518,7 +518,7 @@ def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Command:
         line,
         args=list(argv),
         prog="python -m transformer",
-        description="Train, use and measure the model of Attention Is All You Need.",
+        description="Train, use and measure the model of Attention Is All You Need. --version prints the version.",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         add_help=not partly,
         return_unknown_args=partly,

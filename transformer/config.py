@@ -140,7 +140,7 @@ def check_whole(**values: Any) -> None:
 
 
 def check_type(name: str, value: Any, kind: type) -> None:
-    """Raise TypeError for a setting that is not of this kind, one of `KINDS`; ValueError for a number of 2⁶³ or more."""
+    """Raise TypeError for a value that is not of this kind, one of `KINDS`; ValueError for a number of 2⁶³ or more."""
     allowed, expected = KINDS[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
