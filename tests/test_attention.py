@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -143,6 +144,17 @@ def test_padding_mask_is_true_at_words():
     assert padding_mask(ids, pad_id=7).tolist() == [[[[True] * 3]], [[[False, True, True]]]]
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 3, 6), (2, 3, 6), (3, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("mask", [[True, False, True, True, False, True], [False] * 6, True, False], ids=str)
+def test_mask_may_have_fewer_axes_than_the_scores(shape: tuple[int, ...], dtype: torch.dtype, mask: Any):
+    query, (key, value) = torch.randn(shape).to(dtype), torch.randn(2, *shape[:-2], 6, shape[-1]).to(dtype)
+    few = torch.tensor(mask)
+    expected = attention_weights(query, key, few.expand(shape[-2], 6)) @ value
+    for attention in (explicit_attention, scaled_dot_product_attention):
+        torch.testing.assert_close(attention(query, key, value, few), expected)
+
+
 def test_mask_may_belong_to_a_batch_that_only_the_keys_have():
     query, key, value = torch.randn(1, 2, 3, 4), torch.randn(5, 2, 6, 4), torch.randn(5, 2, 6, 4)
     mask = torch.rand(5, 1, 1, 6) < 0.5
@@ -170,6 +182,13 @@ def test_mask_must_be_boolean(attention: Callable[..., Tensor], dtype: torch.dty
     x = torch.randn(2, 3, 4)
     with pytest.raises(TypeError, match=rf"dtype {dtype}, expected torch.bool .*; convert .* ~mask"):
         attention(x, x, x, torch.ones(3, 3, dtype=dtype))
+
+
+@BOTH
+def test_mask_must_be_a_tensor(attention: Callable[..., Tensor]):
+    x = torch.randn(2, 3, 4)
+    with pytest.raises(TypeError, match=r"the mask is a list, expected a tensor of torch\.bool; torch\.tensor"):
+        attention(x, x, x, [True, False, True])
 
 
 @BOTH

@@ -116,6 +116,14 @@ def test_model_can_be_meant_in_three_ways(run: Run, monkeypatch: pytest.MonkeyPa
         resolve("elsewhere")
 
 
+def test_nameless_model_is_not_the_current_folder(run: Run, monkeypatch: pytest.MonkeyPatch):
+    for folder in (run.folder, saved_checkpoints(run.folder)[0]):
+        monkeypatch.chdir(folder)
+        assert resolve(".").resolve() == saved_checkpoints(run.folder)[0]
+        with pytest.raises(CheckpointError, match="no model '', expected the folder"):
+            resolve("")
+
+
 def test_run_without_checkpoints_is_said(tmp_path: Path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match="holds no finished checkpoint, expected one under"):

@@ -169,6 +169,8 @@ def test_words_that_the_model_does_not_know_are_reported_with_their_line(command
     ("sentence", "translation", "told"),
     [
         ("Mr. Two", "eins", []),
+        ("Mrs. Two , Prof. One bzw. Capt . Three", "drei", []),
+        ("Mr. and Mrs. Two sleep. Two MMrs. One", "drei", ["seems to hold 3 sentences"]),
         ("Three dogs. Two cats", "drei", ["seems to hold 2 sentences"]),
         ("three dogs . Two cats ! One?", "drei", ["seems to hold 3 sentences"]),
         ('"Three dogs!" "Two," he said.', "drei", ["seems to hold 2 sentences"]),
@@ -311,6 +313,17 @@ def test_closed_standard_streams_are_said(
     assert f"error: standard {'in' if closed == 'stdin' else 'out'}put is closed, expected" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_standard_output_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for argv in (["translate", "--model", "run", "one"], ["--version"]):
+        with Path("/dev/full").open("w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(argv) == 1
+        assert "error: could not write to standard output ([Errno 28]" in capsys.readouterr().err
+
+
 def test_evaluation_of_one_checkpoint_finds_its_corpus(command: Command, place: Path):
     result = command("evaluate", "--model", saved_checkpoints(place / "run")[0], "--split", "val", "--limit", "3")
     assert result.code == 0 and result.out.startswith("numbers en→de val, 3 sentences\n")
@@ -402,7 +415,7 @@ def test_help_explains_every_setting(command: Command, name: str, configs: list[
 def test_help_lists_the_commands(command: Command):
     result = command("--help")
     assert result.code == 0
-    assert all(name in result.out for name in ("train", "translate", "evaluate"))
+    assert all(name in result.out for name in ("train", "translate", "evaluate", "--version"))
 
 
 def test_version(command: Command):
@@ -422,6 +435,11 @@ def test_help_speaks_to_users_not_to_programmers(command: Command):
 def test_help_shows_the_defaults_of_the_corpus_named(command: Command):
     shown = " ".join(command("train", "--corpus", "embedded", "--help").out.replace("│", " ").split())
     assert f"travels through the model (default: {EMBEDDED.model.d_model})" in shown
+
+
+def test_size_need_fit_no_other_recipe_than_that_of_the_corpus():
+    """30 is no multiple of the four heads that the recipe of Multi30k has."""
+    assert parse(["train", "--corpus", "embedded", "--d-model", "30"]).model.head_sizes == (15, 15)
 
 
 def test_corpus_brings_its_recipe_and_flags_change_it():
@@ -478,6 +496,9 @@ def assert_explained(result: Result, *parts: str) -> None:
         (["train", "--steps", "0"], "steps is 0, expected at least 1"),
         (["train", "--norm", "mid"], "'post'"),
         (["train", "--longest", "0"], "longest is 0, expected at least 1"),
+        (["train", "--until", "0"], "until is 0, expected the number of an update"),
+        (["train", "--d-model", "30", "--n-heads", "4"], "d_model 30 is not divisible by n_heads 4"),
+        (["train", "--d-model", "31", "--n-heads", "1"], "d_model is 31, expected an even number"),
         (["translate", "--beam", "0", "one"], "beam is 0, expected from 1"),
         (["translate", "--temperature", "-1", "--method", "sample", "one"], "temperature is -1.0"),
         (["translate", "--batch-size", "0", "one"], "batch_size is 0"),
@@ -522,8 +543,6 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
         ("evaluate --model run --corpus numbers --target fr", ["has no test.fr"]),
         ("train --corpus nowhere", ["corpus 'nowhere' is unknown", "train.en"]),
         ("train --corpus multi30k --target nl", ["en, de, fr", "en to nl"]),
-        ("train --corpus numbers --run new --d-model 30 --n-heads 4", ["d_model 30", "n_heads 4", "divisible"]),
-        ("train --corpus numbers --run new --d-model 31 --n-heads 1", ["d_model is 31", "even"]),
         ("train --corpus numbers --run new --vocab-size 9", ["vocab_size is 9", "at least 260"]),
         ("train --corpus numbers --run new --vocab-size 1000000000000", ["vocab_size is 10000", "at most 16,777,216"]),
         ("train --corpus numbers --run new --d-model 1000000000", ["GB of this machine", "make it smaller"]),
@@ -538,6 +557,22 @@ def test_command_that_cannot_be_read_is_answered_with_what_could_be_meant(
 def test_mistake_is_explained(command: Command, argv: str, parts: list[str]):
     assert_explained(command(*argv.split()), *parts)
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--run new --device abacus", "device 'abacus' is unknown"),
+        ("--run run", "run already holds a training"),
+        ("--run numbers", "numbers is no run, it holds test.de"),
+        ("--run numbers/test.de", "numbers/test.de is a file"),
+    ],
+)
+def test_training_that_cannot_be_is_refused_before_its_text_is_read(
+    command: Command, monkeypatch: pytest.MonkeyPatch, argv: str, message: str
+):
+    monkeypatch.setattr("transformer.__main__.load_corpus", lambda *_: pytest.fail("the corpus was read"))
+    assert_explained(command("train", "--corpus", "numbers", *argv.split()), message)
 
 
 def test_input_is_translated_block_by_block(command: Command, monkeypatch: pytest.MonkeyPatch):
@@ -704,6 +739,8 @@ def test_empty_sentence_as_an_argument_is_refused(command: Command, sentence: st
 def test_input_that_is_not_utf8_is_refused(command: Command, tmp_path: Path):
     data = "fünf\n".encode("latin-1")
     assert_explained(command("translate", "--model", "run", stdin=data), "standard input is not UTF-8", "iconv")
+    result = command("translate", "--model", "run", stdin=b"one\rtwo\n")
+    assert_explained(result, "line 1 of standard input ends lines with \\r", "tr '\\r' '\\n'")
     (tmp_path / "input").write_bytes(b"one\n" + data)
     result = command("translate", "--model", "run", "--file", tmp_path / "input")
     assert_explained(result, "input is not UTF-8", "line 2", "iconv")
@@ -904,6 +941,25 @@ def test_an_update_keeps_its_batches_on_resuming(command: Command, started: Path
         (checkpoint / "state.json").write_text('{"step": 2}')
     result = command("train", "--run", started, "--resume", "--accumulate", "2", "--until", "3")
     assert_explained(result, "--accumulate 2 was given, it was started with 1")
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["cut off", "missing"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "state.json"])
+def test_damaged_checkpoint_is_told_with_a_way_out(command: Command, started: Path, file: str, missing: bool):
+    def damage() -> Path:
+        last = saved_checkpoints(started)[-1]
+        (last / file).unlink() if missing else (last / file).write_bytes((last / file).read_bytes()[:-9])
+        return last
+
+    assert command("train", "--run", started, "--resume", "--until", "3").code == 0
+    last = damage()
+    result = command("train", "--run", started, "--resume", "--until", "4")
+    assert_explained(result, str(last / file), f"delete {last} to go on from the checkpoint before it")
+    shutil.rmtree(last)
+    assert command("train", "--run", started, "--resume", "--until", "3").code == 0
+    shutil.rmtree(saved_checkpoints(started)[0])
+    damage()
+    assert_explained(command("train", "--run", started, "--resume", "--until", "4"), "start a new run")
 
 
 def test_flags_that_change_nothing_are_fine_on_resuming(command: Command, started: Path):

@@ -328,6 +328,9 @@ def test_batches_are_of_pairs_and_of_whole_ids(words: Tokenizer):
     for wrong in ([[1.5]], [[4], [5, 6.0]]):
         with pytest.raises(TypeError, match="ids with a decimal point, expected whole numbers"):
             pad(wrong)  # type: ignore[arg-type]
+    for make, wrong in ((pad, [[None]]), (pad, [["a"]]), (pad, [[2**70]]), (collate, [("ab", "c")])):
+        with pytest.raises(TypeError, match=r"got .* for ids, expected whole numbers, as `encode` gives them"):
+            make(wrong)
 
 
 @given(some_examples, st.integers(1, 60), st.integers(0, 3))
@@ -460,13 +463,14 @@ def test_advised_conversion_brings_the_text_back(tmp_path: Path, encoding: str):
     [
         (b"a plain t\0ext with one zero byte\n", "line 1: a zero byte.* damaged; fetch it again"),
         ("one\nfünf Ü".encode()[:-1], "line 2: .* cut off within a letter: fetch it again"),
-        (b"one\rtwo\rthree\r", r"ends its lines with \\r alone, as old Macs did, expected \\n; .* tr "),
+        (b"one\rtwo\rthree\r", r"ends lines with \\r alone, as old Macs did, expected \\n; .* tr "),
+        (b"one\rtwo\rthree\n", r"ends lines with \\r alone, as old Macs did, expected \\n; .* tr "),
         (gzip.compress(b"a dog\n" * 99), r"it is a gzip file: let its name end in \.gz"),
         (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xcf", "it is a zip file, as those of Excel and Word are"),
         ("собака спит\n".encode("cp1251"), "looks like latin1, perhaps: .* see whether its letters are right"),
         ("犬が眠る\n".encode("shift-jis"), "looks like cp1252, perhaps: .* see whether its letters are right"),
     ],
-    ids=["zero byte", "cut off", "old Mac", "gzip", "zip", "Russian", "Japanese"],
+    ids=["zero byte", "cut off", "old Mac", "old Mac and a line feed", "gzip", "zip", "Russian", "Japanese"],
 )
 def test_text_that_cannot_be_lines_is_refused_with_advice(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "text").write_bytes(content)
@@ -483,7 +487,12 @@ def test_byte_at_the_start_of_a_line_belongs_to_it(tmp_path: Path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize(
-    ("content", "refused"), [(b"\xef\xbb\xbfone\r\n\ntwo", None), (b"one\nf\xfcnf\n", r"line 2: .*latin1")]
+    ("content", "refused"),
+    [
+        (b"\xef\xbb\xbfone\r\n\ntwo", None),
+        (b"one\nf\xfcnf\n", r"line 2: .*latin1"),
+        (b"one\rtwo\n", "as old Macs did"),
+    ],
 )
 def test_pipe_is_read_like_a_file(tmp_path: Path, content: bytes, refused: str | None):
     pipe = tmp_path / "pipe"
@@ -635,7 +644,7 @@ def test_damaged_gzip_file_is_named(tmp_path: Path, content: bytes):
         ("one\n\nthree", ["one", "", "three"]),
         ("one\r\ntwo\r\n", ["one", "two"]),
         ("\ufeffone\n", ["one"]),
-        ("a\u2028b\x0cc\x85d\x1ee\rf\n", ["a\u2028b\x0cc\x85d\x1ee\rf"]),
+        ("a\u2028b\x0cc\x85d\x1ee\ng\rh\n", ["a\u2028b\x0cc\x85d\x1ee", "g\rh"]),
     ],
 )
 def test_only_a_line_feed_ends_a_line(tmp_path: Path, content: str, expected: list[str]):

@@ -539,6 +539,22 @@ def test_settings_of_another_type_are_refused(setting: dict[str, Any]):
         DecodingConfig(**setting)
 
 
+@pytest.mark.parametrize(
+    ("search", "options", "expected"),
+    [
+        *((beam_search, {"beam": beam}, "a whole number") for beam in (2.5, True, "4", None)),
+        *((beam_search, {"alpha": alpha}, "a number") for alpha in ("1", None, True)),
+        *((sample, {"top_k": k}, "a whole number") for k in (2.5, True, "4")),
+        *((sample, {"top_p": p}, "a number") for p in ("1", True)),
+        *((sample, {"temperature": t}, "a number") for t in ("1", None, True)),
+    ],
+)
+def test_searches_refuse_what_is_no_number(model: Transformer, search: Any, options: dict[str, Any], expected: str):
+    (name,) = options
+    with pytest.raises(TypeError, match=f"{name} is .*, expected {expected}"):
+        search(model, pad(SOURCES), **options)
+
+
 def test_length_that_is_no_whole_number_is_refused(model: Transformer):
     for method in (greedy, beam_search, sample):
         with pytest.raises(TypeError, match=r"max_length is 1\.5, expected a whole number"):

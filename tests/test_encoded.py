@@ -214,6 +214,11 @@ def test_checksum_is_of_the_sentences_as_they_are_read(write: Write, kept: Path)
     assert expected.checksum == same.checksum != other.checksum
 
 
+def test_text_that_is_none_is_refused_with_its_reason():
+    with pytest.raises(ValueError, match="half a surrogate pair, expected Unicode text; was it read as UTF-8"):
+        Encoded.of(Tokenizer.words(["x"]), [Pair("\ud800", "x")])
+
+
 @pytest.mark.parametrize("damage", ["cut off", "a bit", "gone"])
 def test_damaged_arrays_are_made_anew(write: Write, kept: Path, damage: str):
     folder = write()

@@ -174,6 +174,11 @@ def test_invented_words_come_in_their_order_and_as_often_as_they_are_written():
     assert invented_words(["Alp"], []) == [["alp"]] and invented_words([], KNOWN) == []
 
 
+def test_words_of_any_length_are_looked_at():
+    word = "ab" * 2_000  # more parts than Python has levels of calls
+    assert invented_words([word, f"{word}x"], ["aba bab abab"]) == [[], [f"{word}x"]]
+
+
 def test_invented_words_are_looked_for_in_lists_of_texts():
     for arguments in (("ab", ["ab"]), (["ab"], "ab"), (["ab"], [None]), ([5], ["ab"])):
         with pytest.raises(TypeError, match="expected a"):

@@ -652,6 +652,9 @@ SIZES = ["vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "
         ),
         ({"positions": "rotary"}, "positions is 'rotary', expected one of sinusoidal, learned, none"),
         ({"norm": "batch"}, "norm is 'batch', expected one of post, pre"),
+        ({"d_model": 10, "n_heads": 3}, "d_model 10 is not divisible by n_heads 3, .* or give d_k and d_v yourself"),
+        ({"d_model": 10, "n_heads": 3, "d_k": 4}, "d_model 10 is not divisible by n_heads 3"),
+        ({"d_model": 9, "n_heads": 3}, "d_model is 9, expected an even number.* or learned positions"),
     ],
     ids=str,
 )
@@ -661,7 +664,9 @@ def test_configuration_refuses_what_makes_no_sense(setting: dict[str, object], m
 
 
 def test_smallest_sizes_are_allowed():
-    assert TransformerConfig(**dict.fromkeys(SIZES, 1), dropout=0, attention_dropout=0).d_model == 1
+    smallest = {**dict.fromkeys(SIZES, 1), "dropout": 0, "attention_dropout": 0}
+    assert TransformerConfig(**smallest, positions="learned").d_model == 1
+    assert TransformerConfig(**smallest | {"d_model": 10, "n_heads": 3}).head_sizes == (1, 1)
 
 
 def test_d_model_must_fit_the_heads_and_the_sinusoids(tiny_model: Build):

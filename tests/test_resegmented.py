@@ -162,6 +162,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path, tokenizer: Tokenizer, example
     assert not any((tmp_path / name).exists() for name in ("none", "words", "learned"))
 
 
+def test_of_no_pairs_every_epoch_has_none(tokenizer: Tokenizer):
+    none = Resegmented(tokenizer, [], 0.1, 0)
+    assert as_lists(none.epoch(0)) == as_lists(none.longest()) == []
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_rate_is_a_probability_below_one(rate: float):
     with pytest.raises(ValueError, match=r"bpe_dropout is .*, expected 0 or more and below 1"):

@@ -28,7 +28,8 @@ from transformer.evaluation import BleuTokens, bleu_tokens, evaluate
 from transformer.files import SHIPPED, CheckpointError, last_checkpoint, read_settings, resolve, saved_checkpoints
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
-from transformer.runs.loop import train
+from transformer.runs.device import choose_device
+from transformer.runs.loop import check_until, train
 from transformer.runs.notes import Notes
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
@@ -46,6 +47,8 @@ LONG = 1_000
 NOT_STORED = ("run", "resume", "start_or_resume", "until", "device")  # of one command, not of the run
 CORPORA = f"{', '.join(NAMED)}, a folder with train.en, train.de, val.en, …, or a .tsv file of pairs"
 MULTI30K = recipe_for("multi30k")
+FITTING = replace(MULTI30K.model, d_k=1, d_v=1, positions="learned")
+"""sizes with which any others fit, for a first look at a command line whose defaults are not known yet"""
 KEPT = re.compile(r".+-.+-.+-(train|val|test)-[0-9a-f]{16}(\.draft|\.lock)?")
 """what a training calls its folders in the cache, CORPUS-SOURCE-TARGET-SPLIT-HASH, and what lies beside them"""
 OUT_OF_MEMORY = "allocate memory|not enough memory|out of memory"
@@ -54,7 +57,9 @@ WHEN_MEMORY_ENDS = (
     "make batches smaller: of a new training by --batch-tokens or --batch-size, with --accumulate to keep updates as "
     "large; of a search by --batch-size or --beam"
 )
-SENTENCE_END = r"""(?:\w{3}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
+LONGER = r"(?<!\b(?:Mrs|Rev|Sgt|Frl|bzw))(?<!\b(?:Prof|Capt))"
+"""not behind one of these abbreviations, which have three letters or more"""
+SENTENCE_END = rf"""(?:\w{{3}}{LONGER}\s?[.!?…]["'”»)\]]*\s+(?=["'“„«(\[]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я])|[。！？][”」]*(?=\w))"""
 """the end of a sentence that another one follows, and not of an abbreviation such as Mr."""
 
 
@@ -96,6 +101,7 @@ class Train:
         check_types(self)  # as somebody may have changed them in a run's config.json
         if self.longest < 1:
             raise ValueError(f"longest is {self.longest}, expected at least 1 token")
+        check_until(self.until)
 
     def folder(self) -> Path:
         """Where the run is kept."""
@@ -165,9 +171,12 @@ Command = Train | Translate | Evaluate | Cache
 def run_train(command: Train) -> None:
     """Train as the command says; build corpus, tokeniser and model first."""
     folder = command.folder()
+    choose_device(command.device)  # raises now what it would raise after minutes of encoding
+    if not command.resume:
+        Run(folder).refuse_taken()
     corpus = load_corpus(command.corpus, command.source, command.target)
     tokenizer = (
-        Tokenizer.load(last_checkpoint(folder) / "tokenizer.json")
+        Run(folder).last_tokenizer()
         if command.resume
         else tokenizer_for(corpus, command.tokenizer, command.model.vocab_size)
     )
@@ -484,7 +493,7 @@ def parse(argv: Sequence[str]) -> Command:
     It is read twice: first to see which corpus or run is meant, then with the settings of that as defaults. So a
     flag that was not given cannot differ from them.
     """
-    meant = read(argv, Train(), partly=True)
+    meant = read(argv, Train(model=FITTING), partly=True)
     if not isinstance(meant, Train) or (meant.resume and {"-h", "--help"} & {*argv}):  # of no run in particular
         return read(argv, Train())
     if not (meant.resume or (meant.start_or_resume and saved_checkpoints(meant.folder()))):
@@ -509,7 +518,7 @@ def read(argv: Sequence[str], defaults: Train, partly: bool = False) -> Command:
         line,
         args=list(argv),
         prog="python -m transformer",
-        description="Train, use and measure the model of Attention Is All You Need.",
+        description="Train, use and measure the model of Attention Is All You Need. --version prints the version.",
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         add_help=not partly,
         return_unknown_args=partly,
@@ -608,9 +617,11 @@ def flushed_output() -> Iterator[None]:
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except OSError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OSError(f"could not write to standard output ({error}); make room, or send it elsewhere") from error
 
 
 def run(argv: Sequence[str]) -> int:

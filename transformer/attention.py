@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.config import TransformerConfig
+from transformer.config import TransformerConfig, check_heads
 from transformer.text.symbols import PAD
 
 
@@ -57,8 +57,8 @@ def scaled_dot_product_attention(
     """softmax(QKᵀ/√d_k)V (paper §3.2.1, equation 1) by PyTorch's fused kernel, where that is fast.
 
     query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
-    weight. Equals `attention_weights(query, key, mask) @ value`; fully masked rows give zeros. The fused kernel stores
-    no weights; on a CPU they are stored where numbers are bfloat16 or weights are dropped.
+    weight. Equals `attention_weights(query, key, mask) @ value` for finite numbers; fully masked rows give zeros. The
+    fused kernel stores no weights; on a CPU they are stored where numbers are bfloat16 or weights are dropped.
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores, and where not
     every key has its value.
@@ -68,6 +68,7 @@ def scaled_dot_product_attention(
     if mask is not None:
         batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
         _check_mask(mask, (*batch, query.size(-2), key.size(-2)))
+        mask = torch.atleast_2d(mask)  # the fused kernel takes no mask (S,)
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":  # the fused kernel is ten times slower there
         return F.dropout(attention_weights(query, key, mask), dropout, training=dropout > 0) @ value
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)  # (…, T, d_v)
@@ -77,6 +78,8 @@ def scaled_dot_product_attention(
 
 
 def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"the mask is a {type(mask).__name__}, expected a tensor of torch.bool; torch.tensor makes one")
     if mask.dtype != torch.bool:
         raise TypeError(
             f"the mask has dtype {mask.dtype}, expected torch.bool with True where a query may attend; "
@@ -145,11 +148,7 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError(f"{name} is {size}, expected at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
-        if d_model % n_heads and None in (d_k, d_v):
-            raise ValueError(
-                f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "
-                "size; change one of the two, or give d_k and d_v yourself"
-            )
+        check_heads(d_model, n_heads, d_k, d_v)
         d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
         self.n_heads, self.dropout = n_heads, dropout
         self.query = nn.Linear(d_model, n_heads * d_k)  # W^Q of all heads, and so on

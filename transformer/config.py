@@ -51,6 +51,9 @@ class TransformerConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
+        check_heads(self.d_model, self.n_heads, self.d_k, self.d_v)
+        if self.positions == "sinusoidal":
+            check_even(self.d_model)
 
     @property
     def head_sizes(self) -> tuple[int, int]:
@@ -81,6 +84,24 @@ class TransformerConfig:
         return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
 
 
+def check_heads(d_model: int, n_heads: int, d_k: int | None, d_v: int | None) -> None:
+    """Raise ValueError where the sizes of a head are not given and d_model cannot be shared out among the heads."""
+    if d_model % n_heads and None in (d_k, d_v):
+        raise ValueError(
+            f"d_model {d_model} is not divisible by n_heads {n_heads}, expected {n_heads} heads of equal "
+            "size; change one of the two, or give d_k and d_v yourself"
+        )
+
+
+def check_even(d_model: int) -> None:
+    """Raise ValueError for an odd d_model, which would leave a sinusoidal position with a sine without its cosine."""
+    if d_model % 2:
+        raise ValueError(
+            f"d_model is {d_model}, expected an even number: sinusoidal positions pair a sine with a cosine; "
+            "use an even d_model, or learned positions"
+        )
+
+
 KINDS = {
     int: (Integral, "a whole number"),
     float: (Real, "a number"),
@@ -103,7 +124,7 @@ def check_types(config: Any) -> None:
         kind = next((kind for kind in (hint, *choices) if kind in KINDS), None)
         if kind is None or (value is None and type(None) in choices):
             continue
-        _check_type(name, value, kind)
+        check_type(name, value, kind)
         if not isinstance(value, int | float | str):
             object.__setattr__(config, name, kind(value))  # in a file of settings, JSON holds no other numbers
 
@@ -115,10 +136,11 @@ def check_whole(**values: Any) -> None:
     """
     for name, value in values.items():
         if value is not None:
-            _check_type(name, value, int)
+            check_type(name, value, int)
 
 
-def _check_type(name: str, value: Any, kind: type) -> None:
+def check_type(name: str, value: Any, kind: type) -> None:
+    """Raise TypeError for a value that is not of this kind, one of `KINDS`; ValueError for a number of 2⁶³ or more."""
     allowed, expected = KINDS[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} is {value!r}, expected {expected}")

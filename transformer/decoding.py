@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.config import check_types, check_whole
+from transformer.config import check_type, check_types, check_whole
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
 from transformer.text.pairs import normalised, refuse_string
@@ -109,7 +109,8 @@ def sample(
 
     The `log_prob` of a result is under the model's own distribution, whatever the filters did.
 
-    Raises ValueError for a temperature other than 0 outside 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1].
+    Raises ValueError for a temperature other than 0 outside 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1],
+    TypeError for what is no number.
     """
     _check_temperature(temperature)
     _check_filters(top_k, top_p)
@@ -130,7 +131,7 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
     The nucleus is the smallest set of most likely tokens that holds at least top_p (Holtzman et al. 2020); the
     token that crosses the line belongs to it, so that at least one is always left.
 
-    Raises ValueError for a top_k below 1 or a top_p outside (0, 1].
+    Raises ValueError for a top_k below 1 or a top_p outside (0, 1], TypeError for what is no number.
     """
     _check_filters(top_k, top_p)
     if top_k is not None:
@@ -149,13 +150,17 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
 
 
 def _check_temperature(temperature: float) -> None:
+    check_type("temperature", temperature, float)
     if temperature and not 1e-6 <= temperature <= 1e6:  # beyond, logits / temperature are no longer numbers
         raise ValueError(f"temperature is {temperature}, expected 0 (greedy) or more: from 1e-6 to 1e6")
 
 
 def _check_filters(top_k: int | None, top_p: float | None) -> None:
+    check_whole(top_k=top_k)
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}, expected at least 1")
+    if top_p is not None:
+        check_type("top_p", top_p, float)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
 
@@ -197,9 +202,9 @@ def beam_search(
 
     A hypothesis that reaches EOS leaves the beam with its score, log P / `length_penalty`, and the beam goes on
     narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
-    any more. Beam 1 is greedy search, and a beam as wide as the number of sequences is exhaustive search.
+    any more. Beam 1 is greedy search but for ties, and a beam as wide as the number of sequences is exhaustive search.
 
-    Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10.
+    Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10, TypeError for what is no number.
     """
     _check_beam(beam, alpha)
     finished: list[list[Hypothesis]] = [[] for _ in source]
@@ -236,6 +241,8 @@ def beam_search(
 
 
 def _check_beam(beam: int, alpha: float) -> None:
+    check_type("beam", beam, int)
+    check_type("alpha", alpha, float)
     if not 1 <= beam <= WIDEST:
         raise ValueError(f"beam is {beam}, expected from 1 (greedy search) to {WIDEST:,} hypotheses; 4 to 10 are usual")
     if not 0 <= alpha <= 10:  # the penalty of a long translation must stay a number

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.config import Positions
+from transformer.config import Positions, check_even
 
 
 class TokenEmbedding(nn.Module):
@@ -47,11 +47,7 @@ def sinusoids(n: int, d_model: int, dtype: torch.dtype = torch.float32) -> Tenso
 
     Raises ValueError for an odd d_model, which would leave a sine without its cosine.
     """
-    if d_model % 2:
-        raise ValueError(
-            f"d_model is {d_model}, expected an even number: sinusoidal positions pair a sine with a cosine; "
-            "use an even d_model, or learned positions"
-        )
+    check_even(d_model)
     position = torch.arange(n, dtype=torch.float64)[:, None]  # (n, 1)
     frequency = 10000.0 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
     angle = position * frequency  # (n, D/2)

@@ -174,17 +174,19 @@ def invented_words(texts: Sequence[str], known: Sequence[str]) -> list[list[str]
     """
     known_words = {word for text in checked_texts(known) for word in _words(text)}
     parts = {word for word in known_words if len(word) >= 3}
+    longest = max(map(len, parts), default=0)
 
     @cache
     def is_compound(word: str) -> bool:
         """Whether parts, and links between them, make up the word; a part alone does, too."""
-        if word in parts:
-            return True
-        for end in range(3, len(word) - 2):
-            if word[:end] in parts and any(
-                word.startswith(link, end) and is_compound(word[end + len(link) :]) for link in LINKS
-            ):
-                return True
+        starts = {0}  # where a part may begin, as parts and links make up what stands before
+        for start in range(len(word)):
+            if start in starts:
+                if word[start:] in parts:
+                    return True
+                ends = range(start + 3, min(start + longest + 1, len(word) - 2))
+                found = [end for end in ends if word[start:end] in parts]
+                starts.update(end + len(link) for end in found for link in LINKS if word.startswith(link, end))
         return False
 
     return [

@@ -95,12 +95,14 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def read_json(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
+def read_json(path: Path, advice: str | None = None) -> dict[str, Any]:
     """Read a JSON object; raises CheckpointError, with the advice, where it is missing, cut off or something else."""
     if not path.is_file():
         raise CheckpointError(
-            f"{path} is missing, expected it in the folder of a checkpoint; name such a folder, or that of a run"
+            f"{path} is missing, expected it in the folder of a checkpoint; "
+            + (advice or "name such a folder, or that of a run")
         )
+    advice = advice or "use another checkpoint"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
@@ -145,9 +147,9 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     Raises CheckpointError where there is none.
     """
     folder = Path(name)
-    if (folder / "checkpoints").is_dir():
+    if os.fspath(name) and (folder / "checkpoints").is_dir():  # an empty name would be the current folder
         return best_checkpoint(folder)
-    if folder.is_dir():
+    if os.fspath(name) and folder.is_dir():
         return folder
     shipped = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
     if str(folder) in shipped:  # without the slash that a name may end in
@@ -236,6 +238,12 @@ def record_of(line: bytes) -> dict[str, float] | None:
     return record if isinstance(record, dict) and type(record.get("step")) is int else None  # True is an int, too
 
 
+def way_out(run: Path) -> str:
+    """What to do where the last checkpoint of a run is damaged."""
+    *before, last = saved_checkpoints(run)
+    return f"delete {last} to go on from the checkpoint before it" if before else "start a new run"
+
+
 def last_checkpoint(run: Path) -> Path:
     """The newest checkpoint of a run; raises CheckpointError where there is none to resume from, or an empty one."""
     saved = saved_checkpoints(run)
@@ -247,6 +255,6 @@ def last_checkpoint(run: Path) -> Path:
     if not (saved[-1] / "state.json").is_file():
         raise CheckpointError(
             f"{saved[-1] / 'state.json'} is missing, expected the number of an update; no training has left it like "
-            f"that, delete {saved[-1]} to go on from the checkpoint before it"
+            f"that, {way_out(run)}"
         )
     return saved[-1]

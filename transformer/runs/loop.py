@@ -73,9 +73,7 @@ def train(
     else:
         longest = "cut into most tokens by bpe_dropout, training pair"
         _check_lengths(model, {longest: text.longest(), "validation pair": validation})
-    check_whole(until=until)
-    if until is not None and until < 1:
-        raise ValueError(f"until is {until}, expected the number of an update, from 1")
+    check_until(until)
     if resume and run is None:
         raise ValueError("resume is True without a run, expected the run to go on with; give one, or leave resume out")
     processes = Processes(device)
@@ -152,6 +150,13 @@ def _made_with(config: TrainingConfig, processes: Processes, before: dict[str, A
     if config.precision == "auto":  # on a CPU by a measurement, which need not come out the same again
         bf16 = before["bf16"] if "bf16" in before else processes.any(has_fast_bf16(processes.device))
     return {"bf16": bf16, "batches_per_update": n_batches}
+
+
+def check_until(until: int | None) -> None:
+    """Raise for an update to stop after that is none: TypeError for no whole number, ValueError for one below 1."""
+    check_whole(until=until)
+    if until is not None and until < 1:
+        raise ValueError(f"until is {until}, expected the number of an update, from 1")
 
 
 def _resegmented(examples: Sequence[Example], config: TrainingConfig, run: Run | None) -> Resegmented:

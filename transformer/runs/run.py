@@ -30,6 +30,7 @@ from transformer.files import (
     replace_text,
     saved_checkpoints,
     step_of,
+    way_out,
     write_folder,
     write_json,
 )
@@ -97,14 +98,19 @@ class Run:
         Raises CheckpointError where it holds one already or anything else, which would be written over, or cannot be
         written. What a training left that was stopped before its first checkpoint gives way.
         """
-        if saved_checkpoints(self.folder):
-            raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
-        self._refuse_foreign()
+        self.refuse_taken()
         with self._writing():
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             (self.folder / "metrics.jsonl").write_text("", encoding="utf-8")
             (self.folder / "best.json").unlink(missing_ok=True)
             write_json(self.folder / "config.json", self.settings)
+
+    def refuse_taken(self) -> None:
+        """Raise CheckpointError where no new training can be kept: a training, a file or something else is there."""
+        if saved_checkpoints(self.folder):
+            raise CheckpointError(f"{self.folder} already holds a training; resume it, or choose another folder")
+        self._refuse_file()
+        self._refuse_foreign()
 
     def _refuse_file(self) -> None:
         """Raise CheckpointError where a file, or a link that leads nowhere, stands in the place of the folder."""
@@ -139,8 +145,7 @@ class Run:
         Raises CheckpointError for a folder without one, or one that is damaged or does not fit the model.
         """
         last = last_checkpoint(self.folder)
-        is_only_one = len(saved_checkpoints(self.folder)) == 1
-        advice = "start a new run" if is_only_one else f"delete {last} to go on from the checkpoint before it"
+        advice = way_out(self.folder)
         self._refuse_other_model(last, model, advice)
         step = read_json(last / "state.json", advice).get("step")
         if type(step) is not int or step != step_of(last):  # True is an int, too
@@ -166,15 +171,18 @@ class Run:
         stored = last / "tokenizer.json"
         if self.tokenizer is None or not stored.is_file():
             return
-        try:
-            is_same = Tokenizer.load(stored).to_json() == self.tokenizer.to_json()
-        except ValueError as error:
-            raise CheckpointError(f"{error}; {advice}") from error
-        if not is_same:
+        if self.last_tokenizer().to_json() != self.tokenizer.to_json():
             raise CheckpointError(
                 f"{stored} is another tokenizer than the run goes on with, expected the same; give the one that the "
                 "text was encoded with before, or start a new run"
             )
+
+    def last_tokenizer(self) -> Tokenizer:
+        """The tokeniser of the last checkpoint; raises CheckpointError where it is missing or damaged."""
+        try:
+            return Tokenizer.load(last_checkpoint(self.folder) / "tokenizer.json")
+        except (FileNotFoundError, ValueError) as error:
+            raise CheckpointError(f"{error}; {way_out(self.folder)}") from error
 
     def go_on(self, step: int) -> None:
         """Prepare the folder for a training that goes on from this update, and makes those after it anew.
@@ -226,7 +234,7 @@ class Run:
 
     def made_with(self) -> dict[str, Any]:
         """What the last checkpoint says of how its updates were made, see `save`; nothing where it is older."""
-        state = read_json(last_checkpoint(self.folder) / "state.json")
+        state = read_json(last_checkpoint(self.folder) / "state.json", way_out(self.folder))
         return {name: value for name, value in state.items() if name != "step"}
 
     def save(

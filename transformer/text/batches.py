@@ -76,7 +76,10 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     Raises TypeError for ids that are no whole numbers.
     """
     width = max(map(len, rows), default=0)
-    ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
+    try:
+        ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
+    except (TypeError, ValueError, RuntimeError) as error:  # of strings, of None, of numbers beyond 2⁶³
+        raise TypeError(f"got {rows!r:.80} for ids, expected whole numbers, as `encode` gives them") from error
     if ids.is_floating_point() and ids.numel():  # of nothing at all PyTorch makes a tensor of floats, too
         raise TypeError("got ids with a decimal point, expected whole numbers")
     return ids.long().view(len(rows), width)

@@ -412,18 +412,19 @@ def _text_of(line: bytes, number: int) -> str:
 
 
 def _is_plain(line: bytes, number: int) -> bool:
-    """Whether a line is UTF-8 text as far as can be told from it alone; a first one may be a whole file of old Macs."""
+    """Whether a line is UTF-8 text as far as can be told from it alone; a first one with \\r in it is of an old Mac."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return b"\0" not in line and (number > 1 or line.endswith(b"\n") or b"\r" not in line.strip())
+    return b"\0" not in line and (number > 1 or b"\r" not in line.rstrip(b"\r\n"))
 
 
 def lines_of(content: bytes, name: str) -> list[str]:
     """The lines of UTF-8 text, without their ends, which are "\\n" or "\\r\\n"; a byte order mark is no part of it.
 
-    Raises ValueError for another encoding, saying which it looks like, and for lines that end in "\\r" alone.
+    Raises ValueError for another encoding, saying which it looks like, and for lines that end in "\\r" alone: the first
+    one tells. Further down a "\\r" is white space, as large corpora have some within a sentence.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -436,11 +437,12 @@ def lines_of(content: bytes, name: str) -> list[str]:
         line = text[: text.index("\0")].count("\n") + 1
         raise ValueError(f"{name} is not UTF-8 text (line {line}: a zero byte); {_advice(content)}")
     # Only \n ends a line: str.splitlines would also cut at form feeds and the like, and shift one side.
-    if "\n" not in text and "\r" in text.strip():
+    lines = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    if lines and "\r" in lines[0]:
         raise ValueError(
-            f"{name} ends its lines with \\r alone, as old Macs did, expected \\n; convert it with tr '\\r' '\\n'"
+            f"{name} ends lines with \\r alone, as old Macs did, expected \\n; convert it with tr '\\r' '\\n'"
         )
-    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    return lines
 
 
 def _advice(content: bytes, error: UnicodeDecodeError | None = None) -> str:

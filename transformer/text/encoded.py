@@ -58,8 +58,8 @@ class Encoded(Sequence[Example]):
         ids, lengths, lines, digest = bytearray(), [], [], hashlib.sha256()  # a bytearray grows without being copied
         for block in _read_ahead(enumerate(pairs, 1)):
             texts = [text for _, pair in block for text in (pair.source, pair.target)]
+            rows = tokenizer.encode_all(texts)  # first, as it says what is wrong with a text that is none
             digest.update("".join(f"{text}\n" for text in texts).encode())
-            rows = tokenizer.encode_all(texts)
             lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
             ids += np.fromiter(itertools.chain.from_iterable(rows), dtype, int(lengths[-1].sum())).tobytes()
             lines.append(np.fromiter((pair.line or number for number, pair in block), np.int64, len(block)))

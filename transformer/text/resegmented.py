@@ -60,7 +60,8 @@ class Resegmented:
             words += [numbers.setdefault(word, len(numbers)) for word, _ in cut(tokenizer.decode(side))]
             ends.append(len(words))
         self._words = np.array(words, np.int64)  # (words of the text,)
-        self._bounds = np.stack([ends[:-1:2], ends[1::2], ends[2::2]], axis=1)  # (pairs, 3), as in `Encoded`
+        cuts = np.array(ends, np.int64)  # of no pairs numpy would make floats
+        self._bounds = np.stack([cuts[:-1:2], cuts[1::2], cuts[2::2]], axis=1)  # (pairs, 3), as in `Encoded`
         ranks = {tuple(pair): rank for rank, pair in enumerate(settings["merges"])}
         rng = random.Random(f"{seed}/{rate}")
         drawn = [segment(word, ranks, rate, rng) for word in numbers for _ in range(VARIANTS)]

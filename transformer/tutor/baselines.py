@@ -35,7 +35,7 @@ class GRUTranslator(nn.Module):
         super().__init__()
         if d_model % 2:
             raise ValueError(f"d_model is {d_model}, expected an even number: half of it for each direction")
-        self.config = TransformerConfig(vocab_size=vocab_size, d_model=d_model, dropout=0.0)  # the sizes that it uses
+        self.config = TransformerConfig(vocab_size, d_model, n_heads=1, dropout=0.0)  # the sizes that it uses
         self.embedding = TokenEmbedding(vocab_size, d_model)
         self.encoder = nn.GRU(d_model, d_model // 2, bidirectional=True, batch_first=True)
         self.bridge = nn.Linear(d_model, d_model)
