@@ -409,6 +409,16 @@ def test_unknown_words_among_known_ones_are_told(figure: Locator):
     assert "never seen Москва" in figure.get_by_role("status").text_content()
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("I am a web developer and I read on my phone.", r"in pieces: 3 of 11 words"), (SHORT, ""), (UNSEEN, "")],
+)
+def test_many_rare_words_are_told(figure: Locator, text: str, told: str):
+    translated(figure, text)
+    said = figure.get_by_role("status").text_content()
+    assert ("in pieces" in said) == bool(told) and re.search(told, said) and "Tap or point" in said
+
+
 def test_new_sentence_stops_the_old(figure: Locator):
     box = figure.get_by_role("textbox")
     box.fill(UNSEEN)

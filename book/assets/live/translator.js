@@ -7,6 +7,17 @@
     "Tap or point at a German word, or a piece of one: lines show where the model looked. Tap one of the words in boxes, and it goes on from there.";
   const SEEN = 0.03; // shares below it get no arc
 
+  /* What is said of words that are in pieces, as the captions seldom have them, where there are many; else nothing. */
+  const ofRare = (pieces) => {
+    const lengths = []; // pieces of letters in each word
+    for (const piece of pieces) {
+      if (piece.startsWith(" ") || !lengths.length) lengths.push(0);
+      lengths[lengths.length - 1] += /\p{L}/u.test(piece);
+    }
+    const rare = lengths.filter((length) => length > 1).length;
+    return rare > lengths.length / 4 ? `Rare in its captions, and so in pieces: ${rare} of ${lengths.length} words. Do not trust it here. ` : "";
+  };
+
   const label = (piece) => (piece === "</s>" ? "■" : piece.trim() || "␣");
   const total = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
@@ -127,7 +138,7 @@
       if (!result) return;
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.clearestDoubt(steps));
-      ask.tell(result.say ?? HOW);
+      ask.tell(result.say ?? ofRare(source.slice(0, -1).map((id) => pieces[id])) + HOW);
       said.textContent = result.text ?? "";
       if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
     }
