@@ -7,44 +7,44 @@
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from transformer.decoding import DecodingConfig, translate
-from transformer.evaluation import bleu, invented_words, teacher_forced
+from tools.ship import LAST, SEARCHES, n_invented
+from transformer.evaluation import evaluate
 from transformer.files import SHIPPED, read_json
 from transformer.runs.checkpoints import load
-from transformer.text.batches import encode_pairs
-from transformer.text.corpora import load_corpus
+from transformer.text.corpora import Corpus, load_corpus
 
 OUTPUT = SHIPPED / "multi30k-en-de" / "vocabularies.json"
-BEAM = DecodingConfig("beam", beam=4, alpha=1.0)
 
 
-def scores(run: Path) -> dict[str, Any]:
+def scores(run: Path, corpus: Corpus, known: list[str]) -> dict[str, Any]:
     """How a run was set, and what its best checkpoint scores; the loss in nats per caption, since tokens differ."""
     model, tokenizer = load(run)
-    corpus = load_corpus("multi30k")
-    examples, references = encode_pairs(tokenizer, corpus["val"]), [pair.target for pair in corpus["val"]]
-    n_tokens = sum(len(target) + 1 for _, target in examples)  # with EOS
-    written = translate(model, tokenizer, [pair.source for pair in corpus["val"]], BEAM)
-    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    result = evaluate(model, tokenizer, corpus["val"], SEARCHES[LAST])
+    targets = tokenizer.encode_all([pair.target for pair in corpus["val"]])
+    tokens = sum(len(target) + 1 for target in targets) / len(targets)  # of a caption, with EOS
     return {
         "vocab_size": len(tokenizer),
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": read_json(run / "config.json")["training"]["steps"],
-        "val_tokens": round(n_tokens / len(examples), 2),
-        "val_nats": round(teacher_forced(model, examples).nll * n_tokens / len(examples), 2),
-        "val_bleu": round(bleu(written, references).score, 2),
-        "val_invented": sum(map(len, invented_words(written, known))),
+        "val_tokens": round(tokens, 2),
+        "val_nats": round(math.log(result.perplexity) * tokens, 2),
+        "val_bleu": round(result.bleu.score, 2),
+        "val_invented": n_invented(result, known),
     }
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """Write the scores of each run beside the shipped model."""
-    OUTPUT.write_text(json.dumps([scores(run) for run in runs], indent=2) + "\n", encoding="utf-8")
+    corpus = load_corpus("multi30k")
+    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    rows = [scores(run, corpus, known) for run in runs]
+    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

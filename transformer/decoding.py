@@ -161,8 +161,8 @@ def _check_filters(top_k: int | None, top_p: float | None) -> None:
         raise ValueError(f"top_k is {top_k}, expected at least 1")
     if top_p is not None:
         check_type("top_p", top_p, float)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1")
 
 
 def _one_path(

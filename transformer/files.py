@@ -147,10 +147,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     Raises CheckpointError where there is none.
     """
     folder = Path(name)
-    if os.fspath(name) and (folder / "checkpoints").is_dir():  # an empty name would be the current folder
-        return best_checkpoint(folder)
-    if os.fspath(name) and folder.is_dir():
-        return folder
+    if os.fspath(name) and folder.is_dir():  # an empty name would be the current folder
+        return best_checkpoint(folder) if (folder / "checkpoints").is_dir() else folder
     shipped = sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
     if str(folder) in shipped:  # without the slash that a name may end in
         return SHIPPED / folder

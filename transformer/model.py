@@ -225,8 +225,6 @@ class Transformer(nn.Module):
         The checksums of a checkpoint that lies there already are deleted, as it is changed on purpose. Raises
         ValueError, and writes nothing, for weights that are no finite numbers in that format: none could be loaded.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         # named_parameters names a shared tensor once; the sinusoids are computed, not saved.
         tensors = {name: p.detach().to(dtype).contiguous() for name, p in self.named_parameters()}
         for name, stored in tensors.items():
@@ -235,6 +233,8 @@ class Transformer(nn.Module):
                     f"{name} cannot be stored as {dtype}, expected a floating-point format in which all its numbers "
                     "are finite; keep float32, or take weights from before the training diverged"
                 )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         draft = folder / "model.safetensors.draft"
         try:
             save_file(tensors, draft)  # first, as nothing else is large: a checkpoint there is whole if this fails

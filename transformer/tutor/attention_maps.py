@@ -90,7 +90,7 @@ def show_attention(
         "layer": list(range(model.config.n_layers, 0, -1)),  # the last first: it is the easiest to read
         "head": list(range(1, model.config.n_heads + 1)),
     }
-    shown_first = {"layer": model.config.n_layers if layer is None else layer, "head": head}
+    shown_first = {"layer": layer or model.config.n_layers, "head": head}
     parameters = [
         alt.param(name, value=shown_first.get(name, of[0]), bind=alt.binding_select(options=of, name=f"{name} "))
         for name, of in menus.items()
