@@ -67,9 +67,11 @@ def test_card_lists_the_trainings_of_the_log():
     rows = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
     card = (folder / "README.md").read_text(encoding="utf-8")
     (scores,) = re.findall(r"\| beam 4, α = 1 (\|.*\|)\n", card)
-    listed = re.findall(r"\| (\d+) \| ([\d,]+) \| .+ (\| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \|)\n", card)
-    assert [(row["seed"], f"{row['steps']:,}") for row in rows] == [(int(seed), steps) for seed, steps, _ in listed]
-    assert listed[0][2] == scores, "the first line is the model itself"
+    four, of_scores = r"\| ([\d,]+) \| (\d+) \| (\d+) \| ([\d,]+) \|", r"(\| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \|)"
+    listed = re.findall(rf"{four} .+ {of_scores}\n", card)
+    settings = [(f"{row['vocab_size']:,}", str(row["d_ff"]), str(row["seed"]), f"{row['steps']:,}") for row in rows]
+    assert settings == [found[:4] for found in listed]
+    assert listed[0][4] == scores, "the first line is the model itself"
 
 
 def test_log_keeps_trainings_whose_runs_are_gone(tmp_path: Path):

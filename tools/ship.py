@@ -7,7 +7,7 @@ Half precision, with its tokenizer and a model card that says what it is, how it
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from transformer.files import SHIPPED, read_json, saved_checkpoints, step_of
 from transformer.model import Transformer
 from transformer.runs.checkpoints import load
 from transformer.text.corpora import NAMED, Corpus, load_corpus
+from transformer.text.pairs import Pair
 from transformer.text.tokenizer import Tokenizer
 from transformer.training import TrainingConfig
 
 SEARCHES = {"greedy": DecodingConfig("greedy"), "beam 4, α = 1": DecodingConfig("beam", beam=4, alpha=1.0)}
 LAST = list(SEARCHES)[-1]
 """the search by which trainings are compared"""
-SETTINGS = ("dropout", "seed", "steps", "bpe_dropout", "bpe_dropout_until")
+SETTINGS = ("vocab_size", "d_ff", "dropout", "seed", "steps", "bpe_dropout", "bpe_dropout_until")
 """in what the listed trainings differ"""
 LANGUAGES = {"en": "English", "de": "German", "fr": "French"}
 CARD = """# {name}
@@ -64,8 +65,8 @@ OTHERS = """
 **Chance.** Other trainings, perhaps on another machine, {search}, on the test split; the first line is the model of
 the table above. `seeds.json` has these scores and those on the validation split.
 
-| seed | updates | dropout | BPE-dropout | BLEU | chrF | exact match | invented words |
-|---|---|---|---|---|---|---|---|
+| tokens | d_ff | seed | updates | dropout | BPE-dropout | BLEU | chrF | exact match | invented words |
+|---|---|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -75,7 +76,7 @@ def main(
 ) -> None:
     """Score a trained model, or the mean of its last checkpoints, and write `transformer/pretrained/NAME`.
 
-    `others` are trainings with other seeds, which show how much of a score is chance, or with another dropout. Beside
+    `others` are trainings with other seeds, which show how much of a score is chance, or with other settings. Beside
     those that an earlier call left in `seeds.json` there, they are listed in the card.
     """
     stored = read_json(run / "config.json")
@@ -125,14 +126,21 @@ def told(
     tested: Evaluation | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """How a run was set, and what a model of it scores by `LAST`, for `seeds.json`; `tested` on the test split."""
-    settings = TrainingConfig(**read_json(run / "config.json")["training"])
-    row = {"dropout": model.config.dropout, **{name: getattr(settings, name) for name in SETTINGS[1:]}}
+    set_to = asdict(TrainingConfig(**read_json(run / "config.json")["training"])) | asdict(model.config)
+    row = {name: set_to[name] for name in SETTINGS}
     tested = tested or evaluate(model, tokenizer, corpus["test"], SEARCHES[LAST])
     for split, result in {"val": evaluate(model, tokenizer, corpus["val"], SEARCHES[LAST]), "test": tested}.items():
-        row |= {f"{split}_nll": round(math.log(result.perplexity), 4), f"{split}_bleu": round(result.bleu.score, 2)}
+        nats = math.log(result.perplexity) * tokens_per_target(tokenizer, corpus[split])
+        row |= {f"{split}_nats": round(nats, 2), f"{split}_bleu": round(result.bleu.score, 2)}
     of_test = test_scores(tested, known)
     digits = {"test_chrf": 1, "test_exact_match": 3, "test_invented": None}
     return row | {name: round(of_test[name], n) for name, n in digits.items()}
+
+
+def tokens_per_target(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> float:
+    """How many tokens a translation has on average, with EOS; the loss times this compares models of any tokenizer."""
+    targets = tokenizer.encode_all([pair.target for pair in pairs])
+    return sum(len(target) + 1 for target in targets) / len(targets)
 
 
 def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -146,11 +154,12 @@ def logged(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def chance(rows: list[dict[str, Any]]) -> str:
-    """The card's table of trainings that differ in seed, dropout or BPE-dropout."""
+    """The card's table of the trainings, which differ in `SETTINGS`."""
     lines = []
     for row in rows:
+        sizes = f"{row['vocab_size']:,} | {row['d_ff']}"
         merges = f"{row['bpe_dropout']}{until(row['bpe_dropout_until'])}"
-        lines.append(table_row(f"{row['seed']} | {row['steps']:,} | {row['dropout']} | {merges}", row))
+        lines.append(table_row(f"{sizes} | {row['seed']} | {row['steps']:,} | {row['dropout']} | {merges}", row))
     return OTHERS.format(search=LAST, rows="\n".join(lines))
 
 

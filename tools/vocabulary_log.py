@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from tools.ship import LAST, SEARCHES, n_invented
+from tools.ship import LAST, SEARCHES, n_invented, tokens_per_target
 from transformer.evaluation import evaluate
 from transformer.files import SHIPPED, read_json
 from transformer.runs.checkpoints import load
@@ -26,10 +26,10 @@ def scores(run: Path, corpus: Corpus, known: list[str]) -> dict[str, Any]:
     """How a run was set, and what its best checkpoint scores; the loss in nats per caption, since tokens differ."""
     model, tokenizer = load(run)
     result = evaluate(model, tokenizer, corpus["val"], SEARCHES[LAST])
-    targets = tokenizer.encode_all([pair.target for pair in corpus["val"]])
-    tokens = sum(len(target) + 1 for target in targets) / len(targets)  # of a caption, with EOS
+    tokens = tokens_per_target(tokenizer, corpus["val"])
     return {
         "vocab_size": len(tokenizer),
+        "d_ff": model.config.d_ff,
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": read_json(run / "config.json")["training"]["steps"],
         "val_tokens": round(tokens, 2),
