@@ -1,4 +1,7 @@
-"""Scores of translations and of the model behind them: BLEU, chrF, exact match, loss, accuracy (paper §6.1)."""
+"""Scores of translations and of the model behind them: BLEU, chrF, exact match, loss, accuracy (paper §6.1).
+
+`invented_words` finds the words of a translation that nobody says; no score counts them.
+"""
 
 import re
 import warnings
@@ -109,7 +112,8 @@ def bleu(
     """Corpus BLEU by sacreBLEU, cased, with its standard tokenisation 13a unless told otherwise: plain text in.
 
     There is one reference each. Chinese and other texts without spaces need other `tokens`, see `bleu_tokens`; the
-    signature names them. Warns where no reference has four tokens, since BLEU is then 0 whatever was translated.
+    signature names them. Warns where no reference has four tokens, so that no four-gram can match: then BLEU is 0, or
+    owes its number to smoothing.
 
     Raises TypeError for a single string and for what is no string, such as a list of references or a missing value;
     ValueError for lists of unequal length, empty lists, tokens of another name or whose library is missing, and
@@ -132,8 +136,8 @@ def bleu(
     metric = _metric(tokens)
     if metric.corpus_score(references, [references]).totals[-1] == 0:
         warnings.warn(
-            f"no reference has four tokens as {tokens} counts them, so BLEU is 0 whatever was translated; "
-            "in a language without spaces count others, such as char",
+            f"no reference has four tokens as {tokens} counts them, so no four-gram can match: BLEU is 0, or owes its "
+            "number to smoothing; count other tokens (char, for a language without spaces), or report chrF",
             stacklevel=2,
         )
     score = metric.corpus_score(hypotheses, [references])
