@@ -21,6 +21,7 @@ from transformer.text.batches import Example, collate, encode_pairs, token_batch
 from transformer.text.pairs import Pair, checked_pairs, checked_texts, normalised
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
+from transformer.training import to_predict
 
 BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"]
 """what BLEU counts as a token, by sacreBLEU's names; the last two need its extras sacrebleu[ja] and sacrebleu[ko]"""
@@ -76,8 +77,7 @@ def teacher_forced(
     with evaluation_mode(model):
         for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
             batch = collate([examples[i] for i in indices]).to(model.device)
-            hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
-            targets = batch.target_out[batch.target_mask]  # (n,)
+            hidden, targets = to_predict(model, batch)  # (n, D), (n,)
             for rows in row_chunks(len(hidden), len(model.output.weight), model.device):
                 sums = _summed_scores(model.output(hidden[rows]), targets[rows])
                 nll, even, n_correct = nll + sums[0], even + sums[1], n_correct + sums[2]

@@ -89,13 +89,14 @@ def noam(step: int, d_model: int, warmup: int) -> float:
 
 def learning_rate(step: int, config: TrainingConfig, d_model: int) -> float:
     """The learning rate of update `step` ≥ 1 under the configured schedule."""
-    highest = noam(config.warmup, d_model, config.warmup)
-    scale = 1 if config.peak_rate is None else config.peak_rate / highest
-    if step <= config.warmup or config.schedule == "noam":
-        return scale * noam(step, d_model, config.warmup)
-    if config.schedule == "linear":  # the update after the last one would have rate 0
-        return scale * highest * max(0, config.steps + 1 - step) / (config.steps + 1 - config.warmup)
-    return scale * highest
+    peak = noam(config.warmup, d_model, config.warmup) if config.peak_rate is None else config.peak_rate
+    if step <= config.warmup:
+        return peak * (step / config.warmup)
+    if config.schedule == "noam":
+        return peak * (config.warmup / step) ** 0.5
+    if config.schedule == "linear":  # the update after the last one would have rate 0, as all after it
+        return peak * max(0, config.steps + 1 - step) / max(1, config.steps + 1 - config.warmup)
+    return peak
 
 
 def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
@@ -104,14 +105,19 @@ def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=fused)
 
 
+def to_predict(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The model's vectors (n, D) and the right tokens (n,) at the n positions that are no padding."""
+    hidden = model.hidden(batch.source, batch.target_in)  # (B, T, D)
+    return hidden[batch.target_mask], batch.target_out[batch.target_mask]
+
+
 def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
     """Label-smoothed cross-entropy of a batch, summed over the tokens to predict (paper §5.4); a scalar, in nats.
 
     Nothing is computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
     number in the whole update is the right one to divide by.
     """
-    hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
-    targets = batch.target_out[batch.target_mask]  # (n,)
+    hidden, targets = to_predict(model, batch)  # (n, D), (n,)
     return smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing)
 
 
