@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.config import TransformerConfig, check_heads
+from transformer.config import TransformerConfig, check_heads, check_shares, check_sizes
 from transformer.text.symbols import PAD
 
 
@@ -144,11 +144,8 @@ class MultiHeadAttention(nn.Module):
         self, d_model: int, n_heads: int, dropout: float = 0.0, d_k: int | None = None, d_v: int | None = None
     ) -> None:
         super().__init__()
-        for name, size in {"d_model": d_model, "n_heads": n_heads, "d_k": d_k, "d_v": d_v}.items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name} is {size}, expected at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
+        check_sizes(d_model=d_model, n_heads=n_heads, d_k=d_k, d_v=d_v)
+        check_shares(dropout=dropout)
         check_heads(d_model, n_heads, d_k, d_v)
         d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
         self.n_heads, self.dropout = n_heads, dropout

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.config import check_types
+from transformer.config import check_shares, check_sizes, check_types
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch, Example, count_token_batches, plain_batches, token_batches
@@ -68,18 +68,14 @@ class TrainingConfig:
         check_types(self)
         if not 0 <= self.seed < 2**32:  # it is multiplied, and PyTorch takes 64 bits
             raise ValueError(f"seed is {self.seed}, expected 0 or more, and less than 2³²")
-        for name in ("steps", "batch_tokens", "accumulate", "warmup", "validate_every", "keep_last", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_sizes(steps=self.steps, warmup=self.warmup, validate_every=self.validate_every, keep_last=self.keep_last)
+        check_sizes(batch_tokens=self.batch_tokens, batch_size=self.batch_size, accumulate=self.accumulate)
+        check_sizes(log_every=self.log_every)
         if self.bpe_dropout_until is not None and self.bpe_dropout_until < 1:
             raise ValueError(f"bpe_dropout_until is {self.bpe_dropout_until}, expected the number of an update, from 1")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
         if self.peak_rate is not None and not 0 < self.peak_rate < math.inf:
             raise ValueError(f"peak_rate is {self.peak_rate}, expected a finite learning rate above 0")
-        for name in ("label_smoothing", "bpe_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
+        check_shares(label_smoothing=self.label_smoothing, bpe_dropout=self.bpe_dropout)
 
 
 def noam(step: int, d_model: int, warmup: int) -> float:
