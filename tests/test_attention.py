@@ -1,6 +1,7 @@
 """Attention is what its formula says, whoever computes it: loops, our functions, PyTorch's modules."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -308,8 +309,16 @@ def test_d_model_must_be_divisible_by_the_heads(given_size: dict[str, int]):
 def test_vectors_without_a_batch_are_refused(heads: int):
     x = torch.randn(3, 8)
     for queries, memory in ((x, x), (x[None], x), (x, x[None])):
-        with pytest.raises(ValueError, match=r"expected \(B, T, D\) and \(B, S, D\)"):
-            MultiHeadAttention(8, heads)(queries, memory)
+        for kind in (MultiHeadAttention, CrossAttention):
+            said = re.escape(f"got queries {tuple(queries.shape)} and memory {tuple(memory.shape)}, expected (B, T, D)")
+            with pytest.raises(ValueError, match=said):
+                kind(8, heads)(queries, memory)
+
+
+@pytest.mark.parametrize(("b", "others"), [(1, 3), (3, 1), (2, 4)])
+def test_batches_of_unequal_size_are_refused(b: int, others: int):
+    with pytest.raises(ValueError, match=f"got {b} rows of queries and {others} of memory, expected as many;"):
+        MultiHeadAttention(8, 2)(torch.randn(b, 4, 8), torch.randn(others, 5, 8))
 
 
 def test_there_is_at_least_one_head():

@@ -429,34 +429,37 @@ def test_optimiser_of_another_run_is_refused(run: Run, tiny_model: Builder):
     path = saved_checkpoints(run.folder)[0] / "optimizer.safetensors"
     tensors = load_file(path)
     save_file(tensors | {"elsewhere/step": torch.zeros(())}, path)
-    with pytest.raises(CheckpointError, match="knows a parameter 'elsewhere' that the model has not"):
+    with pytest.raises(
+        CheckpointError, match=rf"{path} knows a parameter 'elsewhere' that the model has not.*start a new"
+    ):
         train_some(tiny_model(), run, until=4, resume=True)
     bias = "encoder.layers.0.feed_forward."
     save_file({name: tensor for name, tensor in tensors.items() if bias not in name}, path)
     assert len(load_file(path)) < len(tensors)
-    with pytest.raises(CheckpointError, match=rf"lacks the parameter '{bias}"):
+    with pytest.raises(CheckpointError, match=rf"{path} lacks the parameter '{bias}.*, or start a new run"):
         train_some(tiny_model(), run, until=4, resume=True)
 
 
+OF_SHAPE = r"of shape .*, expected floating-point numbers of shape \(32, 16\)"
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "said"),
     [
-        lambda tensor: tensor.flatten()[:-1],
-        lambda tensor: tensor[None],
-        lambda tensor: tensor.int(),
-        lambda tensor: torch.full_like(tensor, math.nan),
+        (lambda tensor: tensor.flatten()[:-1], OF_SHAPE),
+        (lambda tensor: tensor[None], OF_SHAPE),
+        (lambda tensor: tensor.int(), OF_SHAPE),
+        (lambda tensor: torch.full_like(tensor, math.nan), "with NaN or infinite numbers, expected finite ones"),
     ],
     ids=["shorter", "one dimension more", "whole numbers", "no numbers"],
 )
 @pytest.mark.parametrize("moment", ["exp_avg", "exp_avg_sq"])
-def test_damaged_moments_are_refused(run: Run, tiny_model: Builder, damage: Callable[..., Any], moment: str):
+def test_damaged_moments_are_refused(run: Run, tiny_model: Builder, damage: Callable[..., Any], said: str, moment: str):
     """They had ended as a loss that is no number, and as the advice to lower the learning rate."""
     path = saved_checkpoints(run.folder)[0] / "optimizer.safetensors"
     tensors, key = load_file(path), f"encoder.layers.0.feed_forward.inner.weight/{moment}"
     save_file(tensors | {key: damage(tensors[key]).contiguous()}, path)
-    with pytest.raises(
-        CheckpointError, match=rf"state has {key} of shape .*, expected finite numbers of shape \(32, 16\)"
-    ):
+    with pytest.raises(CheckpointError, match=rf"{path} has {key} {said}; it is damaged, start a new run"):
         train_some(tiny_model(), run, until=4, resume=True)
     save_file({name: tensor for name, tensor in tensors.items() if name != key}, path)
     with pytest.raises(CheckpointError, match=r"lacks the parameter 'encoder\.layers\.0\.feed_forward\.inner\.weight'"):
@@ -474,7 +477,9 @@ def test_moments_that_no_training_computes_are_refused(
     tensors, key = load_file(path), f"encoder.layers.0.feed_forward.inner.weight/{moment}"
     save_file(tensors | {key: torch.full_like(tensors[key], value)}, path)
     (path.parent / "checksums.json").unlink()
-    with pytest.raises(CheckpointError, match=rf"{moment} with {value:g}, expected {expected}.* it is damaged, delete"):
+    with pytest.raises(
+        CheckpointError, match=rf"{moment} with {value:g}, expected {expected}.* it is damaged, start a new run"
+    ):
         train_some(tiny_model(), run, until=4, resume=True)
 
 

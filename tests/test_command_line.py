@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 import transformer
 from tools.chapters import ROOT
-from transformer.__main__ import RUNNERS, Evaluate, Train, Translate, doubts, main, parse
+from transformer.__main__ import RUNNERS, Evaluate, Train, Translate, doubts, main, parse, tell
 from transformer.config import TransformerConfig
 from transformer.decoding import DecodingConfig
 from transformer.files import CheckpointError, read_json, saved_checkpoints, step_of, write_json
@@ -106,6 +106,23 @@ def test_training_shows_its_first_pair_where_columns_may_be_swapped(command: Com
     (tmp_path / "pairs.tsv").write_text("Deutsch\tEnglisch\n" + rows, encoding="utf-8")
     result = command("train", "--corpus", tmp_path / "pairs.tsv", "--run", tmp_path / "run", *SMALL, "--steps=1")
     assert "the first pair, en → de: 'Deutsch' → 'Englisch'\n" in result.err
+
+
+@pytest.mark.parametrize(("rank", "is_told"), [("0", True), ("1", False), ("10", False)])
+def test_of_several_processes_the_first_one_tells(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rank: str, is_told: bool
+):
+    monkeypatch.setenv("RANK", rank)
+    tell("done")
+    assert capsys.readouterr().err == "done\n" * is_told
+
+
+def test_training_that_only_warms_up_is_warned_of(command: Command, tmp_path: Path):
+    """As the recipe of a corpus is with a few of its updates alone."""
+    flags = ["--schedule", "linear", "--warmup", "2", "--steps", "2"]
+    result = command("train", "--corpus", "numbers", "--run", tmp_path / "run", *SMALL, *flags)
+    assert result.code == 0
+    assert result.err.count("warning: warmup is 2 of 2 updates: the learning rate rises to the end and never") == 1
 
 
 def test_training_leaves_a_run(place: Path):
@@ -1003,7 +1020,8 @@ def test_linear_schedule_keeps_its_number_of_updates(command: Command, tmp_path:
 
 def test_run_that_is_further_than_it_shall_go_is_not_resumed(command: Command, started: Path):
     before = read_json(started / "config.json")
-    assert_explained(command("train", "--run", started, "--resume", "--steps", "1"), "has made 2 updates", "than 1")
+    result = command("train", "--run", started, "--resume", "--steps", "1")
+    assert_explained(result, "has made 2 updates and is to stop after 1; expected steps and until of 2 or more")
     assert read_json(started / "config.json") == before
 
 

@@ -120,9 +120,11 @@ def torchrun(*arguments: object) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen) -> str:
+    """Wait for the end of a process, which must be a good one; what it has printed."""
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output[-4_000:]
+    return output
 
 
 def weights(file: Path) -> dict[str, torch.Tensor]:
@@ -207,7 +209,7 @@ def train_under_torchrun(
     restarts = ["--standalone", "--max-restarts=3", "--monitor-interval=0.2", "--nproc-per-node=2"]
     agent = torchrun(*restarts, "-m", "--", "transformer", *TRAINING.split(), "--corpus", corpus, "--run", run)
     disturb(agent)
-    finish(agent)
+    assert finish(agent).count("done; ") == 1, "the first process alone tells"
     last = saved_checkpoints(run)[-1]
     assert last.name == "step-00000060"
     return load_file(last / "model.safetensors") | load_file(last / "optimizer.safetensors")

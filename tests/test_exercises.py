@@ -692,6 +692,14 @@ def test_loop_that_never_ends_is_stopped(verdict: Callable[[Any], str], monkeypa
     assert "No answer after 0.2 s" in out and "At line" in out
 
 
+def test_answer_that_is_too_slow_is_told_the_limit_that_it_had():
+    def endless():
+        while True:
+            pass
+
+    assert running.run(endless, (), limit=0.1).story.startswith("No answer after 0.1 s of computing")
+
+
 def test_bare_except_does_not_hold_the_clock_up(verdict: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(running, "TIME_LIMIT", 0.2)
 

@@ -111,7 +111,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
 def test_dropout_that_is_no_probability_is_refused(p: float):
     with pytest.raises(ValueError, match="dropout"):
         Dropout(p)
-    with pytest.raises(ValueError, match=r"dropout is .*, expected a probability"):
+    with pytest.raises(ValueError, match=r"dropout is .*, expected 0 or more and below 1"):
         MultiHeadAttention(4, 2, dropout=p)
 
 

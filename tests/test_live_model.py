@@ -77,6 +77,12 @@ def test_no_leak_is_exactly_nothing():
     assert shown.select_one('[data-says="leaks"]').text == "0 outputs before it move"
 
 
+def test_where_nothing_moves_no_bar_has_a_length():
+    moved = MOVED | {(True, True): [[0, 0, 0], [0, 0, 0]]}
+    shown = figure(live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, moved, place=1, masks=(True, True)))
+    assert all(re.search(r"/ 0\.0% 4px", row["style"]) for row in shown.select("tbody tr"))
+
+
 def test_one_leak_is_told_as_one():
     shown = figure(live_model.leaks_by_hand(WORDS, ANSWERS, INSTEAD, MOVED, place=1, masks=(False, True)))
     assert shown.select_one('[data-says="leaks"]').text == "1 output before it moves"

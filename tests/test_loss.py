@@ -109,6 +109,15 @@ def test_smoothing_is_a_share(smoothing: float):
         smoothed_cross_entropy(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 2]), smoothing)
 
 
+@pytest.mark.parametrize("wrong", [-100, -1, V])
+def test_targets_outside_the_vocabulary_are_refused(wrong: int):
+    hidden, matrix, targets = problem(0)
+    targets[3] = wrong
+    low, high = targets.min(), targets.max()
+    with pytest.raises(IndexError, match=f"targets run from {low} to {high}, expected 0 to {V - 1}; leave padding out"):
+        smoothed_cross_entropy(hidden, matrix, targets)
+
+
 def test_nothing_to_predict_costs_nothing():
     hidden, matrix, targets = problem(0, n=0)
     got = smoothed_cross_entropy(hidden, matrix, targets, 0.1)

@@ -646,7 +646,7 @@ SIZES = ["vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "
     [
         *((({name: 0}), f"{name} is 0, expected at least 1") for name in SIZES),
         *(
-            ({name: p}, f"{name} is {p}, expected a probability of 0 or more and below 1")
+            ({name: p}, f"{name} is {p}, expected 0 or more and below 1")
             for name in ("dropout", "attention_dropout")
             for p in (-0.1, 1.0)
         ),

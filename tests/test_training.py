@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,17 @@ def test_linear_schedule_reaches_zero_just_after_the_last_update():
     rates = [learning_rate(step, config, 512) for step in range(10, 51)]
     falls = [before - after for before, after in itertools.pairwise(rates)]
     assert falls == pytest.approx([rates[-1]] * len(falls))
+    assert learning_rate(51, config, 512) == learning_rate(99, config, 512) == 0
+
+
+@pytest.mark.parametrize(("steps", "warmup", "is_told"), [(8, 8, True), (6, 7, True), (8, 7, False)])
+def test_warmup_to_the_end_is_warned_of(make_model: Build, steps: int, warmup: int, is_told: bool):
+    config = settings(steps=steps, warmup=warmup, schedule="linear", log_every=1)
+    said = f"warmup is {warmup} of {steps} updates: the learning rate rises to the end and never falls"
+    with pytest.warns(UserWarning, match=said) if is_told else nullcontext():
+        rates = [record["learning_rate"] for record in run_training(make_model(), config, make_examples(8))[:-1]]
+    assert (rates == sorted(rates)) == is_told
+    assert learning_rate(warmup + 1, config, 512) == (0 if is_told else rates[-1])
 
 
 def test_schedule_counts_updates_not_batches(make_model: Build):
@@ -762,7 +774,7 @@ def test_run_is_more_than_its_folder_whose_name_will_do(make_model: Build, tmp_p
 
 
 def test_run_that_is_further_than_it_shall_go_is_refused(make_model: Build, whole: Run):
-    with pytest.raises(ValueError, match="the run has made 10 updates, expected to go on to a later one than 4"):
+    with pytest.raises(ValueError, match=r"has made 10 updates and is to stop after 4; expected .* of 10 or more"):
         run_training(make_model(dropout=0.3), with_dropout(), make_examples(14), run=whole, resume=True, until=4)
 
 

@@ -648,6 +648,11 @@ def test_too_few_examples_are_refused():
         projects.turning(right_turn, {}, tokenizer, 77 * EXAMPLES)
 
 
+def test_one_update_is_a_training_too():
+    goal = projects.turning(right_turn, {}, Tokenizer.from_pretrained("embedded-en-de"), 78 * EXAMPLES, steps=1)
+    assert "after 1 updates" in str(goal)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("rotate", "unmet", "steps"), [(right_turn, 0, 120), (lambda x: x, 1, 6)])
 def test_goal_of_turning(rotate: Callable[[Any], Any], unmet: int, steps: int):

@@ -31,6 +31,7 @@ from transformer.runs.checkpoints import load
 from transformer.runs.device import choose_device
 from transformer.runs.loop import check_until, train
 from transformer.runs.notes import Notes
+from transformer.runs.processes import is_first
 from transformer.runs.recipes import recipe_for
 from transformer.runs.run import Run
 from transformer.text.batches import too_long
@@ -189,19 +190,22 @@ def run_train(command: Train) -> None:
     torch.manual_seed(command.training.seed)
     model = Transformer(config)
     n_parameters = sum(p.numel() for p in model.parameters())
-    print(
-        f"{n_parameters:,} parameters, {len(splits['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}",
-        file=sys.stderr,
-    )
+    tell(f"{n_parameters:,} parameters, {len(splits['train']):,} pairs, {len(tokenizer):,} tokens, run in {folder}")
     run = Run(folder, tokenizer, settings(command, texts))
     longest = command.longest
     if command.model.positions == "learned":
         longest = min(longest, command.model.max_len - 1)  # EOS has a position, too
     examples, validation = (of_length(split, encoded, longest) for split, encoded in splits.items())
     source, target = (tokenizer.decode(side)[:60] for side in examples[0])  # where swapped columns can be seen
-    print(f"the first pair, {corpus.source} → {corpus.target}: {source!r} → {target!r}", file=sys.stderr)
+    tell(f"the first pair, {corpus.source} → {corpus.target}: {source!r} → {target!r}")
     train(model, examples, validation, command.training, run, command.resume, command.until, command.device)
-    print(f"done; python -m transformer evaluate --model {shlex.quote(str(folder))}", file=sys.stderr)
+    tell(f"done; python -m transformer evaluate --model {shlex.quote(str(folder))}")
+
+
+def tell(text: str) -> None:
+    """Write a line about a training to standard error, once: of several processes only the first one does."""
+    if is_first():
+        print(text, file=sys.stderr)
 
 
 def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
@@ -218,10 +222,9 @@ def of_length(split: str, encoded: Encoded, longest: int) -> Encoded:
     if left_out:
         named = [f"line {encoded.lines[i]} ({n:,} tokens)" for i, n in itertools.islice(left_out.items(), 5)]
         more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
-        print(
+        tell(
             f"left out {len(left_out):,} of {len(encoded):,} pairs of {split}, of which a side has more than "
-            f"{longest:,} tokens: {', '.join(named)}{more}",
-            file=sys.stderr,
+            f"{longest:,} tokens: {', '.join(named)}{more}"
         )
     return encoded.without(left_out)
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transformer.config import TransformerConfig, check_heads
+from transformer.config import TransformerConfig, check_heads, check_shares, check_sizes
 from transformer.text.symbols import PAD
 
 
@@ -58,7 +58,8 @@ def scaled_dot_product_attention(
 
     query (…, T, K), key (…, S, K), value (…, S, d_v) → (…, T, d_v); `dropout` is the probability of dropping a
     weight. Equals `attention_weights(query, key, mask) @ value` for finite numbers; fully masked rows give zeros. The
-    fused kernel stores no weights; on a CPU they are stored where numbers are bfloat16 or weights are dropped.
+    fused kernel stores no weights; on a CPU they are stored where numbers are bfloat16, weights are dropped, d_v ≠ d_k,
+    or tensors are not (B, H, T, K).
 
     Raises TypeError for a mask that is not boolean, ValueError for one that does not fit the scores, and where not
     every key has its value.
@@ -143,11 +144,8 @@ class MultiHeadAttention(nn.Module):
         self, d_model: int, n_heads: int, dropout: float = 0.0, d_k: int | None = None, d_v: int | None = None
     ) -> None:
         super().__init__()
-        for name, size in {"d_model": d_model, "n_heads": n_heads, "d_k": d_k, "d_v": d_v}.items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name} is {size}, expected at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}, expected a probability of 0 or more and below 1")
+        check_sizes(d_model=d_model, n_heads=n_heads, d_k=d_k, d_v=d_v)
+        check_shares(dropout=dropout)
         check_heads(d_model, n_heads, d_k, d_v)
         d_k, d_v = d_k or d_model // n_heads, d_v or d_model // n_heads
         self.n_heads, self.dropout = n_heads, dropout
@@ -171,12 +169,13 @@ class MultiHeadAttention(nn.Module):
         """Attention of queries (B, T, D) to memory (B, S, D) under a mask that broadcasts to (B, H, T, S).
 
         Returns (B, T, D). With a cache, the memory's keys and values join those of the steps before. Raises ValueError
-        for vectors without a batch.
+        for vectors without a batch, and for two batches of unequal size.
         """
-        if not queries.dim() == memory.dim() == 3:
+        _check_batches(queries, memory)
+        if len(queries) != len(memory):
             raise ValueError(
-                f"got queries {tuple(queries.shape)} and memory {tuple(memory.shape)}, expected (B, T, D) and "
-                "(B, S, D); x[None] makes a batch of one sentence"
+                f"got {len(queries)} rows of queries and {len(memory)} of memory, expected as many; `expand` repeats a "
+                "row, and CrossAttention shares it"
             )
         q = split_heads(self.query(queries), self.n_heads)  # (B, H, T, K)
         k, v = self.keys_and_values(memory, cache)  # (B, H, S, K), (B, H, S, d_v)
@@ -188,6 +187,14 @@ class MultiHeadAttention(nn.Module):
         k = split_heads(self.key(memory), self.n_heads)  # (B, H, n, K)
         v = split_heads(self.value(memory), self.n_heads)  # (B, H, n, d_v)
         return (k, v) if cache is None else cache.append(k, v)
+
+
+def _check_batches(queries: Tensor, memory: Tensor) -> None:
+    if not queries.dim() == memory.dim() == 3:
+        raise ValueError(
+            f"got queries {tuple(queries.shape)} and memory {tuple(memory.shape)}, expected (B, T, D) and (B, S, D); "
+            "x[None] makes a batch of one sentence"
+        )
 
 
 class CrossAttention(MultiHeadAttention):
@@ -202,8 +209,9 @@ class CrossAttention(MultiHeadAttention):
     ) -> Tensor:
         """Attention of queries (B·W, T, D) to memory (B, S, D); the mask broadcasts to (B, H, W·T, S).
 
-        Raises ValueError where the queries' rows are no multiple of the memory's.
+        Raises ValueError for vectors without a batch, and where the queries' rows are no multiple of the memory's.
         """
+        _check_batches(queries, memory)
         if not len(memory) or len(queries) % len(memory):
             raise ValueError(
                 f"got {len(queries)} rows of queries and {len(memory)} of memory, expected as many, or W times as many"

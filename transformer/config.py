@@ -44,13 +44,9 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "d_k", "d_v", "max_len"):
-            size = getattr(self, name)
-            if size is not None and size < 1:
-                raise ValueError(f"{name} is {size}, expected at least 1")
-        for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a probability of 0 or more and below 1")
+        check_sizes(vocab_size=self.vocab_size, d_model=self.d_model, n_layers=self.n_layers, n_heads=self.n_heads)
+        check_sizes(d_ff=self.d_ff, d_k=self.d_k, d_v=self.d_v, max_len=self.max_len)
+        check_shares(dropout=self.dropout, attention_dropout=self.attention_dropout)
         check_heads(self.d_model, self.n_heads, self.d_k, self.d_v)
         if self.positions == "sinusoidal":
             check_even(self.d_model)
@@ -84,6 +80,20 @@ class TransformerConfig:
         return cls(**{"d_model": 1024, "n_heads": 16, "d_ff": 4096, "dropout": 0.3, **changes})
 
 
+def check_sizes(**sizes: int | None) -> None:
+    """Raise ValueError for a size below 1; None passes."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} is {size}, expected at least 1")
+
+
+def check_shares(**shares: float) -> None:
+    """Raise ValueError for a share of what is to be dropped or spread that is below 0, or is all of it."""
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} is {share}, expected 0 or more and below 1")
+
+
 def check_heads(d_model: int, n_heads: int, d_k: int | None, d_v: int | None) -> None:
     """Raise ValueError where the sizes of a head are not given and d_model cannot be shared out among the heads."""
     if d_model % n_heads and None in (d_k, d_v):
@@ -112,10 +122,10 @@ KINDS = {
 
 
 def check_types(config: Any) -> None:
-    """Raise TypeError for a field of a dataclass of another type, ValueError for a name that is none of its `Literal`.
+    """Check against its annotation each field of a dataclass that is to be a number, a name, or true or false.
 
-    A file of settings may have been changed by somebody. Whole numbers are numbers, true and false are none. Numbers of
-    NumPy and other libraries become Python's own.
+    Raises TypeError for another type (an int may stand for a float, a bool for neither), ValueError for a value that
+    its `Literal` lacks, and for a whole number of 2⁶³ or more. NumPy's numbers that JSON cannot write become Python's.
     """
     for name, hint in get_type_hints(type(config)).items():
         value, choices = getattr(config, name), get_args(hint)
@@ -132,7 +142,7 @@ def check_types(config: Any) -> None:
 def check_whole(**values: Any) -> None:
     """Raise TypeError for an argument that is no whole number, ValueError for one of 2⁶³ or more.
 
-    None is left to others; true and false are no numbers.
+    None passes; a bool is refused.
     """
     for name, value in values.items():
         if value is not None:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.config import check_type, check_types, check_whole
+from transformer.config import check_sizes, check_type, check_types, check_whole
 from transformer.model import AttentionMaps, DecoderCache, Transformer, evaluation_mode
 from transformer.text.batches import pad
 from transformer.text.pairs import normalised, refuse_string
@@ -90,7 +90,11 @@ def length_penalty(length: int | Tensor, alpha: float) -> float | Tensor:
 def greedy(model: Transformer, source: Tensor, max_length: int | None = None, attention: bool = False) -> list[Decoded]:
     """Take the most likely token at every step: source ids (B, S), each ending in EOS → one translation each.
 
-    `max_length` limits the tokens of a translation; by default to the source's length + 50.
+    `max_length` limits the tokens of a translation, EOS included; by default to the source's length + 50. With
+    `attention`, each result has the weights behind its translation.
+
+    Raises ValueError for a `max_length` below 1, TypeError for one that is no whole number, what `Transformer.encode`
+    raises for the ids, and FloatingPointError where the model's scores are not finite.
     """
     return _one_path(model, source, max_length, attention, lambda log_probs: log_probs.argmax(-1))
 
@@ -107,10 +111,12 @@ def sample(
 ) -> list[Decoded]:
     """Draw every token from the model's distribution, perhaps sharpened and cut: source ids (B, S).
 
-    The `log_prob` of a result is under the model's own distribution, whatever the filters did.
+    Logits are divided by `temperature` (0 takes the most likely token) and cut by `filter_logits`; random numbers come
+    from `generator`, if none is given from PyTorch's own. The `log_prob` of a result is under the model's own
+    distribution, whatever the filters did. `max_length` and `attention` are as in `greedy`.
 
     Raises ValueError for a temperature other than 0 outside 1e-6 to 1e6, a top_k below 1 or a top_p outside (0, 1],
-    TypeError for what is no number.
+    TypeError for what is no number, and what `greedy` raises.
     """
     _check_temperature(temperature)
     _check_filters(top_k, top_p)
@@ -137,9 +143,7 @@ def filter_logits(logits: Tensor, top_k: int | None = None, top_p: float | None 
     if top_k is not None:
         kept = logits.topk(min(top_k, logits.size(-1)))  # values and indices, (…, k); of equal ones only so many
         logits = torch.full_like(logits, -math.inf).scatter(-1, kept.indices, kept.values)
-    if top_p is not None:
-        if top_p == 1:  # a sum of many small numbers may reach 1 before the last
-            return logits
+    if top_p is not None and top_p < 1:  # of 1 no token is outside, though a sum may reach 1 before the last
         descending, order = logits.sort(descending=True, dim=-1)  # (…, V) each
         probabilities = descending.softmax(-1)  # (…, V)
         mass_before = probabilities.cumsum(-1) - probabilities  # (…, V)
@@ -157,8 +161,7 @@ def _check_temperature(temperature: float) -> None:
 
 def _check_filters(top_k: int | None, top_p: float | None) -> None:
     check_whole(top_k=top_k)
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}, expected at least 1")
+    check_sizes(top_k=top_k)
     if top_p is not None:
         check_type("top_p", top_p, float)
         if not 0 < top_p <= 1:
@@ -203,8 +206,10 @@ def beam_search(
     A hypothesis that reaches EOS leaves the beam with its score, log P / `length_penalty`, and the beam goes on
     narrower by one; a sentence is finished when its beam is empty or nothing in it can overtake the best score
     any more. Beam 1 is greedy search but for ties, and a beam as wide as the number of sequences is exhaustive search.
+    `max_length` and `attention` are as in `greedy`; with `history`, each result has the hypotheses of every step.
 
-    Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10, TypeError for what is no number.
+    Raises ValueError for a beam outside 1 to `WIDEST` or an alpha outside 0 to 10, TypeError for what is no number, and
+    what `greedy` raises.
     """
     _check_beam(beam, alpha)
     finished: list[list[Hypothesis]] = [[] for _ in source]
@@ -403,7 +408,7 @@ DEFAULT_DECODING = DecodingConfig()
 def search(model: Transformer, source: Tensor, config: DecodingConfig) -> list[Decoded]:
     """Find translations of source ids (B, S), each ending in EOS, by the method that the configuration names.
 
-    Raises what `greedy`, `beam_search` and `sample` raise for such ids.
+    Raises what `greedy`, `beam_search` and `sample` raise.
     """
     if config.method == "beam":
         return beam_search(model, source, config.beam, config.alpha, config.max_length)

@@ -1,4 +1,7 @@
-"""Scores of translations and of the model behind them: BLEU, chrF, exact match, loss, accuracy (paper §6.1)."""
+"""Scores of translations and of the model behind them: BLEU, chrF, exact match, loss, accuracy (paper §6.1).
+
+`invented_words` finds the words of a translation that nobody says; no score counts them.
+"""
 
 import re
 import warnings
@@ -18,6 +21,7 @@ from transformer.text.batches import Example, collate, encode_pairs, token_batch
 from transformer.text.pairs import Pair, checked_pairs, checked_texts, normalised
 from transformer.text.symbols import SPECIAL_TOKENS
 from transformer.text.tokenizer import Tokenizer
+from transformer.training import to_predict
 
 BleuTokens = Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"]
 """what BLEU counts as a token, by sacreBLEU's names; the last two need its extras sacrebleu[ja] and sacrebleu[ko]"""
@@ -73,8 +77,7 @@ def teacher_forced(
     with evaluation_mode(model):
         for indices in token_batches(examples, batch_tokens, seed=0, epoch=0):
             batch = collate([examples[i] for i in indices]).to(model.device)
-            hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
-            targets = batch.target_out[batch.target_mask]  # (n,)
+            hidden, targets = to_predict(model, batch)  # (n, D), (n,)
             for rows in row_chunks(len(hidden), len(model.output.weight), model.device):
                 sums = _summed_scores(model.output(hidden[rows]), targets[rows])
                 nll, even, n_correct = nll + sums[0], even + sums[1], n_correct + sums[2]
@@ -109,7 +112,8 @@ def bleu(
     """Corpus BLEU by sacreBLEU, cased, with its standard tokenisation 13a unless told otherwise: plain text in.
 
     There is one reference each. Chinese and other texts without spaces need other `tokens`, see `bleu_tokens`; the
-    signature names them. Warns where no reference has four tokens, since BLEU is then 0 whatever was translated.
+    signature names them. Warns where no reference has four tokens, so that no four-gram can match: then BLEU is 0, or
+    owes its number to smoothing.
 
     Raises TypeError for a single string and for what is no string, such as a list of references or a missing value;
     ValueError for lists of unequal length, empty lists, tokens of another name or whose library is missing, and
@@ -132,8 +136,8 @@ def bleu(
     metric = _metric(tokens)
     if metric.corpus_score(references, [references]).totals[-1] == 0:
         warnings.warn(
-            f"no reference has four tokens as {tokens} counts them, so BLEU is 0 whatever was translated; "
-            "in a language without spaces count others, such as char",
+            f"no reference has four tokens as {tokens} counts them, so no four-gram can match: BLEU is 0, or owes its "
+            "number to smoothing; count other tokens (char, for a language without spaces), or report chrF",
             stacklevel=2,
         )
     score = metric.corpus_score(hypotheses, [references])

@@ -1,7 +1,7 @@
 """Folders on disk that hold a model: written whole or not at all, and read with errors that can be understood.
 
-A checkpoint is a folder of `config.json`, `model.safetensors` and, beside a trained model, `tokenizer.json` and
-`checksums.json`.
+A checkpoint is a folder of `config.json`, `model.safetensors` and, beside a trained model, `tokenizer.json` and, in a
+run, `checksums.json`; without one nothing is compared.
 Nothing here is ever unpickled: a checkpoint from a stranger cannot run code.
 """
 
@@ -86,7 +86,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all: until the new one is complete, the old one stays."""
     draft = path.with_name(path.name + ".draft")
-    # A name of a file that is no text is read with half surrogate pairs in it, which JSON knows as escapes alone.
+    # File names that are not UTF-8 arrive as lone surrogates: write them as escapes.
     try:
         draft.write_text(text, encoding="utf-8", errors="backslashreplace")
         draft.replace(path)

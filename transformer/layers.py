@@ -11,10 +11,11 @@ from transformer.dropout import Dropout
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    """Normalise each vector over its own features: (…, D) → (…, D) with mean `bias` and deviation `gain`, (D,) each.
+    """Normalise each vector to mean 0 and variance 1 over its own features: (…, D) → (…, D).
 
-    The variance is the biased one and eps stands inside the root (Ba et al. 2016, cited in paper §3.1).
-    Written out for reading; the model uses `nn.LayerNorm`, which computes the same in one fused kernel.
+    Then multiply by gain and add bias, (D,) each, feature by feature. The variance is the biased one and eps stands
+    inside the root (Ba et al. 2016, cited in paper §3.1). Written out for reading; the model uses `nn.LayerNorm`,
+    which computes the same in one fused kernel.
     """
     mean = x.mean(-1, keepdim=True)  # (…, 1)
     variance = x.var(-1, keepdim=True, correction=0)  # (…, 1)

@@ -22,7 +22,8 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
     EPYC (fp32, n = 1,200, D = 160, V = 5,000, one thread). `F.linear_cross_entropy` of torch 2.13 can work in pieces
     too, but not with label smoothing.
 
-    Raises ValueError for shapes that do not fit together, and for a label smoothing outside 0 to 1.
+    Raises ValueError for shapes that do not fit together, and for a label smoothing outside 0 to 1; on a CPU IndexError
+    for targets outside 0 to V − 1, since there is no `ignore_index`.
     """
     if targets.shape != hidden.shape[:1] or hidden.shape[1:] != matrix.shape[1:]:
         raise ValueError(
@@ -30,6 +31,13 @@ def smoothed_cross_entropy(hidden: Tensor, matrix: Tensor, targets: Tensor, labe
             "expected (n, D), (V, D) and (n,): one target for each row"
         )
     check_label_smoothing(label_smoothing)
+    if targets.device.type == "cpu" and len(targets):  # a GPU would have to be waited for
+        low, high = (bound.item() for bound in targets.aminmax())
+        if low < 0 or high >= len(matrix):
+            raise IndexError(
+                f"targets run from {low} to {high}, expected 0 to {len(matrix) - 1}; leave padding out first, there is "
+                "no ignore_index"
+            )
     if not torch.is_grad_enabled():  # inside an autograd.Function one can no longer tell
         hidden, matrix = hidden.detach(), matrix.detach()
     return _SmoothedCrossEntropy.apply(hidden, matrix, targets, label_smoothing)

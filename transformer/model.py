@@ -1,4 +1,4 @@
-"""The Transformer (paper §3): encoder, decoder, and the one matrix that ties words to vectors at both ends."""
+"""The Transformer (paper §3): encoder, decoder, and the one matrix that ties tokens to vectors at both ends."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map embedded words x (B, S, D) to the memory (B, S, D); the mask broadcasts to (B, H, S, S)."""
+        """Map embedded tokens x (B, S, D) to the memory (B, S, D); the mask broadcasts to (B, H, S, S)."""
         for layer in self.layers:
             x = layer(x, mask)  # (B, S, D)
         return self.norm(x)
@@ -69,10 +69,10 @@ class Decoder(nn.Module):
         memory_mask: Tensor | None = None,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Map embedded target words x (B, T, D) to (B, T, D), reading memory (B, S, D).
+        """Map embedded target tokens x (B, T, D) to (B, T, D), reading memory (B, S, D).
 
         `self_mask` broadcasts to (B, H, T, past + T), where the cached positions come first, and `memory_mask` to
-        (B, H, T, S). With a cache, x holds only the newest words.
+        (B, H, T, S). With a cache, x holds only the newest tokens.
         """
         caches = [(None, None)] * len(self.layers) if cache is None else cache.layers
         for layer, (self_cache, memory_cache) in zip(self.layers, caches, strict=True):
@@ -133,7 +133,7 @@ class Transformer(nn.Module):
         return self.output.weight.device
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Score every next word: source (B, S) and target (B, T) ids → logits (B, T, V).
+        """Score every next token: source (B, S) and target (B, T) ids → logits (B, T, V).
 
         Position t of the logits predicts token t + 1 of the target, from tokens 0 to t and the source.
 
@@ -175,7 +175,7 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, mask: Tensor | None = None) -> Tensor:
         """Read source ids (B, S) into the memory (B, S, D); by default the mask hides their padding.
 
-        Raises for such ids what `forward` raises.
+        Raises what `forward` raises for such ids.
         """
         mask = self.source_mask(source) if mask is None else mask  # (B, 1, 1, S)
         return self.encoder(self._embed(source, self.source_embedding), mask)
@@ -190,7 +190,7 @@ class Transformer(nn.Module):
         the method of that name makes it; without one, decoding sees all of the memory, padding included.
         Each position sees itself and the positions before it. With a cache, `target` holds only the tokens
         that came since the last call; then padding is hidden in the first call alone, and later ones must have none.
-        `output` turns the result into logits. Raises for such ids what `forward` raises.
+        `output` turns the result into logits. Raises what `forward` raises for such ids.
         """
         past = 0 if cache is None else cache.length
         x = self._embed(target, self.target_embedding, start=past)  # (B, T, D)
@@ -275,13 +275,13 @@ class Transformer(nn.Module):
         no parameter is touched then.
         """
         own = dict(self.named_parameters())
-        got, expected = ({name: tuple(t.shape) for name, t in some.items()} for some in (tensors, own))
-        name = min((n for n in got.keys() | expected.keys() if got.get(n) != expected.get(n)), default=None)
-        if name is not None:
-            raise CheckpointError(
-                f"{origin} is a checkpoint of another configuration: {name} is {got.get(name, 'nothing')}, expected "
-                f"{expected.get(name, 'nothing')}; build the model from the config.json that lies beside the weights"
-            )
+        for name in sorted(tensors.keys() | own.keys()):
+            got, expected = (tuple(some[name].shape) if name in some else "nothing" for some in (tensors, own))
+            if got != expected:
+                raise CheckpointError(
+                    f"{origin} is a checkpoint of another configuration: {name} is {got}, expected {expected}; build "
+                    "the model from the config.json that lies beside the weights"
+                )
         for name, parameter in own.items():
             stored = tensors[name]
             if not stored.is_floating_point() or not stored.to(parameter.dtype).isfinite().all():

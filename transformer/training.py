@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from transformer.config import check_types
+from transformer.config import check_shares, check_sizes, check_types
 from transformer.loss import smoothed_cross_entropy
 from transformer.model import Transformer
 from transformer.text.batches import Batch, Example, count_token_batches, plain_batches, token_batches
@@ -68,18 +68,14 @@ class TrainingConfig:
         check_types(self)
         if not 0 <= self.seed < 2**32:  # it is multiplied, and PyTorch takes 64 bits
             raise ValueError(f"seed is {self.seed}, expected 0 or more, and less than 2³²")
-        for name in ("steps", "batch_tokens", "accumulate", "warmup", "validate_every", "keep_last", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_sizes(steps=self.steps, warmup=self.warmup, validate_every=self.validate_every, keep_last=self.keep_last)
+        check_sizes(batch_tokens=self.batch_tokens, batch_size=self.batch_size, accumulate=self.accumulate)
+        check_sizes(log_every=self.log_every)
         if self.bpe_dropout_until is not None and self.bpe_dropout_until < 1:
             raise ValueError(f"bpe_dropout_until is {self.bpe_dropout_until}, expected the number of an update, from 1")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, expected at least 1 sentence")
         if self.peak_rate is not None and not 0 < self.peak_rate < math.inf:
             raise ValueError(f"peak_rate is {self.peak_rate}, expected a finite learning rate above 0")
-        for name in ("label_smoothing", "bpe_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more and below 1")
+        check_shares(label_smoothing=self.label_smoothing, bpe_dropout=self.bpe_dropout)
 
 
 def noam(step: int, d_model: int, warmup: int) -> float:
@@ -89,13 +85,14 @@ def noam(step: int, d_model: int, warmup: int) -> float:
 
 def learning_rate(step: int, config: TrainingConfig, d_model: int) -> float:
     """The learning rate of update `step` ≥ 1 under the configured schedule."""
-    highest = noam(config.warmup, d_model, config.warmup)
-    scale = 1 if config.peak_rate is None else config.peak_rate / highest
-    if step <= config.warmup or config.schedule == "noam":
-        return scale * noam(step, d_model, config.warmup)
-    if config.schedule == "linear":  # the update after the last one would have rate 0
-        return scale * highest * max(0, config.steps + 1 - step) / (config.steps + 1 - config.warmup)
-    return scale * highest
+    peak = noam(config.warmup, d_model, config.warmup) if config.peak_rate is None else config.peak_rate
+    if step <= config.warmup:
+        return peak * (step / config.warmup)
+    if config.schedule == "noam":
+        return peak * (config.warmup / step) ** 0.5
+    if config.schedule == "linear":  # the update after the last one would have rate 0, as all after it
+        return peak * max(0, config.steps + 1 - step) / max(1, config.steps + 1 - config.warmup)
+    return peak
 
 
 def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
@@ -104,14 +101,19 @@ def paper_adam(model: torch.nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=fused)
 
 
+def to_predict(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The model's vectors (n, D) and the right tokens (n,) at the n positions that are no padding."""
+    hidden = model.hidden(batch.source, batch.target_in)  # (B, T, D)
+    return hidden[batch.target_mask], batch.target_out[batch.target_mask]
+
+
 def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
     """Label-smoothed cross-entropy of a batch, summed over the tokens to predict (paper §5.4); a scalar, in nats.
 
     Nothing is computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
     number in the whole update is the right one to divide by.
     """
-    hidden = model.hidden(batch.source, batch.target_in)[batch.target_mask]  # (n, D)
-    targets = batch.target_out[batch.target_mask]  # (n,)
+    hidden, targets = to_predict(model, batch)  # (n, D), (n,)
     return smoothed_cross_entropy(hidden, model.output.weight, targets, label_smoothing)
 
 

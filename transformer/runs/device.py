@@ -51,7 +51,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # since torch 2.6
+    # Older versions of torch do not tell what a CPU can do, which then stays at fp32.
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         has = torch.cpu.get_capabilities()
         return bool(has.get("amx_bf16") or has.get("avx512_bf16")) and bf16_gain() > 1.25
     return False

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -48,6 +49,7 @@ def train(
     goes on from its last checkpoint: on a CPU the weights become bit for bit those of a training that never stopped.
     `until` stops after that update, to be resumed; Ctrl-C does so at once. Either leaves one more checkpoint. Random
     numbers are drawn from seeds of their own: the caller's generators, of the CPU and of CUDA, are left as they were.
+    Warns of a linear schedule whose warm-up lasts to the end.
 
     Raises ValueError for an empty corpus, for an example longer than the model's learned positions, an `until` below
     1, `resume` without a run, BPE-dropout without a run that has a byte-pair encoding, or a run that is already beyond
@@ -77,6 +79,12 @@ def train(
     if resume and run is None:
         raise ValueError("resume is True without a run, expected the run to go on with; give one, or leave resume out")
     processes = Processes(device)
+    if processes.is_main and config.schedule == "linear" and config.warmup >= config.steps:
+        warnings.warn(
+            f"warmup is {config.warmup} of {config.steps} updates: the learning rate rises to the end and never falls; "
+            "lower warmup",
+            stacklevel=2,
+        )
     with run.claimed(resume) if run is not None and processes.is_main else nullcontext():
         return _train(model, text, validation, config, run, resume, until, processes, progress)
 
@@ -103,7 +111,9 @@ def _train(
     made_with = _made_with(config, processes, before)
     last = min(until or config.steps, config.steps)
     if done > last:
-        raise ValueError(f"the run has made {done} updates, expected to go on to a later one than {last}")
+        raise ValueError(
+            f"the run has made {done} updates and is to stop after {last}; expected steps and until of {done} or more"
+        )
     show = progress and processes.is_main
     history = _History(run if processes.is_main else None, done, last, show, made_with)
     upcoming = itertools.islice(batches_of_updates(examples, config, processes.count, done), last - done)

@@ -28,6 +28,14 @@ def _where_to_meet() -> dict[str, Any]:
     return {"store": PrefixStore(f"start {starts}", store), "rank": rank, "world_size": world_size}
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all of a training: torchrun's number 0, or one that was started alone.
+
+    `Processes.is_main` says the same once they have found each other.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Processes:
     """All processes of a training, of which this one is number `index`; accelerate finds the others.
 

@@ -15,7 +15,7 @@ class Recipe:
     corpus: str
     """a name, or the path of a folder"""
     tokenizer: Literal["bpe", "words"]
-    """byte-pair encoding, or every word of the training texts"""
+    """byte-pair encoding, or whole words, the vocab_size most frequent ones"""
     model: TransformerConfig
     """the model's sizes"""
     training: TrainingConfig

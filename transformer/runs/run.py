@@ -154,7 +154,7 @@ class Run:
                 f"folder's name says; it is damaged, {advice}"
             )
         model.load_weights(read_tensors(last / "model.safetensors", advice), origin=str(last))
-        _load_optimizer(model, optimizer, read_tensors(last / "optimizer.safetensors", advice), step)
+        _load_optimizer(model, optimizer, last / "optimizer.safetensors", step, advice)
         names = "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"
         check_unchanged(last, *names, advice=advice)
         return step
@@ -298,37 +298,44 @@ def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> 
     return {f"{names[i]}/{key}": tensor.contiguous() for i, moments in state.items() for key, tensor in moments.items()}
 
 
-def _load_optimizer(
-    model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], step: int
-) -> None:
-    """Give the optimiser the moments and counters of update `step`; raises CheckpointError where they do not fit."""
+def _load_optimizer(model: Transformer, optimizer: torch.optim.Optimizer, path: Path, step: int, advice: str) -> None:
+    """Give the optimiser the moments and counters of update `step` in a file.
+
+    Raises CheckpointError, with the advice, where they do not fit the model or no training has computed them.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     parameters = dict(model.named_parameters())
     index = {name: i for i, name in enumerate(parameters)}
-    for key, tensor in tensors.items():
+    for key, tensor in read_tensors(path, advice).items():
         name, _, moment = key.rpartition("/")
         if name not in index:
             raise CheckpointError(
-                f"the optimiser's state knows a parameter {name!r} that the model has not; it is of another run"
+                f"{path} knows a parameter {name!r} that the model has not; it is of another run, restore this "
+                f"run's own, or {advice}"
             )
         shape = parameters[name].shape if moment != "step" else torch.Size()
-        if tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise CheckpointError(
-                f"the optimiser's state has {key} of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected "
-                f"finite numbers of shape {tuple(shape)}; it is damaged, delete the checkpoint to go on from the one "
-                "before it"
-            )
-        if (moment == "step" and tensor != step) or (moment == "exp_avg_sq" and tensor.min() < 0):
-            expected = f"{step}, the update that it was saved after" if moment == "step" else "squares, 0 or more"
-            raise CheckpointError(
-                f"the optimiser's state has {key} with {tensor.min().item():g}, expected {expected}; it is damaged, "
-                "delete the checkpoint to go on from the one before it"
-            )
+        if fault := _fault_of(moment, tensor, shape, step):
+            raise CheckpointError(f"{path} has {key} {fault}; it is damaged, {advice}")
         state.setdefault(index[name], {})[moment] = tensor
     moments = {"step", "exp_avg", "exp_avg_sq"}
     trained = [name for name in index if parameters[name].requires_grad]  # Adam knows nothing of frozen ones
     if missing := [name for name in trained if state.get(index[name], {}).keys() < moments]:
         raise CheckpointError(
-            f"the optimiser's state lacks the parameter {missing[0]!r}; it is of another run, or was frozen there"
+            f"{path} lacks the parameter {missing[0]!r}; it is of another run, or was frozen there: freeze it again, "
+            f"or {advice}"
         )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _fault_of(moment: str, tensor: Tensor, shape: torch.Size, step: int) -> str:
+    """What is wrong with a moment or counter of update `step`, and what was expected; nothing for one that is right."""
+    if tensor.shape != shape or not tensor.is_floating_point():
+        got = f"of shape {tuple(tensor.shape)} and type {tensor.dtype}"
+        return f"{got}, expected floating-point numbers of shape {tuple(shape)}"
+    if not tensor.isfinite().all():
+        return "with NaN or infinite numbers, expected finite ones"
+    if moment == "step" and tensor != step:
+        return f"with {tensor.item():g}, expected {step}, the update that it was saved after"
+    if moment == "exp_avg_sq" and tensor.min() < 0:
+        return f"with {tensor.min().item():g}, expected squares, 0 or more"
+    return ""

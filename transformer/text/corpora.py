@@ -478,7 +478,7 @@ class NamedCorpus:
     load: Callable[[str, str], Corpus]
     """what loads it, given the two languages"""
     tokenizer: Literal["bpe", "words"]
-    """byte-pair encoding, or every word of the training texts"""
+    """byte-pair encoding, or whole words, the vocab_size most frequent ones"""
     model: dict[str, Any]
     """the fields of `TransformerConfig`; vocab_size is the most that there may be"""
     training: dict[str, Any]

@@ -35,7 +35,8 @@ class GRUTranslator(nn.Module):
         super().__init__()
         if d_model % 2:
             raise ValueError(f"d_model is {d_model}, expected an even number: half of it for each direction")
-        self.config = TransformerConfig(vocab_size, d_model, n_heads=1, dropout=0.0)  # the sizes that it uses
+        # What the training loop asks of a model: d_model, and positions without an end.
+        self.config = TransformerConfig(vocab_size, d_model, n_heads=1, dropout=0.0)
         self.embedding = TokenEmbedding(vocab_size, d_model)
         self.encoder = nn.GRU(d_model, d_model // 2, bidirectional=True, batch_first=True)
         self.bridge = nn.Linear(d_model, d_model)
@@ -50,7 +51,7 @@ class GRUTranslator(nn.Module):
         return self.output.weight.device
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Score every next word: source (B, S) and target (B, T) ids → logits (B, T, V)."""
+        """Score every next token: source (B, S) and target (B, T) ids → logits (B, T, V)."""
         return self.output(self.hidden(source, target))
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,16 +34,25 @@ from transformer.tutor.exercises.learner import MARKS, exercises
 from transformer.tutor.exercises.running import as_tensor, close, run, unchanged
 from transformer.tutor.your_own import SMOOTHING, OwnTransformer, book
 
-Question = tuple[str, Callable[[OwnTransformer], Any], Any]
-"""a stage: its name, what to ask of a model, and what the package answers"""
 RATES = (1, 2, 99, 100, 101, 5_000)
 """updates at which two learning rates are compared; 100 is the end of the warm-up"""
 SINGLE = "≈"
 """the sign of a stage that is the same in float32 only"""
 WRITTEN = 8
 """tokens that are written at most where greedy search is compared with the package's"""
-BESIDE = " beside the book's answer"
-"""how the names of those stages end in which the package has nothing to compare with"""
+
+
+class Question(NamedTuple):
+    """What is asked at one stage."""
+
+    name: str
+    """of the stage"""
+    ask: Callable[[OwnTransformer], Any]
+    """how a model is asked"""
+    expected: Any
+    """what the package answers"""
+    is_beside: bool = False
+    """whether the package has nothing to compare with, and the answer is the book's"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Stage:
     """what went wrong, where nothing could be compared or an input was changed"""
     is_single: bool = False
     """whether it is the same in float32 only"""
+    is_beside: bool = False
+    """whether it was compared with the book's answer to an exercise, and not with the package"""
 
     def __str__(self) -> str:
         how = "equal" if self.is_equal else self.story or "different"
@@ -96,7 +107,7 @@ class Comparison:
     @property
     def n_beside(self) -> int:
         """How many stages were compared with the book's answer to an exercise, and not with the package."""
-        return sum(stage.name.endswith(BESIDE) for stage in self.stages)
+        return sum(stage.is_beside for stage in self.stages)
 
     def lines(self) -> list[str]:
         """What is said, line by line: the verdict, the stages, and the parts that are to blame."""
@@ -186,12 +197,12 @@ def compare(own: OwnTransformer, batch: Batch) -> Comparison:
 
 def stage(own: OwnTransformer, question: Question) -> Stage:
     """Ask a model one question, and compare its answer."""
-    name, ask, expected = question
+    name, ask, expected, is_beside = question
     watched, changed = _watched(own)
     with torch.no_grad():
         found = run(lambda: ask(watched), ())
     if found.error:
-        return Stage(name, False, None, found.story)
+        return Stage(name, False, None, found.story, is_beside=is_beside)
     actual, target = as_tensor(found.value), as_tensor(expected)
     far = None
     if actual is not None and target is not None and actual.shape == target.shape and actual.numel():
@@ -199,7 +210,7 @@ def stage(own: OwnTransformer, question: Question) -> Stage:
     is_mask = isinstance(expected, Tensor) and expected.dtype == torch.bool
     same_kind = not is_mask or (actual is not None and actual.dtype == torch.bool)
     is_equal = same_kind and close(found.value, expected) and not changed
-    return Stage(name, is_equal, far, " and ".join(changed))
+    return Stage(name, is_equal, far, " and ".join(changed), is_beside=is_beside)
 
 
 def _watched(own: OwnTransformer) -> tuple[OwnTransformer, list[str]]:
@@ -258,10 +269,12 @@ def questions(package: Transformer, batch: Batch) -> Iterator[Question]:
     whole, alone = batch, _first_alone(batch)
     for padded in (whole, alone):
         yield from _layers(package, padded, "" if padded is whole else ", a sentence alone")
-    yield "the whole model", lambda own: own(batch.source, batch.target_in), package(batch.source, batch.target_in)
+    yield Question(
+        "the whole model", lambda own: own(batch.source, batch.target_in), package(batch.source, batch.target_in)
+    )
     maps = package.attention_maps(alone.source, alone.target_in)
     ids = alone.source[0, :-1].tolist(), alone.target_in[0, 1:].tolist()
-    yield "where words look", lambda own: own.looks(*ids), maps.cross[-1, 0]
+    yield Question("where words look", lambda own: own.looks(*ids), maps.cross[-1, 0])
     yield from _learning(package, batch)
     yield from _searching(package, alone)
 
@@ -276,14 +289,18 @@ def _beginning(package: Transformer, batch: Batch) -> Iterator[Question]:
     table, n = package.output.weight, source.size(1)
     words = package.source_embedding(source)  # (B, S, D)
     places = package.positions.table[:n]  # (S, D)
-    yield "word vectors", lambda own: own.parts.embed(source, table), words
-    yield "table of positions", lambda own: own.parts.my_sinusoids(n, table.size(1)), places
+    yield Question("word vectors", lambda own: own.parts.embed(source, table), words)
+    yield Question("table of positions", lambda own: own.parts.my_sinusoids(n, table.size(1)), places)
     longer = package.positions.table[: n + 3]
-    yield "positions added", lambda own: own.parts.add_positions(words, longer), package.positions(words)
-    yield "mask of the source", lambda own: own.source_mask(source), package.source_mask(source)
-    yield "mask while it learns", lambda own: own.parts.decoder_mask(target, PAD), package.decoder_mask(target)
+    yield Question("positions added", lambda own: own.parts.add_positions(words, longer), package.positions(words))
+    yield Question("mask of the source", lambda own: own.source_mask(source), package.source_mask(source))
+    yield Question(
+        "mask while it learns", lambda own: own.parts.decoder_mask(target, PAD), package.decoder_mask(target)
+    )
     alone = torch.ones_like(target[:1])  # without padding
-    yield "mask while it writes", lambda own: own.parts.my_causal_mask(alone.size(1)), package.decoder_mask(alone)
+    yield Question(
+        "mask while it writes", lambda own: own.parts.my_causal_mask(alone.size(1)), package.decoder_mask(alone)
+    )
 
 
 def _layers(package: Transformer, batch: Batch, how: str) -> Iterator[Question]:
@@ -292,21 +309,19 @@ def _layers(package: Transformer, batch: Batch, how: str) -> Iterator[Question]:
     x = package.positions(package.source_embedding(batch.source))
     for i, layer in enumerate(package.encoder.layers):
         name = f"encoder layer {i + 1}{how}"
-        yield name, lambda own, i=i, x=x: own.read_layer(own.encoder.layers[i], x, mask), layer(x, mask)
+        yield Question(name, lambda own, i=i, x=x: own.read_layer(own.encoder.layers[i], x, mask), layer(x, mask))
         x = layer(x, mask)
     memory, y = package.encoder.norm(x), package.positions(package.target_embedding(batch.target_in))
     for i, layer in enumerate(package.decoder.layers):
         after = layer(y, memory, self_mask, mask)
         name = f"decoder layer {i + 1}{how}"
-        yield (
-            name,
-            lambda own, i=i, y=y: own.write_layer(own.decoder.layers[i], y, memory, self_mask, mask),
-            after,
+        yield Question(
+            name, lambda own, i=i, y=y: own.write_layer(own.decoder.layers[i], y, memory, self_mask, mask), after
         )
         y = after
     yield from _sublayers(package, x) if not how else ()
     hidden = package.decoder.norm(y)
-    yield f"logits{how}", lambda own: own.parts.tied_logits(hidden, own.output.weight), package.output(hidden)
+    yield Question(f"logits{how}", lambda own: own.parts.tied_logits(hidden, own.output.weight), package.output(hidden))
 
 
 def _sublayers(package: Transformer, x: Tensor) -> Iterator[Question]:
@@ -321,7 +336,7 @@ def _sublayers(package: Transformer, x: Tensor) -> Iterator[Question]:
             norms = own.norms(mine.feed_forward_residual)
             return own.parts.residual(x, lambda x: own.transform(mine, x), norms, norm == "pre")
 
-        yield f"a {norm}-norm sub-layer", ask, other(x, layer.feed_forward)
+        yield Question(f"a {norm}-norm sub-layer", ask, other(x, layer.feed_forward))
 
 
 def _learning(package: Transformer, batch: Batch) -> Iterator[Question]:
@@ -332,14 +347,13 @@ def _learning(package: Transformer, batch: Batch) -> Iterator[Question]:
     def smoothed(own: OwnTransformer) -> Tensor:
         return own.parts.smooth(wanted.flatten(), len(matrix), SMOOTHING, PAD)
 
-    yield "what goes in and comes out", lambda own: own.parts.shift(batch.target), (batch.target_in, wanted)
-    yield "smoothed targets", smoothed, _targets_of_pytorch(logits.flatten(0, 1), wanted.flatten())
+    yield Question("what goes in and comes out", lambda own: own.parts.shift(batch.target), (batch.target_in, wanted))
+    yield Question("smoothed targets", smoothed, _targets_of_pytorch(logits.flatten(0, 1), wanted.flatten()))
     right = (smoothed_cross_entropy(hidden[real], matrix, wanted[real]) / batch.n_tokens).float()
-    loss = (lambda own: torch.as_tensor(own.parts.token_loss(logits, wanted, PAD)).float()), right
-    yield "loss", *loss
+    yield Question("loss", lambda own: torch.as_tensor(own.parts.token_loss(logits, wanted, PAD)).float(), right)
     d = package.config.d_model
-    rates = (lambda own: [own.parts.my_noam(step, d, 100) for step in RATES]), [noam(step, d, 100) for step in RATES]
-    yield "learning rates", *rates
+    rates = [noam(step, d, 100) for step in RATES]
+    yield Question("learning rates", lambda own: [own.parts.my_noam(step, d, 100) for step in RATES], rates)
 
 
 @torch.enable_grad()
@@ -358,7 +372,7 @@ def _searching(package: Transformer, alone: Batch) -> Iterator[Question]:
     """
     written = greedy(package, alone.source, WRITTEN)[0].best.tokens
     step = _next_token(package, alone.source)
-    yield "greedy search", lambda own: own.parts.my_greedy(step, BOS, EOS, WRITTEN), written
+    yield Question("greedy search", lambda own: own.parts.my_greedy(step, BOS, EOS, WRITTEN), written)
     for name, part in (("greedy search", "my_greedy"), ("beam search", "my_beam_search")):
         cases = exercises()[part].cases()
         right = [book(part)(*case) for case in cases]
@@ -366,12 +380,12 @@ def _searching(package: Transformer, alone: Batch) -> Iterator[Question]:
         def ask(own: OwnTransformer, part: str = part, cases: list[Any] = cases) -> list[Any]:
             return [getattr(own.parts, part)(*case) for case in cases]
 
-        yield f"{name}{BESIDE}", ask, right
+        yield Question(f"{name} beside the book's answer", ask, right, is_beside=True)
     corpora = exercises()["my_bleu"].cases()
     scores = [
         bleu(*([" ".join(f"w{word}" for word in ids) for ids in side] for side in case)).score for case in corpora
     ]
-    yield "BLEU", lambda own: [own.parts.my_bleu(*case) for case in corpora], scores
+    yield Question("BLEU", lambda own: [own.parts.my_bleu(*case) for case in corpora], scores)
 
 
 def _next_token(package: Transformer, source: Tensor) -> Callable[[list[int]], Tensor]:

@@ -41,9 +41,10 @@ def leaks_by_hand(
     if not 1 <= place < len(words):
         raise ValueError(f"the changed word is at place {place}, expected one from 1 to {len(words) - 1}")
     far = moved[tuple(masks)][place - 1]  # (T,)
+    farthest = max(far) or 1  # where nothing moves, no bar has a length
     bars = [f"{BAR} / $% 4px", f"{BAR.replace('currentColor', TARGET)} / $% 4px"]  # rightly, and before the word
     rows = "".join(
-        f'<tr style="background: {bars[t < place].replace("$", f"{100 * far[t] / max(far):.1f}")}"><th scope="row">'
+        f'<tr style="background: {bars[t < place].replace("$", f"{100 * far[t] / farthest:.1f}")}"><th scope="row">'
         f"{html.escape(f'{word} → {instead[t - 1]}' if t == place else word)}</th><td>→ {html.escape(answer)}</td>"
         f"<td>{_distance(far[t])}</td></tr>"
         for t, (word, answer) in enumerate(zip(words, answers, strict=True))

@@ -125,7 +125,7 @@ def _loss_with(
     torch.manual_seed(0)
     model = assemble(TransformerConfig(vocab_size=len(tokenizer), **SMALL), **parts)
     model.rotate = rotate
-    for _ in learn(model, examples[:-UNSEEN], steps, warmup=steps // 3):
+    for _ in learn(model, examples[:-UNSEEN], steps, warmup=max(1, steps // 3)):
         pass
     return unseen_loss(model, examples[-UNSEEN:])
 
@@ -232,7 +232,7 @@ def own_language(file: Path, parts: dict[str, Function], steps: int = 600) -> Go
     tokenizer = Tokenizer.words(text for pair in pairs for text in (pair.source, pair.target))
     torch.manual_seed(0)
     model = assemble(TransformerConfig(vocab_size=len(tokenizer), **SMALL), **parts)
-    for _ in learn(model, encode_pairs(tokenizer, known), steps, warmup=steps // 3):
+    for _ in learn(model, encode_pairs(tokenizer, known), steps, warmup=max(1, steps // 3)):
         pass
     found = translated(model, tokenizer.encode_all([pair.source for pair in unseen]))
     share = exact_match([tokenizer.decode(ids) for ids in found], unseen)

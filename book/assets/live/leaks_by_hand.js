@@ -34,12 +34,13 @@
 
     function redraw() {
       const found = moved[masks.map(Number).join("")][place - 1]; // (T)
+      const farthest = Math.max(...found) || 1; // where nothing moves, no bar has a length
       const leaks = found.filter((far, t) => t < place && far > 0).length;
       const told = leaks === 1 ? "1 output before it moves" : `${leaks} outputs before it move`;
       say(figure, { word: words[place], other: instead[place - 1], leaks: told });
       for (const [t, row] of rows.entries()) {
         row.querySelector("td:last-child").textContent = live.distance(found[t]);
-        row.style.background = bars[t < place ? 1 : 0].replace("$", ((100 * found[t]) / Math.max(...found)).toFixed(1));
+        row.style.background = bars[t < place ? 1 : 0].replace("$", ((100 * found[t]) / farthest).toFixed(1));
       }
       for (const [i, button] of buttons.entries()) {
         button.textContent = i + 1 === place ? `${words[place]} → ${instead[i]}` : words[i + 1];

@@ -62,13 +62,13 @@ def run(function: Function, case: Arguments, seed: int = 0, limit: float | None 
 
     limit: seconds of computing, `TIME_LIMIT` if none is given.
     """
-    arguments, printed = copy.deepcopy(case), io.StringIO()
+    arguments, printed, limit = copy.deepcopy(case), io.StringIO(), limit or TIME_LIMIT
     try:
-        with left_as_it_was(), redirect_stdout(printed), time_limit(limit or TIME_LIMIT, run):
+        with left_as_it_was(), redirect_stdout(printed), time_limit(limit, run):
             torch.default_generator.manual_seed(seed)  # of the CPU, where all cases are; torch.manual_seed is slow
             value = function(*arguments)
     except TooSlow as error:
-        story = f"No answer after {TIME_LIMIT:g} s of computing: is there a loop that never ends?"
+        story = f"No answer after {limit:g} s of computing: is there a loop that never ends?"
         return Run(error="TooSlow", story=story + learner_line(function, error))
     except (Exception, SystemExit) as error:
         kind, message = type(error).__name__, str(error)
