@@ -110,7 +110,7 @@ def to_predict(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
 def summed_loss(model: Transformer, batch: Batch, label_smoothing: float) -> Tensor:
     """Label-smoothed cross-entropy of a batch, summed over the tokens to predict (paper §5.4); a scalar, in nats.
 
-    Nothing is computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
+    No logits are computed for padding. A sum, not a mean: batches hold unequal numbers of tokens, and only the
     number in the whole update is the right one to divide by.
     """
     hidden, targets = to_predict(model, batch)  # (n, D), (n,)
