@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
@@ -161,6 +162,21 @@ def test_another_word_is_forced_and_the_rest_is_written_anew(figure: Locator):
         figure.locator(".choices button").first.click()  # what the model would have taken
     assert labels(figure, "target") == named([step["token"] for step in steps])
     assert figure.locator(".is-forced").count() == 0
+
+
+@pytest.mark.parametrize("text", [UNSEEN, "100 % of + & = #? people"])
+def test_address_keeps_the_sentence(browser: Browser, own: str, visit: Visit, figure: Locator, text: str):
+    heard = translated(figure, text)
+    page = visit.tab.url.removeprefix(own)
+    assert parse_qs(urlsplit(page).fragment) == {"translate": [text]}
+    with opened(browser, own, page, "light") as sent:
+        assert sent.comes_true("document.querySelector('[data-live=translator] .live-heard').textContent")
+        assert sent.tab.locator("[data-live=translator] .live-heard").text_content() == heard
+        assert sent.tab.get_by_role("textbox", name="English sentence").input_value() == text
+        sent.tab.get_by_role("button", name="Reset").first.click()
+        assert sent.tab.url == f"{own}index.html"
+    with opened(browser, own, "index.html#translate=", "light") as empty:
+        assert empty.tab.locator("[data-live=translator] .live-heard").text_content() == ""
 
 
 def test_tree_grows_as_in_python(visit: Visit, figure: Locator):

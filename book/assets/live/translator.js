@@ -5,7 +5,10 @@
   const PAUSE = 250; // ms after the last key before a sentence is translated
   const HOW =
     "Tap or point at a German word, or a piece of one: lines show where the model looked. Tap one of the words in boxes, and it goes on from there.";
+  const KEPT = " The page's address holds your sentence, to keep or to send.";
   const SEEN = 0.03; // shares below it get no arc
+  const linked = () => new URLSearchParams(location.hash.slice(1)).get("translate"); // a sentence in the page's address
+  const link = (sentence) => history.replaceState(null, "", `#${new URLSearchParams({ translate: sentence })}`);
 
   /* What is said of words that are in pieces, as the captions seldom have them, where there are many; else nothing. */
   const ofRare = (pieces) => {
@@ -138,9 +141,11 @@
       if (!result) return;
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.clearestDoubt(steps));
-      ask.tell(result.say ?? ofRare(source.slice(0, -1).map((id) => pieces[id])) + HOW);
+      ask.tell(result.say ?? ofRare(source.slice(0, -1).map((id) => pieces[id])) + HOW + KEPT);
       said.textContent = result.text ?? "";
-      if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
+      if (!result.text) return;
+      link(text);
+      document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
     }
 
     /* A token of a sentence, behind a blank where a word begins. */
@@ -199,6 +204,7 @@
       [shown, steps, forced, pinned, layer, head] = [text, [...steps], 0, false, opening.layers - 1, "all"];
       box.value = "";
       redraw();
+      if (linked() !== null) history.replaceState(null, "", location.pathname + location.search);
       document.dispatchEvent(new CustomEvent("translator-reset"));
     }
 
@@ -238,6 +244,8 @@
       wide = contentRect.width;
     }).observe(block);
     document.fonts.ready.then(arcs);
+    const sent = linked();
     reset();
+    if (sent) translate(sent);
   });
 })();
