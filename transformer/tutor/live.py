@@ -329,7 +329,8 @@ def softmax_by_hand(
         f"softmax({field('factor', f'{factor:g}', 'tspan')}·s)</text></g>"
         f'<path d="M{ZERO} {TOP - 8}V{height}" stroke="currentColor" stroke-opacity="0.25"/>{rows}</svg>'
         '<p class="live-note">Arrow: the slope p (1 − p) of a share, how far it moves for each unit of its entry in '
-        f"softmax; by its score s, the factor times as far. Times {factor:g} undoes the division by √d<sub>k</sub> = {factor:g}.</p>",
+        f"softmax; by its score s, the factor times as far. Times {factor:g} undoes the division by "
+        f"√d<sub>k</sub> = {factor:g}.</p>",
     )
 
 
