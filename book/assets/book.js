@@ -113,7 +113,7 @@
     for (const link of document.querySelectorAll("article a.internal[title]")) {
       link.dataset.hint = link.title;
       link.removeAttribute("title"); // or the browser's own hint would cover ours
-      link.setAttribute("aria-describedby", hint.id);
+      link.setAttribute("aria-description", link.dataset.hint);
       let leaving, pointer;
       link.addEventListener("pointerdown", ({ pointerType }) => (pointer = pointerType));
       link.addEventListener("click", (event) => {

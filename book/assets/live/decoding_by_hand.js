@@ -39,6 +39,7 @@
     choice.append(...choices.map(({ button }) => button));
     addControls(figure, "Bright: computed now", [...buttons, choice], () => {
       ask.stop();
+      ask.tell("");
       ({ written } = opening);
       cached = true;
       redraw();
@@ -51,10 +52,11 @@
       if (!found[tokens] && tokens.at(-1) !== EOS) {
         const search = { width: 5, prefix: tokens, maxLength: tokens.length + 1 };
         const result = await ask("translate", [sentence, search]);
-        if (!result) return; // something else was asked, or the model did not come
+        const vocabulary = result && (await ask("vocabulary", []));
+        if (!vocabulary) return; // something else was asked, or the model did not come
+        ({ pieces } = vocabulary);
         const [before, { kept }] = [result.history.at(-2)?.kept[0].logProb ?? 0, result.history.at(-1)];
         found[tokens] = kept.map(({ token, logProb }) => [token, Math.exp(logProb - before)]);
-        if (kept.some(({ token }) => !(token in pieces))) pieces = (await ask("vocabulary", []))?.pieces ?? pieces;
       }
       written = tokens;
       redraw();

@@ -55,6 +55,7 @@
 
     /* By all heads, and by those that are left; a later call puts an end to an earlier one. */
     async function translate() {
+      clearTimeout(soon); // of what was typed: it is read now
       const mine = ++turn, text = sentence, headsOff = [...off].map(live.headOf);
       const all = (sound[text] ??= await ask("translate", [text, { width: 1 }]));
       if (mine !== turn || !all) return;

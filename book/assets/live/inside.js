@@ -57,6 +57,8 @@
     /* Show what the state asks for, after the model has read the sentence. */
     async function show() {
       ask.stop();
+      ask.tell("");
+      markBox(); // its explanation needs no model
       if (traced?.sentence !== state.sentence) {
         const found = await pass(state.sentence);
         if (!found) return;

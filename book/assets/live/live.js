@@ -18,7 +18,7 @@ window.live = (() => {
 
   function make(name, attributes = {}, ...inside) {
     const element = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    set(element, attributes);
     element.append(...inside);
     return element;
   }
@@ -74,14 +74,9 @@ window.live = (() => {
      it should go, in pixels of the drawing; step(right, up) takes a number of steps. Returns what moves it:
      to(x, y, {now, text}), with its value for those who do not see it. */
   function handle(svg, { kind, label, low, high, drag, step }) {
-    const group = document.createElementNS(SVG, "g");
-    set(group, { class: `handle ${kind}`, role: "slider", tabindex: 0, "aria-label": label });
+    const circles = [shape("circle", { class: "hit", r: 17 }), shape("circle", { class: "knob", r: 9 })];
+    const group = shape("g", { class: `handle ${kind}`, role: "slider", tabindex: 0, "aria-label": label }, ...circles);
     set(group, { "aria-valuemin": low.toFixed(1), "aria-valuemax": high.toFixed(1) });
-    for (const [part, r] of Object.entries({ hit: 17, knob: 9 })) {
-      const circle = document.createElementNS(SVG, "circle");
-      set(circle, { class: part, r });
-      group.append(circle);
-    }
     let at = { x: 0, y: 0 };
     let held = null; // how far the pointer is from the middle
     const pointed = ({ clientX, clientY }) => new DOMPoint(clientX, clientY).matrixTransform(svg.getScreenCTM().inverse());

@@ -117,6 +117,7 @@
       search();
     };
     const heard = ({ detail }) => {
+      if (detail.text === followed) return; // the same sentence, of which another word was chosen
       [text, followed, behind] = [detail.text, detail.text, true];
       follow();
     };

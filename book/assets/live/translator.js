@@ -5,10 +5,13 @@
   const PAUSE = 250; // ms after the last key before a sentence is translated
   const HOW =
     "Tap or point at a German word, or a piece of one: lines show where the model looked. Tap one of the words in boxes, and it goes on from there.";
-  const KEPT = " The page's address holds your sentence, to keep or to send.";
+  const KEPT = " The page's address holds your sentence, without words that you chose.";
   const SEEN = 0.03; // shares below it get no arc
   const linked = () => new URLSearchParams(location.hash.slice(1)).get("translate"); // a sentence in the page's address
-  const link = (sentence) => history.replaceState(null, "", `#${new URLSearchParams({ translate: sentence })}`);
+  const link = (sentence) => { // a full stop at the end of an address is often taken for the end of a sentence
+    const fragment = sentence && `#${new URLSearchParams({ translate: sentence })}`.replace(/\.$/, "%2E");
+    history.replaceState(null, "", location.pathname + location.search + fragment);
+  };
 
   /* What is said of words that are in pieces, as the captions seldom have them, where there are many; else nothing. */
   const ofRare = (pieces) => {
@@ -71,7 +74,10 @@
       choice("Layer", layers, () => layer, (l) => (layer = l)),
       choice("Head", heads, () => head, (h) => (head = h)),
     ];
-    const again = button("Reset", reset);
+    const again = button("Reset", () => {
+      if (linked() !== null) link("");
+      reset();
+    });
     again.className = "live-reset";
     set(figure, { "aria-label": "translator" }); // what it said of the picture would not stay true
     figure.prepend(form, said);
@@ -141,11 +147,11 @@
       if (!result) return;
       if (result.problem) begin([]);
       else look(prefix.length ? prefix.length - 1 : live.clearestDoubt(steps));
-      ask.tell(result.say ?? ofRare(source.slice(0, -1).map((id) => pieces[id])) + HOW + KEPT);
+      link(result.problem ? "" : text);
+      const advice = result.say ?? ofRare(source.slice(0, -1).map((id) => pieces[id])) + HOW;
+      ask.tell(result.problem ? advice : advice + KEPT);
       said.textContent = result.text ?? "";
-      if (!result.text) return;
-      link(text);
-      document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
+      if (result.text) document.dispatchEvent(new CustomEvent("translated", { detail: { text } }));
     }
 
     /* A token of a sentence, behind a blank where a word begins. */
@@ -204,7 +210,6 @@
       [shown, steps, forced, pinned, layer, head] = [text, [...steps], 0, false, opening.layers - 1, "all"];
       box.value = "";
       redraw();
-      if (linked() !== null) history.replaceState(null, "", location.pathname + location.search);
       document.dispatchEvent(new CustomEvent("translator-reset"));
     }
 
@@ -225,7 +230,7 @@
       text = box.value;
       typing = setTimeout(write, PAUSE);
     });
-    box.addEventListener("keydown", ({ key }) => key === "Enter" && write());
+    box.addEventListener("keydown", ({ key, isComposing }) => key === "Enter" && !isComposing && write());
     const pointed = ({ type, target }) => {
       const place = [...german.children].indexOf(target);
       if (place < 0 || (pinned && type === "pointerover")) return;
@@ -244,8 +249,9 @@
       wide = contentRect.width;
     }).observe(block);
     document.fonts.ready.then(arcs);
-    const sent = linked();
+    const followLink = () => linked() && linked() !== shown && translate(linked());
+    window.addEventListener("hashchange", followLink);
     reset();
-    if (sent) translate(sent);
+    followLink();
   });
 })();
