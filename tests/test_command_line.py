@@ -489,6 +489,26 @@ def test_command_of_a_page_is_understood(argv: list[str]):
         assert command.corpus in NAMED or command.corpus.endswith(".tsv"), "a name that is known, or a file"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+@pytest.mark.parametrize("size", ["base", "big"])
+def test_script_for_wmt14_has_the_paper_s_settings(tmp_path: Path, size: str):
+    (tmp_path / "torchrun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "torchrun").chmod(0o755)
+    script = ROOT / "tools" / "wmt14.sh"
+    paths = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    said = subprocess.run(
+        ["sh", script, size, "wmt14"], env=os.environ | paths, capture_output=True, text=True, check=True
+    )
+    words = said.stdout.split()
+    command = parse([word for word in words[words.index("transformer") + 1 :] if word != "--start-or-resume"])
+    sizes = {"vocab_size": 37_000, "max_len": command.model.max_len}
+    assert command.model == getattr(TransformerConfig, size)(**sizes)
+    assert command.training.steps == {"base": 100_000, "big": 300_000}[size]
+    assert command.training.peak_rate is None and command.training.warmup == 4_000
+    n_processes = int(words[words.index("--nproc-per-node") + 1])
+    assert command.training.batch_tokens * command.training.accumulate * n_processes == 25_000
+
+
 # Mistakes
 
 

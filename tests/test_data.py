@@ -629,6 +629,11 @@ def test_one_table_is_split_by_its_sentences_alone(tmp_path: Path):
         load_corpus(str(table(tmp_path, "a\tb\nc\td\n")), "en", "de")
 
 
+def test_large_table_keeps_a_thousand_sentences_for_each_test(tmp_path: Path):
+    corpus = load_corpus(str(table(tmp_path, "".join(f"a{i}\tb{i}\n" for i in range(21_000)))), "en", "de")
+    assert {split: len(corpus[split]) for split in corpus.splits} == {"train": 19_000, "val": 1_000, "test": 1_000}
+
+
 @pytest.mark.parametrize("content", [b"plain text", gzip.compress(b"line\n" * 999)[:-9]], ids=["no gzip", "cut off"])
 def test_damaged_gzip_file_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "train.en.gz").write_bytes(content)

@@ -85,6 +85,7 @@ def learn_all(folder: Path) -> None:
     learn(folder / "whole", **RESUMED)
     learn(folder / "halved", **RESUMED, until=3)
     learn(folder / "halved", **RESUMED, resume=True)
+    learn(folder / "handed", **CASES["odd"], dtype=torch.float32, until=3)
     is_main = os.environ["RANK"] == "0"  # the other has a folder of its own, as on a machine that shares none
     with pytest.raises(CheckpointError) as error:
         learn(folder / ("halved" if is_main else "elsewhere"), **RESUMED, resume=is_main)
@@ -165,6 +166,14 @@ def test_two_processes_resume_bit_for_bit(two_processes: Path):
         one, other = load_file(whole / file), load_file(halved / file)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_run_of_two_processes_goes_on_in_one(two_processes: Path, tmp_path: Path):
+    alone = CASES["odd"] | {"accumulate": 2 * CASES["odd"]["accumulate"], "dtype": torch.float32}
+    learn(tmp_path, **alone)
+    learn(two_processes / "handed", **alone, resume=True)
+    handed, whole = (weights(folder / "weights-0.json") for folder in (two_processes / "handed", tmp_path))
+    torch.testing.assert_close(handed, whole, rtol=0, atol=1e-3)
 
 
 def test_processes_that_share_no_folder_say_so_at_once(two_processes: Path):

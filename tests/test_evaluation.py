@@ -79,6 +79,9 @@ def test_untranslated_sentence_is_an_empty_string_and_costs():
         ("cmn", "zh", ["我喜欢这只小猫。"]),
         ("ja", "char", ["犬が走っています。"]),
         ("jpn", "char", ["犬が走っています。"]),
+        ("th", "char", ["ฉันรักแมวตัวนี้"]),
+        ("lo", "char", ["ຂ້ອຍຮັກແມວໂຕນີ້"]),
+        ("km", "char", ["ខ្ញុំស្រលាញ់ឆ្មានេះ"]),
         ("de", "13a", ["Der Hund läuft."]),
     ],
 )

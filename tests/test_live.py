@@ -198,7 +198,7 @@ def common(a: list[str], b: list[str]) -> int:
 
 def test_script_marks_the_words_that_differ_and_no_others():
     rng = random.Random(0)
-    pairs = [[rng.choices("abc", k=rng.randrange(7)) for _ in range(2)] for _ in range(60)]
+    pairs = [[rng.choices("abc", k=rng.randrange(7)) for _ in range(2)] for _ in range(200)]
     found = computed("sentence", "pairs.map(([a, b]) => [live.inCommon(a, b), live.inCommon(b, a)])", pairs=pairs)
     for (a, b), (same, others) in zip(pairs, found, strict=True):
         assert (len(same), len(others)) == (len(a), len(b))

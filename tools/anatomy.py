@@ -25,7 +25,7 @@ UNSEEN = {"set-up", "apparatus", "predict", "remove-cell", "remove-input"}
 PICTURE = re.compile(r"plt\.show\(|charts\.show\(|show_attention\(|\blive\.\w+\(|<img|!\[")
 ASKED = re.compile(r"\bpredict\.(choice|slider|curve)\(")
 WORD = re.compile(r"[\w√$][\w'’$\\{}^·√-]*")
-SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
+SCREENS = {"desktop": (1280, 900), "phone": (375, 812)}
 
 
 @dataclass

@@ -97,7 +97,7 @@ def own_parts(section: Tag, heading: Tag) -> Iterator[Tag | NavigableString]:
 
 
 def clean(element: Tag | NavigableString) -> str:
-    """The text of an element, in one line: with spaces between its parts, but none before a comma."""
+    """The text of an element, in one line."""
     return " ".join(element.get_text().split())
 
 
