@@ -934,11 +934,13 @@ UNFINISHED = {
     "bare return": "return",
     "open name": "x = ...\n    return x",
     "open result": "x = q @ k\n    return ...",
+    "open name in one line": "x = ...; return x",
     "open name in a loop": "for _ in q:\n        x = ...\n    return x",
 }
 FINISHED = [
     *("return q[..., 0]", "return q[...]", "return 5", "return k", "q[...] = 0", "print()", "q[0] = ..."),
     *("return None if q is None else k", "raise ValueError", "x = 5\n    return x"),
+    *("x = ...\n    return k", "x = ...\n    x = q\n    return x", "x = ...\n    for x in q:\n        return x"),
 ]
 
 
@@ -946,7 +948,28 @@ FINISHED = [
 def test_unfinished_bodies_are_to_do(body: str):
     names = run_cell(f"kept = lambda f: f\n@kept\ndef my_attention_weights(q, k):\n    {body}\n")
     answer = names["my_attention_weights"]
-    assert grading.grade(exercises()["my_attention_weights"], answer) == grading.Finding("todo")
+    assert grading.grade(exercises()["my_attention_weights"], answer).status == "todo"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("x = ...\n    return x @ k", "Still open: x = ... (line 5)."),
+        ("x = ...\n    y = ...\n    x = q\n    return ...", "Still open: y = ... (line 6), return ... (line 8)."),
+        ("x = ...\n    x += 1\n    return x", "Still open: x = ... (line 5)."),
+        ("...", ""),
+    ],
+)
+def test_lines_that_are_still_open_are_named(body: str, said: str):
+    names = run_cell(f"kept = lambda f: f\n\n@kept\ndef my_attention_weights(q, k):\n    {body}\n")
+    finding = grading.grade(exercises()["my_attention_weights"], names["my_attention_weights"])
+    assert finding == grading.Finding("todo", said)
+
+
+def test_finished_answer_is_graded_though_a_part_of_its_frame_is_left(verdict: Callable[[Any], str]):
+    frame = exercises()["my_layer_norm"].given.replace("return ...", "return layer_norm(x, gain, bias, eps)")
+    source = "def my_layer_norm(x, gain, bias, eps=1e-5):\n    " + frame.replace("\n", "\n    ")
+    assert "✔" in verdict(run_cell(source, layer_norm=layer_norm)["my_layer_norm"], "6.1")
 
 
 @pytest.mark.parametrize("body", FINISHED)
