@@ -752,11 +752,21 @@ def test_changed_inputs_are_named(verdict: Callable[[Any], str]):
 def test_arrays_lists_and_other_dtypes_are_named(verdict: Callable[[Any], str]):
     assert "you return a ndarray, expected a tensor" in verdict(lambda q, k: right_weights(q, k).numpy())
     assert "you return a list, expected a tensor" in verdict(lambda q, k: right_weights(q, k).tolist())
-    assert "the dtype is torch.float64, expected torch.float32" in verdict(
-        lambda q, k: right_weights(q.double(), k.double())
-    )
     assert "a mask is boolean" in verdict(lambda n: torch.ones(1, 1, n, n).tril(), "4.2")
     assert "✔" in verdict(lambda k, d: np.float64(exercises()["position_dot"].reference(k, d)), "2.3")
+
+
+def test_answer_in_float64_is_right_with_a_remark_unless_it_is_one_number(verdict: Callable[[Any], str]):
+    for answer, number in ((lambda x, dim: x.double().softmax(dim), "3.1"), (in_double_weights, "3.2")):
+        out = verdict(answer, number)
+        assert out.startswith("✔") and "with inputs in float32 it gives float64" in out
+    loss = exercises()["token_loss"].reference
+    assert verdict(lambda x, y, pad: loss(x.double(), y, pad), "8.5") == verdict(loss, "8.5")
+    assert "✘" in verdict(lambda x, dim: x.double().softmax(-1), "3.1")
+
+
+def in_double_weights(q, k):
+    return right_weights(q.double(), k.double())
 
 
 def test_answer_in_half_precision_is_told_so(verdict: Callable[[Any], str]):
@@ -810,6 +820,21 @@ def test_randomness_is_named(verdict: Callable[[Any], str]):
     assert "Two runs on the same input differ" in verdict(
         lambda q, k: torch.nn.functional.dropout(right_weights(q, k), 0.5)
     )
+
+
+def test_state_of_an_earlier_run_is_named_where_lists_come_out(verdict: Callable[[Any], str]):
+    kept = []
+
+    def by_default(word, merges, pieces=[]):  # noqa: B006
+        pieces += book("cut_word")(word, merges)
+        return pieces
+
+    def in_the_module(words, new):
+        kept.extend(book("merge_step")(words, new))
+        return kept
+
+    for answer, number in ((by_default, "1.5"), (in_the_module, "10.3")):
+        assert "Two runs on the same input differ" in verdict(answer, number)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from transformer.tutor.exercises.description import described, details, everywhere
-from transformer.tutor.exercises.exercise import Arguments, Exercise, Function, in_double
-from transformer.tutor.exercises.running import Run, as_tensor, close, is_right, run, same
+from transformer.tutor.exercises.exercise import Arguments, Exercise, Function, in_double, in_single
+from transformer.tutor.exercises.running import Run, close, is_plain, is_right, run, same
 from transformer.tutor.exercises.time_limit import TooSlow
 from transformer.tutor.exercises.variation import Variant, first_order, function, in_words, second_order
 
@@ -48,7 +49,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
             return Finding("wrong", runs[-1].story, details(exercise, case, runs[-1], expected[len(runs) - 1].value))
     failing = [i for i, case in enumerate(cases) if not is_right(runs[i], expected[i], case)]
     if not failing:
-        return Finding("right")
+        return Finding("right", wider(cases, runs))
     # What is wrong in float32 is told first: what fails in float64 may have another reason.
     only_double = all(in_double(cases[i]) for i in failing)
     numbers = [i for i, case in enumerate(cases) if only_double or not in_double(case)]
@@ -75,6 +76,17 @@ def is_other_dtype(actual: Run, expected: Run) -> bool:
     if actual.error:
         return actual.error == "RuntimeError" and re.search("same dtype|Double|double", actual.message) is not None
     return isinstance(actual.value, Tensor) and not actual.changed and close(actual.value, expected.value)
+
+
+def wider(cases: list[Arguments], runs: list[Run]) -> str:
+    """A remark where an answer gives back more digits than its inputs have, in more than one number; or nothing."""
+    values = [mine.value for case, mine in zip(cases, runs, strict=True) if in_single(case)]
+    if not any(isinstance(value, Tensor) and value.dim() and value.dtype == torch.float64 for value in values):
+        return ""
+    return (
+        "One remark: with inputs in float32 it gives float64, which in a model is slow and does not fit the other "
+        "parts: give back the inputs' dtype, .to(x.dtype)."
+    )
 
 
 # An answer that is not there, or cannot be called
@@ -184,9 +196,9 @@ def mistake_runs(exercise: Exercise, seed: int) -> list[tuple[str, list[Run]]]:
 
 
 def is_random(answer: Function, case: Arguments) -> bool:
-    """Whether two runs from different random states give different numbers."""
+    """Whether two runs from different random states give different numbers, or lists of them or of text."""
     one, other = (run(answer, case, seed).value for seed in (1, 2))
-    return as_tensor(one) is not None and not close(one, other)
+    return is_plain(one) and not close(one, other)
 
 
 def diagnosis(
