@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import multiprocessing
 import os
 import re
@@ -52,12 +53,12 @@ CENTRAL = {
     "my_split_heads",
 }
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
-SAME_AXIS = re.compile("the axis is (−?)[0-2], expected (−?)[0-2]")
+SAME_AXIS = re.compile("the axis of [a-z_ ]+ is (−?)[0-2], expected (−?)[0-2]")
 FREE = "two steps are done in the other order"
 EQUIVALENT = {
     "share_alike": {
         "the conversion to a plain number is missing": "a tensor of one number is taken for the number",
-        "the axis is −2, expected −1": "similarities are symmetric",
+        "the axis of the argmax is −2, expected −1": "similarities are symmetric",
     },
     "lookup_gradient": {"upstream stands in the place of ids": "they are equally many"},
     "word_difference": {"x is subtracted from the mean, not the other way round": "it is squared"},
@@ -105,13 +106,13 @@ EQUIVALENT = {
     },
     "merge_step": {FREE: "neither needs the other"},
     "average_weights": {FREE: "neither needs the other"},
-    "rollout": {"the axis is −2, expected −1": "the tables are square"},
+    "rollout": {"the axis of size is −2, expected −1": "the tables are square"},
     "my_window_mask": {
         "a difference has the other sign": "its absolute value is taken",
         "the division is not one of whole numbers": "a distance is whole",
     },
     "within_reach": {
-        "the axis is −2, expected −1": "the tables are square",
+        "the axis of size is −2, expected −1": "the tables are square",
         "a difference has the other sign": "its absolute value is taken",
     },
     "labelled_f1": {"the arguments gold and found have changed places": "F1 is the same for both"},
@@ -883,6 +884,34 @@ def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
 )
 def test_result_that_is_no_plain_tensor_is_no_accident(answer: Any, said: str, verdict: Callable[[Any], str]):
     assert said in verdict(answer)
+
+
+@pytest.mark.parametrize("join", [torch.stack, np.array], ids=["tensor", "array"])
+def test_several_values_in_one_tensor_are_told_to_be_a_tuple(join: Any, verdict: Callable[[Any], str]):
+    said = "The numbers are right, but you return one {}, expected a tuple of 2."
+    numbers = exercises()["multiplications"].reference
+    makes = {torch.stack: torch.tensor, np.array: np.array}[join]
+    what = {torch.stack: "tensor", np.array: "array"}[join]
+    assert said.format(what) in verdict(lambda n, d, gates: makes(numbers(n, d, gates)), "12.1")
+    assert said.format(what) in verdict(lambda y: join([y[:, :-1], y[:, 1:]]), "8.1")
+    assert "tuple of 2" not in verdict(lambda y: join([y[:, 1:], y[:, 1:]]), "8.1")
+
+
+@pytest.mark.parametrize("low", [-1e9, -1e4, torch.finfo(torch.float32).min])
+def test_large_negative_number_is_not_infinity(low: float, verdict: Callable[[Any], str]):
+    out = verdict(lambda logits, p: book("top_p")(logits, p).clamp(min=low), "9.5")
+    assert "A large negative number is not −∞: write -math.inf" in out
+
+
+def test_axis_is_named_with_its_call_and_without_a_place_in_the_book_s_answer():
+    texts = {one.texts[0] + one.where for exercise in exercises().values() for one in first_order(exercise)}
+    assert "the axis of the softmax is 1, expected −1" in texts
+    assert not any(text.startswith("the axis of") and "places" in text for text in texts)
+
+
+def test_property_of_a_single_number_is_not_told(verdict: Callable[[Any], str]):
+    out = verdict(lambda k, d: math.sin(k) - 9.0, "2.3")
+    assert "The numbers are not the expected ones." in out and "What is true" not in out
 
 
 def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
