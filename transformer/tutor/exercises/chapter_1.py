@@ -151,7 +151,8 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def cosine_neighbours(table, id, k):
-    """Ids (k,) of the k words whose vectors in table (V, D) point most nearly the way of word id's, nearest first."""
+    """Ids (k,) of the k other words whose vectors in table (V, D) point most nearly the way of word id's, nearest
+    first."""
     unit = table / table.norm(dim=-1, keepdim=True)
     similarity = unit @ unit[id]
     similarity[id] = -math.inf  # a word is no neighbour of itself

@@ -30,7 +30,8 @@ def linked(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def score_at_links(weights, links):
-    """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key)."""
+    """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key); one that
+    stands there twice counts twice."""
     q, k = torch.tensor(links).mT  # (n,) each
     at_links = weights[:, q, k]  # (H, n)
     return at_links.mean(-1)

@@ -130,7 +130,8 @@ def tables(draw: Draw) -> Iterator[Arguments]:
 )
 def who_heard(layers):
     """Tables (m, n, n) of m layers, the lowest first, True where the row's word reads the column's: the table (n, n),
-    True where the row's word has heard of the column's after all layers."""
+    True where the row's word has heard of the column's after all layers. A word keeps its own news only where the
+    diagonal says that it reads itself."""
     reached = layers[0]
     for links in layers[1:]:
         reached = (links.double() @ reached.double()) > 0
@@ -223,8 +224,8 @@ def windows(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def my_window_mask(n, r):
-    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it, r
-    odd."""
+    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it,
+    itself in the middle, r odd."""
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs()
     return (distance <= r // 2)[None, None]
 

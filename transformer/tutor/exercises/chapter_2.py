@@ -128,7 +128,8 @@ def shifts(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def shift_matrix(k, d):
-    """The matrix M (d, d) that takes every position k places on: M @ PE(p) = PE(p + k), for all p."""
+    """The matrix M (d, d) that takes every position k places on: M @ PE(p) = PE(p + k), for all p; k may
+    be negative."""
     angle = k * 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d/2,)
     even = torch.arange(0, d, 2)
     M = torch.zeros(d, d)
@@ -247,7 +248,8 @@ shift_matrix.mistakes(
     hints=["sin a · sin b + cos a · cos b = cos(a − b).", "One cosine for each of the d/2 frequencies, added up."],
 )
 def position_dot(k, d):
-    """The dot product PE(p) · PE(p + k) as a number, in closed form: it does not depend on p."""
+    """The dot product PE(p) · PE(p + k) as a number, in closed form: it does not depend on p. k may be
+    negative."""
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)
     return (k * frequency).cos().sum().item()
 

@@ -326,7 +326,8 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
     "3.6", temperatures, hints=["Divide by the temperature.", "Before the softmax, so that the result still sums to 1."]
 )
 def with_temperature(logits, temperature):
-    """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike."""
+    """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike. Logits
+    may be large: exp of them can overflow."""
     return (logits / temperature).softmax(-1)
 
 

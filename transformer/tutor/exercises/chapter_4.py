@@ -167,7 +167,8 @@ def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def masked_softmax(scores, mask):
-    """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros."""
+    """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros. mask is
+    boolean, and broadcasts against scores: it may lack axes, or have 1 in their place."""
     scores = scores.masked_fill(~mask, -math.inf)
     weights = scores.softmax(-1)
     return weights.masked_fill(~mask, 0.0)

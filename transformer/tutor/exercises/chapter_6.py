@@ -36,7 +36,8 @@ def vectors(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_layer_norm(x, gain, bias, eps=1e-5):
-    """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,)."""
+    """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,). The
+    variance is divided by D, and eps stands under the root."""
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
     return gain * (x - mean) / (variance + eps).sqrt() + bias
@@ -138,7 +139,8 @@ def padded_batches(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def masked_batch_norm(x, mask):
-    """Normalise each feature of x (B, T, D) over the real tokens, True in mask (B, T), with ε = 1e-5; padding is 0."""
+    """Normalise each feature of x (B, T, D) over the real tokens, True in mask (B, T); padding is 0. The variance is
+    divided by the number of real tokens, and ε = 1e-5 stands under the root."""
     real = x[mask]  # (n, D)
     normal = (x - real.mean(0)) / (real.var(0, correction=0) + 1e-5).sqrt()
     return normal * mask[..., None]
