@@ -20,8 +20,9 @@ def linked(draw: Draw) -> Iterator[Arguments]:
     "11.1",
     linked,
     hints=[
-        "torch.tensor(links) is (n, 2); its columns are the queries and the keys.",
-        "weights[:, q, k] with two lists of numbers gives (H, n): one weight for each link.",
+        "For one link (q, k) all heads' weights are weights[:, q, k]. What if q and k are lists?",
+        "weights[:, q, k] with two lists of n numbers gives (H, n): one weight for each link. Over which axis is the "
+        "mean?",
     ],
     given="""
         q, k = torch.tensor(links).mT  # (n,) each

@@ -125,7 +125,7 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     tables,
     hints=[
         "Row t of L₂ L₁ has an entry above 0 where t reads, in layer 2, somebody who read s in layer 1.",
-        "Newer layers multiply from the left. Turn the tables into floats first, and the product back by > 0.",
+        "A higher layer multiplies from the left. Turn the tables into floats first, and the product back by > 0.",
     ],
 )
 def who_heard(layers):
@@ -316,8 +316,10 @@ def reaches(draw: Draw) -> Iterator[Arguments]:
     "12.4",
     reaches,
     hints=[
-        "((ramp + reach − distance) / ramp).clamp(0, 1) is 1 up to the reach and 0 from reach + ramp on.",
-        "Afterwards a row has to sum to 1 again.",
+        "What does the factor come to at distance 0, at the reach, and at reach + ramp?",
+        "The distances are |t − s|: torch.arange(n)[:, None] − torch.arange(n), without signs. clamp(0, 1) is min and "
+        "max in one.",
+        "Afterwards a row has to sum to 1 again: which axis is added up, and does the sum keep it?",
     ],
 )
 def within_reach(weights, reach, ramp):

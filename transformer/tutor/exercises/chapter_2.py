@@ -17,7 +17,7 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     "2.1",
     tables,
     hints=[
-        "Make a column of positions (n, 1) and a row of frequencies (d/2,): their product has shape (n, d/2).",
+        "How many frequencies has a vector of d numbers, and what is 2i for each of them?",
         "Frequency i is 10000^(−2i/d), and 2i runs through torch.arange(0, d, 2).",
         "torch.stack([sine, cosine], -1).flatten(1) puts each cosine beside its sine.",
     ],

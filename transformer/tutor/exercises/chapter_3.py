@@ -229,6 +229,7 @@ def probabilities(draw: Draw) -> Iterator[Arguments]:
     "3.4",
     probabilities,
     hints=[
+        "Raise one x_j a little. Which probabilities rise, which fall, and what is the sum of all changes?",
         "∂p_i/∂x_j = p_i (δ_ij − p_j), where δ_ij is 1 for i = j and else 0.",
         "torch.outer(p, p) is the p_i · p_j.",
     ],
@@ -323,7 +324,12 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
 
 
 @exercise(
-    "3.6", temperatures, hints=["Divide by the temperature.", "Before the softmax, so that the result still sums to 1."]
+    "3.6",
+    temperatures,
+    hints=[
+        "As T grows, all have to become alike. What has to happen to the differences between logits?",
+        "Divide the logits by the temperature, before the softmax, so that the result still sums to 1.",
+    ],
 )
 def with_temperature(logits, temperature):
     """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike. Logits

@@ -267,7 +267,11 @@ masked_softmax.mistakes(
 @exercise(
     "4.4",
     padded,
-    hints=["A key must be real *and* not in the future.", "(B, 1, 1, T) and (1, 1, T, T) broadcast to (B, 1, T, T)."],
+    hints=[
+        "A key must be real *and* not in the future.",
+        "(B, 1, 1, T) and (1, 1, T, T) broadcast to (B, 1, T, T). Who has solved 4.1 and 4.2 has both masks: "
+        "my_padding_mask(ids, pad) & my_causal_mask(ids.size(1)).",
+    ],
 )
 def decoder_mask(ids, pad):
     """The decoder's mask for ids (B, T), neither padding nor future: (B, 1, T, T)."""

@@ -18,7 +18,8 @@ def features(draw: Draw) -> Iterator[Arguments]:
     "5.1",
     features,
     hints=[
-        "Only the last axis is cut: x.view(B, T, h, d // h), or x.unflatten(-1, (h, -1)).",
+        "Which of the three axes is cut, and into which two?",
+        "The last one is cut: x.view(B, T, h, d // h), or x.unflatten(-1, (h, -1)).",
         "Then the heads go before the words: transpose(1, 2).",
     ],
     given="""

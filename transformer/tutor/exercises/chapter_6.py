@@ -256,8 +256,9 @@ def sublayers_and_norms(draw: Draw) -> Iterator[Arguments]:
     "6.3",
     sublayers_and_norms,
     hints=[
-        "Post-norm, the paper's: norm(x + sublayer(x)).",
-        "Pre-norm: x + sublayer(norm(x)). The x that is added has met no norm: nothing divides the residual stream.",
+        "Draw the straight road from x to the result: in which order does a norm stand on it?",
+        "Post-norm, the paper's: norm(x + sublayer(x)). Pre-norm: x + sublayer(norm(x)). The x that is added there has "
+        "met no norm: nothing divides the residual stream.",
     ],
 )
 def residual(x, sublayer, norm, pre):
@@ -341,7 +342,8 @@ def stacks(draw: Draw) -> Iterator[Arguments]:
     "6.4",
     stacks,
     hints=[
-        "Each sub-layer is wrapped as in 6.3, and the next one gets what comes out.",
+        "Each sub-layer is wrapped as in 6.3 (who has solved it may call residual), and the next one gets what comes "
+        "out.",
         "Post-norm ends with a norm. In pre-norm no norm has touched the stream: who reads it last needs one more.",
     ],
 )

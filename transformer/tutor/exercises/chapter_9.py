@@ -52,8 +52,8 @@ def writers(draw: Draw) -> Iterator[Arguments]:
     "9.1",
     writers,
     hints=[
-        "Begin with [bos], ask step for log-probabilities, append the argmax, and ask again with all tokens so far.",
-        "Stop as soon as the argmax is eos, or when max_len tokens stand behind bos.",
+        "What does step take, and which of the V numbers is the best?",
+        "argmax gives a tensor; int(…) makes a token of it.",
     ],
     given="""
         tokens = [bos]
@@ -452,7 +452,12 @@ def totals(draw: Draw) -> Iterator[Arguments]:
 @exercise(
     "9.4",
     totals,
-    hints=["The penalty is ((5 + n) / 6)^α.", "Log-probabilities are negative: to help the long one, divide."],
+    hints=[
+        "Log-probabilities are negative. Does a division by more than 1 make such a score better or worse, and which "
+        "hypothesis is to gain by it?",
+        "n holds a length for each hypothesis, and ** works on all of them. It comes before /: put the fraction in "
+        "brackets.",
+    ],
 )
 def length_normalised(logp, n, alpha):
     """The scores (B,) of hypotheses with log-probabilities logp (B,) and lengths n (B,): logp divided by the length
