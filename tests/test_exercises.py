@@ -401,6 +401,33 @@ def sinusoids_of_the_authors(n, d):
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
+def dot_in_a_table(k, d, rows):
+    pe = sinusoids(rows, d)
+    return float(pe[0] @ pe[k])
+
+
+def gap_of_the_inverse(f, x, inverse):
+    return (f(x[inverse]) - f(x)[inverse]).abs().max().item()
+
+
+def softmax_by_index(scores, mask):
+    scores = scores.clone()
+    scores[~mask] = float("-inf")
+    return scores.softmax(-1).nan_to_num(0.0)
+
+
+def share_of_texts(hyp, ref, n):
+    a, b = (Counter("".join(map(str, w[i : i + n])) for i in range(len(w) - n + 1)) for w in (hyp, ref))
+    return (a & b).total() / a.total()
+
+
+def mean_by_booleans(weights, links):
+    table = torch.zeros(weights.shape[1:], dtype=torch.bool)
+    for q, k in links:
+        table[q, k] = True
+    return weights[:, table].mean(-1)
+
+
 TESTED = [
     # whose verdict was false
     ("7.2", lambda x, mask, *parts: book("encoder_layer")(x, None, *parts), "The mask is not used: padding is"),
@@ -443,6 +470,14 @@ TESTED = [
     ("8.4", lambda step, d, warmup: d**-1 / 2 * min(step**-1 / 2, step * warmup**-3 / 2), "at all three places"),
     ("8.4", lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3 / 2), "warmup⁻³ / 2."),
     ("9.5", lambda logits, p: book("top_p")(logits, p).log_softmax(-1), "You return log-probabilities among"),
+    ("9.1", lambda step, *rest: book("my_greedy")(lambda tokens: step(torch.tensor([tokens])), *rest), "as one row"),
+    ("2.3", lambda k, d: dot_in_a_table(k, d, abs(k) + 1), "pe[k] with a negative k counts from the end"),
+    ("2.3", lambda k, d: dot_in_a_table(k, d, 512), "counts from the end of the table of 512 rows"),
+    ("3.2", lambda q, k: (q @ k.mT / q.shape[1] ** 0.5).softmax(-1), "q.shape[1] is d_k for one table only"),
+    ("3.7", lambda f, x, perm: gap_of_the_inverse(f, x, perm.argsort()), "You move row i to place perm[i]"),
+    ("4.3", softmax_by_index, "scores[~mask] needs a mask of the shape of scores"),
+    ("10.1", lambda a, b, n: share_of_texts(a, b, n), "Joined without a separator"),
+    ("11.1", mean_by_booleans, "A table of booleans has each link once"),
     ("10.1", lambda a, b, n: (n_grams(a, n) & n_grams(b, n)).total() / len(n_grams(a, n)), "len of a Counter counts"),
     ("10.2", bleu_without_a_limit, "upside down, and nothing keeps it"),
     ("10.4", lambda checkpoints, x: book("average_weights")(checkpoints[:2], x), "the first two checkpoints alone"),

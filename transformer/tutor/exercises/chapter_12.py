@@ -86,6 +86,10 @@ multiplications.mistakes(
         "n is left out in the attention: all n words are projected, and each is compared with n words.": (
             lambda n, d, gates: (4 * d * d + 2 * n * d, _multiplications(n, d, gates)[1])
         ),
+        "You count n² for the softmax, too: only the products count.": lambda n, d, gates: (
+            _multiplications(n, d, gates)[0] + n * n,
+            _multiplications(n, d, gates)[1],
+        ),
         "n is left out in the projections and in the recurrence: both work on all n words.": lambda n, d, gates: (
             4 * d * d + 2 * n * n * d,
             2 * gates * d * d,

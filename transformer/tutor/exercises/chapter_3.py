@@ -139,6 +139,11 @@ my_attention_weights.mistakes(
         "k.T turns all axes round, those of a batch too: k.mT exchanges only the last two.": (
             lambda q, k: (q @ _all_axes_turned(k) / math.sqrt(q.size(-1))).softmax(-1)
         ),
+        "Axis 1 is the keys for one table only; with a batch it is the queries, with heads the heads. The keys are the "
+        "last axis, −1.": lambda q, k: (q @ k.mT / math.sqrt(q.size(-1))).softmax(1),
+        "q.shape[1] is d_k for one table only; with a batch it is the number of queries. Take q.size(-1).": (
+            lambda q, k: (q @ k.mT / math.sqrt(q.shape[1])).softmax(-1)
+        ),
         "Yours fits one axis of batches only: @ and .mT take any number.": (
             lambda q, k: (torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.size(-1))).softmax(-1)
         ),
@@ -413,6 +418,9 @@ equivariance_gap.knobs(
 )
 equivariance_gap.mistakes(
     {
+        "You move row i to place perm[i], on both sides: here row i of πx is row perm[i] of x, x[perm].": (
+            lambda f, x, perm: (f(x[perm.argsort()]) - f(x)[perm.argsort()]).abs().max().item()
+        ),
         "You permute the features, expected the words: the first axis.": lambda f, x, perm: (
             (f(x[:, perm]) - f(x)[:, perm]).abs().max().item()
         ),

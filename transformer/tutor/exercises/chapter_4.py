@@ -185,6 +185,13 @@ def _filled(scores, mask, hidden):
     return scores.masked_fill(~mask, hidden).softmax(-1) * mask.any(-1, keepdim=True)
 
 
+def _indexed(scores, mask):
+    """Softmax by scores[~mask] = −∞, which fits a mask of the shape of scores only."""
+    scores = scores.clone()
+    scores[~mask] = -math.inf
+    return scores.softmax(-1).masked_fill(~mask, 0.0)
+
+
 def _emptied(scores, mask, is_empty):
     """Softmax over what the mask lets through, with zeros where is_empty."""
     return scores.masked_fill(~mask, -math.inf).softmax(-1).masked_fill(is_empty, 0.0)
@@ -204,6 +211,7 @@ masked_softmax.knobs(
 )
 masked_softmax.mistakes(
     {
+        "scores[~mask] needs a mask of the shape of scores: masked_fill lets it broadcast.": _indexed,
         "You mask after the softmax: what is left no longer sums to 1. Mask the scores.": lambda scores, mask: (
             scores.softmax(-1) * mask
         ),

@@ -280,6 +280,9 @@ cross_shapes.knobs(
 )  # fmt: skip
 cross_shapes.mistakes(
     {
+        "d / h is a float, and sizes are whole: d // h.": lambda B, T, S, d, h: (
+            (B, h, T, d / h), (B, h, S, d / h), (B, h, T, S), (B, T, d)
+        ),
         "Your k and scores are those of self-attention: here keys come from the source, S.": lambda B, T, S, d, h: (
             cross_shapes.reference(B, T, T, d, h)
         ),

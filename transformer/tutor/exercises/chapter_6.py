@@ -315,6 +315,15 @@ residual.mistakes(
         "In post-norm the sub-layer is applied twice: x must still be what came in when you add it.": (
             lambda x, sublayer, norm, pre: x + sublayer(norm(x)) if pre else norm(sublayer(x) + sublayer(sublayer(x)))
         ),
+        "You norm the sub-layer's result, whatever `pre` says: in pre-norm the norm comes before the sub-layer, in "
+        "post-norm after the sum.": lambda x, sublayer, norm, pre: x + norm(sublayer(x)),
+        "You norm the sub-layer's result in both orders: in pre-norm only what goes into it meets the norm, in "
+        "post-norm only the sum.": lambda x, sublayer, norm, pre: (
+            x + norm(sublayer(x)) if pre else norm(x + norm(sublayer(x)))
+        ),
+        "In post-norm you norm the sub-layer's result as well: only the sum meets the norm.": (
+            lambda x, sublayer, norm, pre: x + sublayer(norm(x)) if pre else norm(x + norm(sublayer(x)))
+        ),
         "It is post-norm whatever `pre` says.": lambda x, sublayer, norm, pre: norm(x + sublayer(x)),
         "It is pre-norm whatever `pre` says.": lambda x, sublayer, norm, pre: x + sublayer(norm(x)),
     }
@@ -384,6 +393,8 @@ residual_stack.knobs(
 residual_stack.mistakes(
     {
         "The residuals are missing: what a sub-layer gives is added to x, and does not replace it.": (_replaced),
+        "You end with norm(x) in both orders: post-norm has a norm behind its last sum, so only pre-norm needs one "
+        "more.": lambda x, sublayers, norm, pre: norm(_stack(x, sublayers, norm, pre, bare=True)),
         "Your return stands inside the loop: only the first sub-layer is applied.": lambda x, sublayers, norm, pre: (
             residual_stack.reference(x, sublayers[:1], norm, pre)
         ),

@@ -22,6 +22,8 @@ class Writer:
         self.early = early  # how likely it is to end before
 
     def __call__(self, tokens: Sequence[int]) -> Tensor:
+        if any(isinstance(token, list | tuple) or getattr(token, "ndim", 0) for token in tokens):
+            raise TypeError("step takes the tokens so far as one row, such as [0, 3], without an axis for the batch")
         tokens = [int(token) for token in tokens]
         nothing = torch.zeros_like(self.table[0, 0])  # whoever forgets bos asks with an empty list
         scores = sum((self.table[place % 12, token] for place, token in enumerate(tokens)), nothing)
@@ -562,6 +564,11 @@ def _before(logits):
     return probabilities.cumsum(-1) - probabilities
 
 
+def _at_least_one(stays):
+    """The same, with the likeliest in any case: (V,) in sorted order."""
+    return stays | (torch.arange(len(stays)) == 0)
+
+
 def _filtered(logits, stays):
     """The logits with −∞ for all but those that stay, (V,) in sorted order."""
     filtered = torch.full_like(logits, -math.inf)
@@ -598,6 +605,14 @@ top_p.mistakes(
         "Where the likeliest tokens reach p, the last of them is missing: ask what the tokens *before* it hold.": (
             lambda logits, p: _filtered(logits, _sorted(logits).softmax(-1).cumsum(-1) < p)
         ),
+        "You keep what fits under p, and at least one token: as many stay as reach p, so keep the one that crosses p, "
+        "too.": lambda logits, p: _filtered(logits, _at_least_one(_sorted(logits).softmax(-1).cumsum(-1) <= p)),
+        "You keep what stays below p, and at least one token: as many stay as reach p, so keep the one that does.": (
+            lambda logits, p: _filtered(logits, _at_least_one(_sorted(logits).softmax(-1).cumsum(-1) < p))
+        ),
+        "A large negative number is not −∞: write -math.inf, as the statement asks.": lambda logits, p: _filtered(
+            logits, _before(logits) < p
+        ).clamp(min=-1e9),
         "You keep a share p of the tokens, expected those that hold the probability p together.": (
             lambda logits, p: _filtered(logits, torch.arange(len(logits)) < max(1, math.ceil(p * len(logits))))
         ),
