@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import multiprocessing
 import os
 import re
@@ -52,12 +53,12 @@ CENTRAL = {
     "my_split_heads",
 }
 PREAMBLE = "import math\nimport torch\nfrom transformer.tutor import check, hint, progress"
-SAME_AXIS = re.compile("the axis is (−?)[0-2], expected (−?)[0-2]")
+SAME_AXIS = re.compile("the axis of [a-z_ ]+ is (−?)[0-2], expected (−?)[0-2]")
 FREE = "two steps are done in the other order"
 EQUIVALENT = {
     "share_alike": {
         "the conversion to a plain number is missing": "a tensor of one number is taken for the number",
-        "the axis is −2, expected −1": "similarities are symmetric",
+        "the axis of the argmax is −2, expected −1": "similarities are symmetric",
     },
     "lookup_gradient": {"upstream stands in the place of ids": "they are equally many"},
     "word_difference": {"x is subtracted from the mean, not the other way round": "it is squared"},
@@ -105,13 +106,13 @@ EQUIVALENT = {
     },
     "merge_step": {FREE: "neither needs the other"},
     "average_weights": {FREE: "neither needs the other"},
-    "rollout": {"the axis is −2, expected −1": "the tables are square"},
+    "rollout": {"the axis of size is −2, expected −1": "the tables are square"},
     "my_window_mask": {
         "a difference has the other sign": "its absolute value is taken",
         "the division is not one of whole numbers": "a distance is whole",
     },
     "within_reach": {
-        "the axis is −2, expected −1": "the tables are square",
+        "the axis of size is −2, expected −1": "the tables are square",
         "a difference has the other sign": "its absolute value is taken",
     },
     "labelled_f1": {"the arguments gold and found have changed places": "F1 is the same for both"},
@@ -400,6 +401,33 @@ def sinusoids_of_the_authors(n, d):
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
+def dot_in_a_table(k, d, rows):
+    pe = sinusoids(rows, d)
+    return float(pe[0] @ pe[k])
+
+
+def gap_of_the_inverse(f, x, inverse):
+    return (f(x[inverse]) - f(x)[inverse]).abs().max().item()
+
+
+def softmax_by_index(scores, mask):
+    scores = scores.clone()
+    scores[~mask] = float("-inf")
+    return scores.softmax(-1).nan_to_num(0.0)
+
+
+def share_of_texts(hyp, ref, n):
+    a, b = (Counter("".join(map(str, w[i : i + n])) for i in range(len(w) - n + 1)) for w in (hyp, ref))
+    return (a & b).total() / a.total()
+
+
+def mean_by_booleans(weights, links):
+    table = torch.zeros(weights.shape[1:], dtype=torch.bool)
+    for q, k in links:
+        table[q, k] = True
+    return weights[:, table].mean(-1)
+
+
 TESTED = [
     # whose verdict was false
     ("7.2", lambda x, mask, *parts: book("encoder_layer")(x, None, *parts), "The mask is not used: padding is"),
@@ -442,6 +470,14 @@ TESTED = [
     ("8.4", lambda step, d, warmup: d**-1 / 2 * min(step**-1 / 2, step * warmup**-3 / 2), "at all three places"),
     ("8.4", lambda step, d, warmup: d**-0.5 * min(step**-0.5, step * warmup**-3 / 2), "warmup⁻³ / 2."),
     ("9.5", lambda logits, p: book("top_p")(logits, p).log_softmax(-1), "You return log-probabilities among"),
+    ("9.1", lambda step, *rest: book("my_greedy")(lambda tokens: step(torch.tensor([tokens])), *rest), "as one row"),
+    ("2.3", lambda k, d: dot_in_a_table(k, d, abs(k) + 1), "pe[k] with a negative k counts from the end"),
+    ("2.3", lambda k, d: dot_in_a_table(k, d, 512), "counts from the end of the table of 512 rows"),
+    ("3.2", lambda q, k: (q @ k.mT / q.shape[1] ** 0.5).softmax(-1), "q.shape[1] is d_k for one table only"),
+    ("3.7", lambda f, x, perm: gap_of_the_inverse(f, x, perm.argsort()), "You move row i to place perm[i]"),
+    ("4.3", softmax_by_index, "scores[~mask] needs a mask of the shape of scores"),
+    ("10.1", lambda a, b, n: share_of_texts(a, b, n), "Joined without a separator"),
+    ("11.1", mean_by_booleans, "A table of booleans has each link once"),
     ("10.1", lambda a, b, n: (n_grams(a, n) & n_grams(b, n)).total() / len(n_grams(a, n)), "len of a Counter counts"),
     ("10.2", bleu_without_a_limit, "upside down, and nothing keeps it"),
     ("10.4", lambda checkpoints, x: book("average_weights")(checkpoints[:2], x), "the first two checkpoints alone"),
@@ -752,11 +788,21 @@ def test_changed_inputs_are_named(verdict: Callable[[Any], str]):
 def test_arrays_lists_and_other_dtypes_are_named(verdict: Callable[[Any], str]):
     assert "you return a ndarray, expected a tensor" in verdict(lambda q, k: right_weights(q, k).numpy())
     assert "you return a list, expected a tensor" in verdict(lambda q, k: right_weights(q, k).tolist())
-    assert "the dtype is torch.float64, expected torch.float32" in verdict(
-        lambda q, k: right_weights(q.double(), k.double())
-    )
     assert "a mask is boolean" in verdict(lambda n: torch.ones(1, 1, n, n).tril(), "4.2")
     assert "✔" in verdict(lambda k, d: np.float64(exercises()["position_dot"].reference(k, d)), "2.3")
+
+
+def test_answer_in_float64_is_right_with_a_remark_unless_it_is_one_number(verdict: Callable[[Any], str]):
+    for answer, number in ((lambda x, dim: x.double().softmax(dim), "3.1"), (in_double_weights, "3.2")):
+        out = verdict(answer, number)
+        assert out.startswith("✔") and "with inputs in float32 it gives float64" in out
+    loss = exercises()["token_loss"].reference
+    assert verdict(lambda x, y, pad: loss(x.double(), y, pad), "8.5") == verdict(loss, "8.5")
+    assert "✘" in verdict(lambda x, dim: x.double().softmax(-1), "3.1")
+
+
+def in_double_weights(q, k):
+    return right_weights(q.double(), k.double())
 
 
 def test_answer_in_half_precision_is_told_so(verdict: Callable[[Any], str]):
@@ -812,6 +858,21 @@ def test_randomness_is_named(verdict: Callable[[Any], str]):
     )
 
 
+def test_state_of_an_earlier_run_is_named_where_lists_come_out(verdict: Callable[[Any], str]):
+    kept = []
+
+    def by_default(word, merges, pieces=[]):  # noqa: B006
+        pieces += book("cut_word")(word, merges)
+        return pieces
+
+    def in_the_module(words, new):
+        kept.extend(book("merge_step")(words, new))
+        return kept
+
+    for answer, number in ((by_default, "1.5"), (in_the_module, "10.3")):
+        assert "Two runs on the same input differ" in verdict(answer, number)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -858,6 +919,34 @@ def test_exercise_without_known_mistakes_still_explains(answer: Any, said: str):
 )
 def test_result_that_is_no_plain_tensor_is_no_accident(answer: Any, said: str, verdict: Callable[[Any], str]):
     assert said in verdict(answer)
+
+
+@pytest.mark.parametrize("join", [torch.stack, np.array], ids=["tensor", "array"])
+def test_several_values_in_one_tensor_are_told_to_be_a_tuple(join: Any, verdict: Callable[[Any], str]):
+    said = "The numbers are right, but you return one {}, expected a tuple of 2."
+    numbers = exercises()["multiplications"].reference
+    makes = {torch.stack: torch.tensor, np.array: np.array}[join]
+    what = {torch.stack: "tensor", np.array: "array"}[join]
+    assert said.format(what) in verdict(lambda n, d, gates: makes(numbers(n, d, gates)), "12.1")
+    assert said.format(what) in verdict(lambda y: join([y[:, :-1], y[:, 1:]]), "8.1")
+    assert "tuple of 2" not in verdict(lambda y: join([y[:, 1:], y[:, 1:]]), "8.1")
+
+
+@pytest.mark.parametrize("low", [-1e9, -1e4, torch.finfo(torch.float32).min])
+def test_large_negative_number_is_not_infinity(low: float, verdict: Callable[[Any], str]):
+    out = verdict(lambda logits, p: book("top_p")(logits, p).clamp(min=low), "9.5")
+    assert "A large negative number is not −∞: write -math.inf" in out
+
+
+def test_axis_is_named_with_its_call_and_without_a_place_in_the_book_s_answer():
+    texts = {one.texts[0] + one.where for exercise in exercises().values() for one in first_order(exercise)}
+    assert "the axis of the softmax is 1, expected −1" in texts
+    assert not any(text.startswith("the axis of") and "places" in text for text in texts)
+
+
+def test_property_of_a_single_number_is_not_told(verdict: Callable[[Any], str]):
+    out = verdict(lambda k, d: math.sin(k) - 9.0, "2.3")
+    assert "The numbers are not the expected ones." in out and "What is true" not in out
 
 
 def test_wrong_value_among_several_is_named(verdict: Callable[[Any], str]):
@@ -934,11 +1023,13 @@ UNFINISHED = {
     "bare return": "return",
     "open name": "x = ...\n    return x",
     "open result": "x = q @ k\n    return ...",
+    "open name in one line": "x = ...; return x",
     "open name in a loop": "for _ in q:\n        x = ...\n    return x",
 }
 FINISHED = [
     *("return q[..., 0]", "return q[...]", "return 5", "return k", "q[...] = 0", "print()", "q[0] = ..."),
     *("return None if q is None else k", "raise ValueError", "x = 5\n    return x"),
+    *("x = ...\n    return k", "x = ...\n    x = q\n    return x", "x = ...\n    for x in q:\n        return x"),
 ]
 
 
@@ -946,7 +1037,28 @@ FINISHED = [
 def test_unfinished_bodies_are_to_do(body: str):
     names = run_cell(f"kept = lambda f: f\n@kept\ndef my_attention_weights(q, k):\n    {body}\n")
     answer = names["my_attention_weights"]
-    assert grading.grade(exercises()["my_attention_weights"], answer) == grading.Finding("todo")
+    assert grading.grade(exercises()["my_attention_weights"], answer).status == "todo"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("x = ...\n    return x @ k", "Still open: x = ... (line 5)."),
+        ("x = ...\n    y = ...\n    x = q\n    return ...", "Still open: y = ... (line 6), return ... (line 8)."),
+        ("x = ...\n    x += 1\n    return x", "Still open: x = ... (line 5)."),
+        ("...", ""),
+    ],
+)
+def test_lines_that_are_still_open_are_named(body: str, said: str):
+    names = run_cell(f"kept = lambda f: f\n\n@kept\ndef my_attention_weights(q, k):\n    {body}\n")
+    finding = grading.grade(exercises()["my_attention_weights"], names["my_attention_weights"])
+    assert finding == grading.Finding("todo", said)
+
+
+def test_finished_answer_is_graded_though_a_part_of_its_frame_is_left(verdict: Callable[[Any], str]):
+    frame = exercises()["my_layer_norm"].given.replace("return ...", "return layer_norm(x, gain, bias, eps)")
+    source = "def my_layer_norm(x, gain, bias, eps=1e-5):\n    " + frame.replace("\n", "\n    ")
+    assert "✔" in verdict(run_cell(source, layer_norm=layer_norm)["my_layer_norm"], "6.1")
 
 
 @pytest.mark.parametrize("body", FINISHED)

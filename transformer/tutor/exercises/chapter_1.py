@@ -114,6 +114,9 @@ embed.knobs(
 )
 embed.mistakes(
     {
+        "ids.size(-1) is the number of words: d_model is the size of a vector, table.size(1).": (
+            lambda ids, table: table[ids] * math.sqrt(ids.size(-1))
+        ),
         "√512 is right for one width only: take the root of table.size(1).": (
             lambda ids, table: table[ids] * math.sqrt(512)
         ),
@@ -151,7 +154,8 @@ def vocabularies(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def cosine_neighbours(table, id, k):
-    """Ids (k,) of the k words whose vectors in table (V, D) point most nearly the way of word id's, nearest first."""
+    """Ids (k,) of the k other words whose vectors in table (V, D) point most nearly the way of word id's, nearest
+    first."""
     unit = table / table.norm(dim=-1, keepdim=True)
     similarity = unit @ unit[id]
     similarity[id] = -math.inf  # a word is no neighbour of itself
@@ -434,6 +438,10 @@ lookup_gradient.mistakes(
         "You give the gradient of each word, (T, D): the table has V rows, most of which get nothing.": (
             lambda ids, upstream, V: upstream.clone()
         ),
+        "scatter_add_ takes one index for each number, so ids[:, None] reaches the first feature alone: give it "
+        "ids[:, None].expand_as(upstream), or take index_add_.": lambda ids, upstream, V: upstream.new_zeros(
+            V, upstream.size(-1)
+        ).scatter_add_(0, ids[:, None], upstream),
         "You look rows of the gradient up: here words go back into the table.": lambda ids, upstream, V: F.pad(
             upstream, (0, 0, 0, V)
         )[ids],

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 
 import torch
@@ -18,6 +18,7 @@ def hypotheses(draw: Draw) -> Iterator[Arguments]:
     yield [1, 2, 3], [2, 1, 3], 2
     yield [2, 7, 2, 7, 2, 7], [7, 2, 7, 4], 2
     yield [1, 2, 3, 4, 5], [1, 2, 3, 9, 4, 5, 6], 2
+    yield [1, 12, 3], [11, 2, 3], 2  # which as a text without spaces begin alike
     for n in (1, 2, 3):
         yield (draw.ids(4, 9) + 5).tolist(), (draw.ids(4, 7) + 5).tolist(), n
 
@@ -63,6 +64,10 @@ clipped_precision.knobs(
 )
 
 
+def _joined(words, n):
+    return Counter("".join(map(str, words[i : i + n])) for i in range(len(words) - n + 1))
+
+
 def _share(ours, theirs):
     ours, theirs = Counter(ours), Counter(theirs)
     return (ours & theirs).total() / ours.total()
@@ -75,6 +80,9 @@ def _every(words, n, step=1, short=0, shorter=0):
 
 clipped_precision.mistakes(
     {
+        "Joined without a separator, (1, 12) and (11, 2) are the same text: keep n-grams as tuples.": (
+            lambda hyp, ref, n: _share(_joined(hyp, n), _joined(ref, n))
+        ),
         "You return percent, expected a share from 0 to 1: leave the 100 out.": (
             lambda hyp, ref, n: 100 * _precision(hyp, ref, n)
         ),
@@ -122,6 +130,7 @@ def corpora(draw: Draw) -> Iterator[Arguments]:
         yield [hyp for hyp, _ in pairs], [ref for _, ref in pairs]
     # The first repeats what the second one's reference has: each sentence is clipped by its own reference.
     yield [[1, 2, 3, 4, 1, 2, 3, 4], [7, 8, 9, 10]], [[1, 2, 3, 4], [1, 2, 3, 4, 7, 8, 9, 10]]
+    yield [[1, 12, 3, 4, 5, 6, 7]], [[11, 2, 3, 4, 5, 6, 7]]  # which as a text without spaces begin alike
 
 
 @exercise(
@@ -194,6 +203,17 @@ def _pooled(hyps, refs, n):
     return hits / sum(_grams(hyp, n).total() for hyp in hyps)
 
 
+def _pooled_texts(hyps, refs, n):
+    hits = sum((_joined(hyp, n) & _joined(ref, n)).total() for hyp, ref in zip(hyps, refs, strict=True))
+    return hits / sum(_joined(hyp, n).total() for hyp in hyps)
+
+
+def _add_one(hyps, refs, n, first=1):
+    """The precision with one more hit and one more n-gram, from n = first on."""
+    hits, total = (some * sum(_grams(hyp, n).total() for hyp in hyps) for some in (_pooled(hyps, refs, n), 1))
+    return (hits + 1) / (total + 1) if n >= first else hits / total
+
+
 def _mean_precision(hyps, refs, n):
     return sum(_precision(hyp, ref, n) for hyp, ref in zip(hyps, refs, strict=True)) / len(hyps)
 
@@ -214,6 +234,14 @@ my_bleu.knobs(
 )
 my_bleu.mistakes(
     {
+        "Joined without a separator, (1, 12) and (11, 2) are the same text: keep n-grams as tuples.": (
+            lambda hyps, refs: _scored(hyps, refs, precision=_pooled_texts)
+        ),
+        "You add 1 to hits and n-grams, which smooths the precisions: every n has a hit, so count them as they are.": (
+            lambda hyps, refs: _scored(hyps, refs, precision=_add_one)
+        ),
+        "You add 1 to hits and n-grams from n = 2 on, which smooths the precisions: every n has a hit, so count them "
+        "as they are.": lambda hyps, refs: _scored(hyps, refs, precision=partial(_add_one, first=2)),
         "You take the mean of the sentences' scores: BLEU adds the counts up over the corpus first.": _per_sentence,
         "The brevity penalty compares the lengths of the whole corpus, not of each sentence.": _brevity_per_sentence,
         "You take the mean of the sentences' precisions: add hits and n-grams up over all sentences, then divide.": (

@@ -9,19 +9,21 @@ from transformer.tutor.exercises.exercise import Arguments, Draw, exercise
 
 
 def linked(draw: Draw) -> Iterator[Arguments]:
-    """Tables of weights that are not square but for one, and links, some of them more than once."""
+    """Tables of weights that are not square but for one, and links, in three of them one that stands there twice."""
     yield draw.weights(2, 3, 3), [(0, 1), (2, 0)]
     for H, T, S, n in ((2, 3, 4, 2), (3, 5, 4, 6), (2, 6, 7, 5)):
         queries, keys = draw.ids(T, n).tolist(), draw.ids(S, n).tolist()
-        yield draw.weights(H, T, S), list(zip(queries, keys, strict=True))
+        links = list(zip(queries, keys, strict=True))
+        yield draw.weights(H, T, S), [*links, links[0]]
 
 
 @exercise(
     "11.1",
     linked,
     hints=[
-        "torch.tensor(links) is (n, 2); its columns are the queries and the keys.",
-        "weights[:, q, k] with two lists of numbers gives (H, n): one weight for each link.",
+        "For one link (q, k) all heads' weights are weights[:, q, k]. What if q and k are lists?",
+        "weights[:, q, k] with two lists of n numbers gives (H, n): one weight for each link. Over which axis is the "
+        "mean?",
     ],
     given="""
         q, k = torch.tensor(links).mT  # (n,) each
@@ -30,7 +32,8 @@ def linked(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def score_at_links(weights, links):
-    """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key)."""
+    """The mean weight (H,) of each head of weights (H, T, S) at the links, a list of pairs (query, key); one that
+    stands there twice counts twice."""
     q, k = torch.tensor(links).mT  # (n,) each
     at_links = weights[:, q, k]  # (H, n)
     return at_links.mean(-1)
@@ -63,8 +66,20 @@ def _by_links(score):
     return lambda weights, links: score(weights, *torch.tensor(links).mT).mean(-1)
 
 
+def _by_table(weights, links, n=None):
+    """The weights at the links of a table of booleans, added up and divided by their number there, or by n."""
+    table = torch.zeros(weights.shape[1:], dtype=torch.bool)
+    table[*torch.tensor(links).mT] = True
+    return (weights * table).sum((-2, -1)) / (n or table.sum())
+
+
 score_at_links.mistakes(
     {
+        "A table of booleans has each link once: one that stands in links twice counts twice, weights[:, q, k].": (
+            _by_table
+        ),
+        "A table of booleans has each link once, though you divide by all of them: one that stands in links twice "
+        "counts twice, weights[:, q, k].": lambda weights, links: _by_table(weights, links, len(links)),
         "You divide by all places of the table, expected the mean over the links.": lambda weights, links: (
             score_at_links.reference(weights, links) * len(links) / weights[0].numel()
         ),

@@ -86,6 +86,10 @@ multiplications.mistakes(
         "n is left out in the attention: all n words are projected, and each is compared with n words.": (
             lambda n, d, gates: (4 * d * d + 2 * n * d, _multiplications(n, d, gates)[1])
         ),
+        "You count n² for the softmax, too: only the products count.": lambda n, d, gates: (
+            _multiplications(n, d, gates)[0] + n * n,
+            _multiplications(n, d, gates)[1],
+        ),
         "n is left out in the projections and in the recurrence: both work on all n words.": lambda n, d, gates: (
             4 * d * d + 2 * n * n * d,
             2 * gates * d * d,
@@ -125,12 +129,13 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     tables,
     hints=[
         "Row t of L₂ L₁ has an entry above 0 where t reads, in layer 2, somebody who read s in layer 1.",
-        "Newer layers multiply from the left. Turn the tables into floats first, and the product back by > 0.",
+        "A higher layer multiplies from the left. Turn the tables into floats first, and the product back by > 0.",
     ],
 )
 def who_heard(layers):
     """Tables (m, n, n) of m layers, the lowest first, True where the row's word reads the column's: the table (n, n),
-    True where the row's word has heard of the column's after all layers."""
+    True where the row's word has heard of the column's after all layers. A word keeps its own news only where the
+    diagonal says that it reads itself."""
     reached = layers[0]
     for links in layers[1:]:
         reached = (links.double() @ reached.double()) > 0
@@ -223,8 +228,8 @@ def windows(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def my_window_mask(n, r):
-    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it, r
-    odd."""
+    """The mask (1, 1, n, n) of restricted self-attention, True where a query may attend: the r positions around it,
+    itself in the middle, r odd."""
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs()
     return (distance <= r // 2)[None, None]
 
@@ -315,8 +320,10 @@ def reaches(draw: Draw) -> Iterator[Arguments]:
     "12.4",
     reaches,
     hints=[
-        "((ramp + reach − distance) / ramp).clamp(0, 1) is 1 up to the reach and 0 from reach + ramp on.",
-        "Afterwards a row has to sum to 1 again.",
+        "What does the factor come to at distance 0, at the reach, and at reach + ramp?",
+        "The distances are |t − s|: torch.arange(n)[:, None] − torch.arange(n), without signs. clamp(0, 1) is min and "
+        "max in one.",
+        "Afterwards a row has to sum to 1 again: which axis is added up, and does the sum keep it?",
     ],
 )
 def within_reach(weights, reach, ramp):

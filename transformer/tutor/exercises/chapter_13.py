@@ -167,8 +167,8 @@ def bracketed_sentences(draw: Draw) -> Iterator[Arguments]:
 )
 def labelled_f1(gold, found):
     """F1 of a text: gold and found hold a list for each sentence, of brackets [kind, start, end]. A bracket that was
-    found is a hit if the right tree has it, and as often as it has it. Hits and brackets are added up over all
-    sentences before anything is divided."""
+    found is a hit at most as often as the right tree has it. Hits, and brackets, of which there is at least one, are
+    added up over all sentences before anything is divided."""
     hits = brackets = 0
     for right, ours in zip(gold, found, strict=True):
         hits += (Counter(map(tuple, right)) & Counter(map(tuple, ours))).total()
@@ -506,8 +506,8 @@ def stacks(draw: Draw) -> Iterator[Arguments]:
 )
 def training_operations(L, d, d_ff, V, n):
     """Operations to train on one token of a text of n tokens, in a stack of L layers, each with self-attention of
-    width d and a feed-forward network of inner width d_ff, and an output matrix V × d. Only matrix products count;
-    all n scores are computed, masked or not."""
+    width d and a feed-forward network of inner width d_ff, and an output matrix V × d. Only matrix products count,
+    in which a multiplication and an addition are two; all n scores are computed, masked or not."""
     layer = 2 * (4 * d * d + 2 * d * d_ff) + 4 * n * d
     return 3 * (L * layer + 2 * V * d)
 

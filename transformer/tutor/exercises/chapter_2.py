@@ -17,7 +17,7 @@ def tables(draw: Draw) -> Iterator[Arguments]:
     "2.1",
     tables,
     hints=[
-        "Make a column of positions (n, 1) and a row of frequencies (d/2,): their product has shape (n, d/2).",
+        "How many frequencies has a vector of d numbers, and what is 2i for each of them?",
         "Frequency i is 10000^(−2i/d), and 2i runs through torch.arange(0, d, 2).",
         "torch.stack([sine, cosine], -1).flatten(1) puts each cosine beside its sine.",
     ],
@@ -128,7 +128,8 @@ def shifts(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def shift_matrix(k, d):
-    """The matrix M (d, d) that takes every position k places on: M @ PE(p) = PE(p + k), for all p."""
+    """The matrix M (d, d) that takes every position k places on: M @ PE(p) = PE(p + k), for all p; k may
+    be negative."""
     angle = k * 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d/2,)
     even = torch.arange(0, d, 2)
     M = torch.zeros(d, d)
@@ -247,7 +248,8 @@ shift_matrix.mistakes(
     hints=["sin a · sin b + cos a · cos b = cos(a − b).", "One cosine for each of the d/2 frequencies, added up."],
 )
 def position_dot(k, d):
-    """The dot product PE(p) · PE(p + k) as a number, in closed form: it does not depend on p."""
+    """The dot product PE(p) · PE(p + k) as a number, in closed form: it does not depend on p. k may be
+    negative."""
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)
     return (k * frequency).cos().sum().item()
 
@@ -263,6 +265,19 @@ def _frequencies(d):
     return 10000.0 ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
 
 
+def _dot_in_table(size):
+    """A wrong answer pe[0] @ pe[k] that takes a negative k from the end of a table of so many rows, size(k)."""
+
+    def dot(k, d):
+        row = range(size(k))[k]
+        return (row * _frequencies(d)).cos().sum().item()
+
+    return dot
+
+
+TABLES = (201, 256, 300, 500, 512, 1000, 1024, 2000, 2048, 5000)
+"""how many rows people give a table"""
+
 position_dot.knobs(
     _position_dot,
     twice="Twice too large: there are d/2 frequencies, not d, for each serves a sine and a cosine.",
@@ -275,6 +290,9 @@ position_dot.knobs(
 )
 position_dot.mistakes(
     {
+        "pe[k] with a negative k counts from the end of the table: cos is even, so take abs(k), or the closed form.": (
+            _dot_in_table(lambda k: abs(k) + 1)
+        ),
         "The first frequency is missing: i counts from 0.": lambda k, d: (k * _frequencies(d)[1:]).cos().sum().item(),
         "Only the cosines of the distance are left: sines do not belong in the sum.": (
             lambda k, d: ((k * _frequencies(d)).cos() + (k * _frequencies(d)).sin()).sum().item()
@@ -298,6 +316,13 @@ position_dot.mistakes(
         "These are the frequencies of tensor2tensor, with i/(d/2 − 1) in the exponent: the paper has 2i/d.": (
             lambda k, d: sum(math.cos(k * 10000 ** (-i / (d // 2 - 1))) for i in range(d // 2))
         ),
+    }
+)
+position_dot.mistakes(
+    {
+        f"pe[k] with a negative k counts from the end of the table of {rows} rows: cos is even, so take abs(k), or the "
+        "closed form.": _dot_in_table(lambda k, rows=rows: rows)
+        for rows in TABLES
     }
 )
 

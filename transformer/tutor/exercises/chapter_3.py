@@ -139,6 +139,11 @@ my_attention_weights.mistakes(
         "k.T turns all axes round, those of a batch too: k.mT exchanges only the last two.": (
             lambda q, k: (q @ _all_axes_turned(k) / math.sqrt(q.size(-1))).softmax(-1)
         ),
+        "Axis 1 is the keys for one table only; with a batch it is the queries, with heads the heads. The keys are the "
+        "last axis, −1.": lambda q, k: (q @ k.mT / math.sqrt(q.size(-1))).softmax(1),
+        "q.shape[1] is d_k for one table only; with a batch it is the number of queries. Take q.size(-1).": (
+            lambda q, k: (q @ k.mT / math.sqrt(q.shape[1])).softmax(-1)
+        ),
         "Yours fits one axis of batches only: @ and .mT take any number.": (
             lambda q, k: (torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.size(-1))).softmax(-1)
         ),
@@ -229,6 +234,7 @@ def probabilities(draw: Draw) -> Iterator[Arguments]:
     "3.4",
     probabilities,
     hints=[
+        "Raise one x_j a little. Which probabilities rise, which fall, and what is the sum of all changes?",
         "∂p_i/∂x_j = p_i (δ_ij − p_j), where δ_ij is 1 for i = j and else 0.",
         "torch.outer(p, p) is the p_i · p_j.",
     ],
@@ -323,10 +329,16 @@ def temperatures(draw: Draw) -> Iterator[Arguments]:
 
 
 @exercise(
-    "3.6", temperatures, hints=["Divide by the temperature.", "Before the softmax, so that the result still sums to 1."]
+    "3.6",
+    temperatures,
+    hints=[
+        "As T grows, all have to become alike. What has to happen to the differences between logits?",
+        "Divide the logits by the temperature, before the softmax, so that the result still sums to 1.",
+    ],
 )
 def with_temperature(logits, temperature):
-    """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike."""
+    """Softmax of logits (…, n) over a temperature: near 0 the best wins, at ∞ all are alike. Logits
+    may be large: exp of them can overflow."""
     return (logits / temperature).softmax(-1)
 
 
@@ -406,6 +418,9 @@ equivariance_gap.knobs(
 )
 equivariance_gap.mistakes(
     {
+        "You move row i to place perm[i], on both sides: here row i of πx is row perm[i] of x, x[perm].": (
+            lambda f, x, perm: (f(x[perm.argsort()]) - f(x)[perm.argsort()]).abs().max().item()
+        ),
         "You permute the features, expected the words: the first axis.": lambda f, x, perm: (
             (f(x[:, perm]) - f(x)[:, perm]).abs().max().item()
         ),

@@ -167,7 +167,8 @@ def scores_and_masks(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def masked_softmax(scores, mask):
-    """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros."""
+    """Softmax of scores (…, T, S) over the keys that the mask lets through; a row without any gives zeros. mask is
+    boolean, and broadcasts against scores: it may lack axes, or have 1 in their place."""
     scores = scores.masked_fill(~mask, -math.inf)
     weights = scores.softmax(-1)
     return weights.masked_fill(~mask, 0.0)
@@ -182,6 +183,13 @@ def _masked(scores, mask, inverted=False, zeros=False, axis=False, empty=False):
 def _filled(scores, mask, hidden):
     """Softmax with another number than −∞ at hidden places, and zeros in rows in which everything is hidden."""
     return scores.masked_fill(~mask, hidden).softmax(-1) * mask.any(-1, keepdim=True)
+
+
+def _indexed(scores, mask):
+    """Softmax by scores[~mask] = −∞, which fits a mask of the shape of scores only."""
+    scores = scores.clone()
+    scores[~mask] = -math.inf
+    return scores.softmax(-1).masked_fill(~mask, 0.0)
 
 
 def _emptied(scores, mask, is_empty):
@@ -203,6 +211,7 @@ masked_softmax.knobs(
 )
 masked_softmax.mistakes(
     {
+        "scores[~mask] needs a mask of the shape of scores: masked_fill lets it broadcast.": _indexed,
         "You mask after the softmax: what is left no longer sums to 1. Mask the scores.": lambda scores, mask: (
             scores.softmax(-1) * mask
         ),
@@ -266,7 +275,11 @@ masked_softmax.mistakes(
 @exercise(
     "4.4",
     padded,
-    hints=["A key must be real *and* not in the future.", "(B, 1, 1, T) and (1, 1, T, T) broadcast to (B, 1, T, T)."],
+    hints=[
+        "A key must be real *and* not in the future.",
+        "(B, 1, 1, T) and (1, 1, T, T) broadcast to (B, 1, T, T). Who has solved 4.1 and 4.2 has both masks: "
+        "my_padding_mask(ids, pad) & my_causal_mask(ids.size(1)).",
+    ],
 )
 def decoder_mask(ids, pad):
     """The decoder's mask for ids (B, T), neither padding nor future: (B, 1, T, T)."""

@@ -18,7 +18,8 @@ def features(draw: Draw) -> Iterator[Arguments]:
     "5.1",
     features,
     hints=[
-        "Only the last axis is cut: x.view(B, T, h, d // h), or x.unflatten(-1, (h, -1)).",
+        "Which of the three axes is cut, and into which two?",
+        "The last one is cut: x.view(B, T, h, d // h), or x.unflatten(-1, (h, -1)).",
         "Then the heads go before the words: transpose(1, 2).",
     ],
     given="""
@@ -279,6 +280,9 @@ cross_shapes.knobs(
 )  # fmt: skip
 cross_shapes.mistakes(
     {
+        "d / h is a float, and sizes are whole: d // h.": lambda B, T, S, d, h: (
+            (B, h, T, d / h), (B, h, S, d / h), (B, h, T, S), (B, T, d)
+        ),
         "Your k and scores are those of self-attention: here keys come from the source, S.": lambda B, T, S, d, h: (
             cross_shapes.reference(B, T, T, d, h)
         ),

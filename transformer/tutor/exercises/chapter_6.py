@@ -36,7 +36,8 @@ def vectors(draw: Draw) -> Iterator[Arguments]:
     """,
 )
 def my_layer_norm(x, gain, bias, eps=1e-5):
-    """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,)."""
+    """Normalise each vector of x (…, D) over its own features, then scale by gain (D,) and shift by bias (D,). The
+    variance is divided by D, and eps stands under the root."""
     mean = x.mean(-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(-1, keepdim=True)
     return gain * (x - mean) / (variance + eps).sqrt() + bias
@@ -138,7 +139,8 @@ def padded_batches(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def masked_batch_norm(x, mask):
-    """Normalise each feature of x (B, T, D) over the real tokens, True in mask (B, T), with ε = 1e-5; padding is 0."""
+    """Normalise each feature of x (B, T, D) over the real tokens, True in mask (B, T); padding is 0. The variance is
+    divided by the number of real tokens, and ε = 1e-5 stands under the root."""
     real = x[mask]  # (n, D)
     normal = (x - real.mean(0)) / (real.var(0, correction=0) + 1e-5).sqrt()
     return normal * mask[..., None]
@@ -254,8 +256,9 @@ def sublayers_and_norms(draw: Draw) -> Iterator[Arguments]:
     "6.3",
     sublayers_and_norms,
     hints=[
-        "Post-norm, the paper's: norm(x + sublayer(x)).",
-        "Pre-norm: x + sublayer(norm(x)). The x that is added has met no norm: nothing divides the residual stream.",
+        "Draw the straight road from x to the result: in which order does a norm stand on it?",
+        "Post-norm, the paper's: norm(x + sublayer(x)). Pre-norm: x + sublayer(norm(x)). The x that is added there has "
+        "met no norm: nothing divides the residual stream.",
     ],
 )
 def residual(x, sublayer, norm, pre):
@@ -312,6 +315,15 @@ residual.mistakes(
         "In post-norm the sub-layer is applied twice: x must still be what came in when you add it.": (
             lambda x, sublayer, norm, pre: x + sublayer(norm(x)) if pre else norm(sublayer(x) + sublayer(sublayer(x)))
         ),
+        "You norm the sub-layer's result, whatever `pre` says: in pre-norm the norm comes before the sub-layer, in "
+        "post-norm after the sum.": lambda x, sublayer, norm, pre: x + norm(sublayer(x)),
+        "You norm the sub-layer's result in both orders: in pre-norm only what goes into it meets the norm, in "
+        "post-norm only the sum.": lambda x, sublayer, norm, pre: (
+            x + norm(sublayer(x)) if pre else norm(x + norm(sublayer(x)))
+        ),
+        "In post-norm you norm the sub-layer's result as well: only the sum meets the norm.": (
+            lambda x, sublayer, norm, pre: x + sublayer(norm(x)) if pre else norm(x + norm(sublayer(x)))
+        ),
         "It is post-norm whatever `pre` says.": lambda x, sublayer, norm, pre: norm(x + sublayer(x)),
         "It is pre-norm whatever `pre` says.": lambda x, sublayer, norm, pre: x + sublayer(norm(x)),
     }
@@ -339,7 +351,8 @@ def stacks(draw: Draw) -> Iterator[Arguments]:
     "6.4",
     stacks,
     hints=[
-        "Each sub-layer is wrapped as in 6.3, and the next one gets what comes out.",
+        "Each sub-layer is wrapped as in 6.3 (who has solved it may call residual), and the next one gets what comes "
+        "out.",
         "Post-norm ends with a norm. In pre-norm no norm has touched the stream: who reads it last needs one more.",
     ],
 )
@@ -380,6 +393,8 @@ residual_stack.knobs(
 residual_stack.mistakes(
     {
         "The residuals are missing: what a sub-layer gives is added to x, and does not replace it.": (_replaced),
+        "You end with norm(x) in both orders: post-norm has a norm behind its last sum, so only pre-norm needs one "
+        "more.": lambda x, sublayers, norm, pre: norm(_stack(x, sublayers, norm, pre, bare=True)),
         "Your return stands inside the loop: only the first sub-layer is applied.": lambda x, sublayers, norm, pre: (
             residual_stack.reference(x, sublayers[:1], norm, pre)
         ),

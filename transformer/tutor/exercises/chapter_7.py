@@ -398,7 +398,8 @@ def sizes(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def transformer_parameters(V, d, d_ff, L):
-    """How many parameters a post-norm Transformer with L + L layers and one tied matrix has, all biases included."""
+    """How many parameters a post-norm Transformer with L + L layers and one tied matrix has, with biases in every
+    matrix of the attentions and the feed-forward networks, none at the output, and no table of positions."""
     attention = 4 * d * d + 4 * d
     feed_forward = 2 * d * d_ff + d_ff + d
     norm = 2 * d

@@ -373,7 +373,8 @@ def scored(draw: Draw) -> Iterator[Arguments]:
     ],
 )
 def token_loss(logits, y, pad):
-    """The mean of −ln p(y) over the real tokens, one number: logits (B, T, V), targets y (B, T) with padding."""
+    """The mean of −ln p(y) over the real tokens, one number: logits (B, T, V), targets y (B, T) with padding.
+    Logits may be large: exp of them can overflow."""
     log_p = logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]  # (B, T)
     real = y != pad
     return -(log_p * real).sum() / real.sum()

@@ -22,6 +22,8 @@ class Writer:
         self.early = early  # how likely it is to end before
 
     def __call__(self, tokens: Sequence[int]) -> Tensor:
+        if any(isinstance(token, list | tuple) or getattr(token, "ndim", 0) for token in tokens):
+            raise TypeError("step takes the tokens so far as one row, such as [0, 3], without an axis for the batch")
         tokens = [int(token) for token in tokens]
         nothing = torch.zeros_like(self.table[0, 0])  # whoever forgets bos asks with an empty list
         scores = sum((self.table[place % 12, token] for place, token in enumerate(tokens)), nothing)
@@ -52,8 +54,8 @@ def writers(draw: Draw) -> Iterator[Arguments]:
     "9.1",
     writers,
     hints=[
-        "Begin with [bos], ask step for log-probabilities, append the argmax, and ask again with all tokens so far.",
-        "Stop as soon as the argmax is eos, or when max_len tokens stand behind bos.",
+        "What does step take, and which of the V numbers is the best?",
+        "argmax gives a tensor; int(…) makes a token of it.",
     ],
     given="""
         tokens = [bos]
@@ -452,7 +454,12 @@ def totals(draw: Draw) -> Iterator[Arguments]:
 @exercise(
     "9.4",
     totals,
-    hints=["The penalty is ((5 + n) / 6)^α.", "Log-probabilities are negative: to help the long one, divide."],
+    hints=[
+        "Log-probabilities are negative. Does a division by more than 1 make such a score better or worse, and which "
+        "hypothesis is to gain by it?",
+        "n holds a length for each hypothesis, and ** works on all of them. It comes before /: put the fraction in "
+        "brackets.",
+    ],
 )
 def length_normalised(logp, n, alpha):
     """The scores (B,) of hypotheses with log-probabilities logp (B,) and lengths n (B,): logp divided by the length
@@ -557,6 +564,11 @@ def _before(logits):
     return probabilities.cumsum(-1) - probabilities
 
 
+def _at_least_one(stays):
+    """The same, with the likeliest in any case: (V,) in sorted order."""
+    return stays | (torch.arange(len(stays)) == 0)
+
+
 def _filtered(logits, stays):
     """The logits with −∞ for all but those that stay, (V,) in sorted order."""
     filtered = torch.full_like(logits, -math.inf)
@@ -593,6 +605,14 @@ top_p.mistakes(
         "Where the likeliest tokens reach p, the last of them is missing: ask what the tokens *before* it hold.": (
             lambda logits, p: _filtered(logits, _sorted(logits).softmax(-1).cumsum(-1) < p)
         ),
+        "You keep what fits under p, and at least one token: as many stay as reach p, so keep the one that crosses p, "
+        "too.": lambda logits, p: _filtered(logits, _at_least_one(_sorted(logits).softmax(-1).cumsum(-1) <= p)),
+        "You keep what stays below p, and at least one token: as many stay as reach p, so keep the one that does.": (
+            lambda logits, p: _filtered(logits, _at_least_one(_sorted(logits).softmax(-1).cumsum(-1) < p))
+        ),
+        "A large negative number is not −∞: write -math.inf, as the statement asks.": lambda logits, p: _filtered(
+            logits, _before(logits) < p
+        ).clamp(min=-1e9),
         "You keep a share p of the tokens, expected those that hold the probability p together.": (
             lambda logits, p: _filtered(logits, torch.arange(len(logits)) < max(1, math.ceil(p * len(logits))))
         ),

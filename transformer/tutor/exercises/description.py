@@ -34,6 +34,8 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
         names = list(inspect.signature(exercise.reference).parameters)
         changed = ", ".join(names[i] for i in actual.changed)
         return f"The result is right, but your function changes {changed} in place: the caller still needs it."
+    if text := _stacked(failures):
+        return text
     value, target = as_tensor(actual.value), as_tensor(expected)
     if value is None or target is None or _is_other_row(actual.value, expected):
         return _no_tensor(actual.value, expected)
@@ -47,7 +49,7 @@ def described(exercise: Exercise, failures: list[Failure]) -> str:
     if value.dtype in HALF and torch.allclose(value.double(), target.double(), 1e-2, 1e-2):
         return f"The numbers are right to the few digits of {value.dtype}: keep the inputs' dtype, {target.dtype}."
     pairs = [(as_tensor(a.value), as_tensor(e)) for _, a, e in failures]
-    return _rounded(pairs) or _relation(pairs)
+    return _low(pairs) or _rounded(pairs) or _relation(pairs)
 
 
 def everywhere(exercise: Exercise, failures: list[Failure]) -> str:
@@ -97,6 +99,19 @@ def _no_tensor(value: Any, expected: Any) -> str:
     return f"You return {'an' if given[0] in 'aeiou' else 'a'} {given}, expected a {wanted}."
 
 
+def _stacked(failures: list[Failure]) -> str:
+    """Whether one tensor, or array, holds what should be a tuple, in every failing case."""
+    kind = type(failures[0][1].value)
+    wanted = failures[0][2]
+    if not issubclass(kind, Tensor | np.ndarray) or not isinstance(wanted, tuple):
+        return ""
+    values = [(actual.value, expected) for _, actual, expected in failures]
+    if not all(isinstance(a, kind) and a.ndim and close(tuple(a), expected) for a, expected in values):
+        return ""
+    what = "tensor" if issubclass(kind, Tensor) else "array"
+    return f"The numbers are right, but you return one {what}, expected a tuple of {len(wanted)}."
+
+
 def _shape(value: Tensor, target: Tensor) -> str:
     text = f"Your result has shape {tuple(value.shape)}, expected {tuple(target.shape)}."
     if value.dim() == target.dim() <= 4:
@@ -113,6 +128,15 @@ def _kind(value: Any, target: Tensor) -> str:
         return f"The numbers are right, but you return a {type(value).__name__}, expected a tensor."
     dtypes = f"the dtype is {value.dtype}, expected {target.dtype}"
     return f"The numbers are right, but {dtypes}{': a mask is boolean' if target.dtype == torch.bool else ''}."
+
+
+def _low(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
+    """Whether every result is the expected one but for a large negative number in the place of −∞."""
+    if any(a is None or b is None or a.shape != b.shape or not (b == -math.inf).any() for a, b in pairs):
+        return ""
+    if all(bool((a[b == -math.inf] < -99).all()) and close(a[b > -math.inf], b[b > -math.inf]) for a, b in pairs):
+        return "A large negative number is not −∞: write -math.inf, as the statement asks."
+    return ""
 
 
 def _rounded(pairs: list[tuple[Tensor | None, Tensor | None]]) -> str:
@@ -179,7 +203,8 @@ def _difference(pairs: list[tuple[Tensor, Tensor]]) -> str:
         at = ", ".join(map(str, differing[0]))
         said += f" The first that differs is entry [{at}]: "
         said += f"{value[*differing[0]]:.4g}, expected {target[*differing[0]]:.4g}."
-    has = [words for words, holds in PROPERTIES.items() if all(holds(b) and not holds(a) for a, b in pairs)]
+    pairs = pairs if value.numel() > 1 else []  # what is true of single numbers may be chance
+    has = [words for words, holds in PROPERTIES.items() if pairs and all(holds(b) and not holds(a) for a, b in pairs)]
     return f"{said} What is true of the expected result, and not of yours: {', and '.join(has)}." if has else said
 
 

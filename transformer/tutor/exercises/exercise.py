@@ -70,6 +70,11 @@ def in_double(case: Arguments) -> bool:
     return torch.float64 in _dtypes(case)
 
 
+def in_single(case: Arguments) -> bool:
+    """Whether all its numbers with a point are in float32, and there are some."""
+    return {dtype for dtype in _dtypes(case) if dtype.is_floating_point} == {torch.float32}
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A wrong answer, and what to say to whoever gives it."""

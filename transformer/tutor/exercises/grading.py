@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from transformer.tutor.exercises.description import described, details, everywhere
-from transformer.tutor.exercises.exercise import Arguments, Exercise, Function, in_double
-from transformer.tutor.exercises.running import Run, as_tensor, close, is_right, run, same
+from transformer.tutor.exercises.exercise import Arguments, Exercise, Function, in_double, in_single
+from transformer.tutor.exercises.running import Run, close, is_plain, is_right, run, same
 from transformer.tutor.exercises.time_limit import TooSlow
 from transformer.tutor.exercises.variation import Variant, first_order, function, in_words, second_order
 
@@ -37,7 +38,7 @@ class Finding:
 def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
     """Compare an answer with the book's: the seed chooses the cases."""
     if is_stub(answer):
-        return Finding("todo")
+        return Finding("todo", still_open(answer))
     if problem := wrong_signature(exercise, answer):
         return Finding("wrong", problem)
     cases, expected = drawn_cases(exercise, seed), reference_runs(exercise, seed)
@@ -48,7 +49,7 @@ def grade(exercise: Exercise, answer: Function, seed: int = 0) -> Finding:
             return Finding("wrong", runs[-1].story, details(exercise, case, runs[-1], expected[len(runs) - 1].value))
     failing = [i for i, case in enumerate(cases) if not is_right(runs[i], expected[i], case)]
     if not failing:
-        return Finding("right")
+        return Finding("right", wider(cases, runs))
     # What is wrong in float32 is told first: what fails in float64 may have another reason.
     only_double = all(in_double(cases[i]) for i in failing)
     numbers = [i for i, case in enumerate(cases) if only_double or not in_double(case)]
@@ -77,6 +78,17 @@ def is_other_dtype(actual: Run, expected: Run) -> bool:
     return isinstance(actual.value, Tensor) and not actual.changed and close(actual.value, expected.value)
 
 
+def wider(cases: list[Arguments], runs: list[Run]) -> str:
+    """A remark where an answer gives back more digits than its inputs have, in more than one number; or nothing."""
+    values = [mine.value for case, mine in zip(cases, runs, strict=True) if in_single(case)]
+    if not any(isinstance(value, Tensor) and value.dim() and value.dtype == torch.float64 for value in values):
+        return ""
+    return (
+        "One remark: with inputs in float32 it gives float64, which in a model is slow and does not fit the other "
+        "parts: give back the inputs' dtype, .to(x.dtype)."
+    )
+
+
 # An answer that is not there, or cannot be called
 
 
@@ -85,13 +97,50 @@ def is_stub(function: Function) -> bool:
 
     A function whose source cannot be read, such as a lambda in the middle of a line, is none.
     """
+    written, _ = _written(function)
+    return written is not None and (all(map(_does_nothing, written.body)) or bool(_open_holes(written)))
+
+
+def still_open(function: Function) -> str:
+    """Which lines of a stub are still to be written, or nothing where it is all of them."""
+    written, first = _written(function)
+    holes = _open_holes(written) if written else []
+    lines = ", ".join(f"{ast.unparse(hole)} (line {first + hole.lineno - 1})" for hole in holes)
+    return f"Still open: {lines}." if lines else ""
+
+
+def _written(function: Function) -> tuple[ast.FunctionDef | None, int]:
+    """The source of a function as a tree, and the number of its first line; None where it cannot be read."""
     try:
-        written = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+        lines, first = inspect.getsourcelines(inspect.unwrap(function))
+        written = ast.parse(textwrap.dedent("".join(lines))).body[0]
     except (OSError, TypeError, SyntaxError):
-        return False
-    if not isinstance(written, ast.FunctionDef):
-        return False
-    return all(map(_does_nothing, written.body)) or any(map(_is_hole, ast.walk(written)))
+        return None, 0
+    return (written, first) if isinstance(written, ast.FunctionDef) else (None, 0)
+
+
+def _open_holes(written: ast.FunctionDef) -> list[ast.Assign | ast.Return]:
+    """The holes to fill, in the order of the text; none where nothing that is returned or read is one."""
+    holes = {node: _use(written, node) for node in ast.walk(written) if _is_hole(node)}
+    if "read" not in holes.values():
+        return []
+    return sorted((hole for hole, use in holes.items() if use != "assigned"), key=lambda hole: hole.lineno)
+
+
+def _use(written: ast.FunctionDef, hole: ast.Assign | ast.Return) -> str:
+    """What is next done with the name of a hole, in the order of the text: "read", "assigned" again, or nothing."""
+    if isinstance(hole, ast.Return):
+        return "read"
+    name = hole.targets[0].id
+    uses = [node for node in ast.walk(written) if isinstance(node, ast.Name) and node.id == name]
+    end = (hole.end_lineno, hole.end_col_offset)
+    later = [node for node in uses if (node.lineno, node.col_offset) > end]
+    if not later:
+        return ""
+    line = min(node.lineno for node in later)
+    is_read = any(isinstance(node.ctx, ast.Load) for node in later if node.lineno == line)
+    is_changed = any(isinstance(node, ast.AugAssign) and node.lineno == line for node in ast.walk(written))
+    return "read" if is_read or is_changed else "assigned"
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
@@ -147,9 +196,9 @@ def mistake_runs(exercise: Exercise, seed: int) -> list[tuple[str, list[Run]]]:
 
 
 def is_random(answer: Function, case: Arguments) -> bool:
-    """Whether two runs from different random states give different numbers."""
+    """Whether two runs from different random states give different numbers, or lists of them or of text."""
     one, other = (run(answer, case, seed).value for seed in (1, 2))
-    return as_tensor(one) is not None and not close(one, other)
+    return is_plain(one) and not close(one, other)
 
 
 def diagnosis(

@@ -195,6 +195,8 @@ NAMES = {
     "stack": "the stacking", "reshape": "the change of shape",
 }  # fmt: skip
 """how functions are called in a sentence"""
+WITHOUT_AXIS = {"clamp", "masked_fill", "reshape"}
+"""methods whose numbers are no axes"""
 NOUNS = {
     "angle",
     "best",
@@ -355,12 +357,14 @@ def _numbers(node: ast.AST, role: str) -> Iterator[Change]:
             value = -value
         case _:
             return
-    if role in ("axis", "place"):
+    kind, _, call = role.partition(" of ")
+    text = ROLES[kind].replace("the axis", f"the axis of {call}") if call else ROLES[kind]
+    if kind in ("axis", "place"):
         others = [other for other in (-2, -1, 0, 1, 2) if other != value]
     else:
         others = [other for other in (value + 1, value - 1, 2 * value, value / 2, -value) if other != value]
     for other in dict.fromkeys(others):
-        yield ast.Constant(other), ROLES[role].format(_number(other), _number(value)), False
+        yield ast.Constant(other), text.format(_number(other), _number(value)), False
 
 
 def _number(value: float) -> str:
@@ -433,8 +437,10 @@ def alternatives(node: ast.AST, names: Sequence[str], role: str = "") -> Iterato
             yield other, "a condition is the wrong way round", True
 
 
-def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
+def _places(node: ast.AST, above: ast.AST | None = None) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
     """Every node below one that does something: its parent, the field and index that hold it, itself, and its role.
+
+    above: the node in which it stands.
 
     What says something to people, such as annotations and the texts of errors, does nothing.
     """
@@ -443,21 +449,25 @@ def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, 
             continue
         for i, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST) and not isinstance(child, ast.expr_context | ast.JoinedStr | ast.Raise):
-                yield node, field, i if isinstance(value, list) else None, child, _role(node, field, i)
+                yield node, field, i if isinstance(value, list) else None, child, _role(node, field, i, above)
                 is_negative = isinstance(child, ast.UnaryOp) and isinstance(child.operand, ast.Constant)
                 if not is_negative:  # a negative number is one number
-                    yield from _places(child)
+                    yield from _places(child, node)
 
 
-def _role(parent: ast.AST, field: str, i: int | None) -> str:
-    """What a number is for that stands there, as in `ROLES`."""
+def _role(parent: ast.AST, field: str, i: int | None, above: ast.AST | None) -> str:
+    """What a number is for that stands there, as in `ROLES`; of an axis it is said of which call, if that has a name.
+
+    above: the node in which the parent stands.
+    """
     match parent:
         case ast.Call(func=ast.Name(id="range") | ast.Attribute(attr="arange"), args=[_, _, *_]) if field == "args":
             return ("start", "end", "step")[i or 0]
-        case ast.Call(func=ast.Attribute(value=owner)) if not _is_module(owner):
-            return "axis"
+        case ast.Call(func=ast.Attribute(value=owner, attr=name)) if not _is_module(owner):
+            return "" if name in WITHOUT_AXIS else _axis(name)
         case ast.keyword(arg="dim"):
-            return "axis"
+            is_method = isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute)
+            return _axis(above.func.attr) if is_method else "axis"
         case ast.Slice():
             return "place"
         case ast.Subscript() if field == "slice":
@@ -465,6 +475,12 @@ def _role(parent: ast.AST, field: str, i: int | None) -> str:
         case ast.BinOp(op=ast.Pow()) if field == "right":
             return "exponent"
     return ""
+
+
+def _axis(name: str) -> str:
+    """The role of an axis that a call has, with the call: in words, or, where its words speak of axes, as it is."""
+    words = NAMES.get(name, name)
+    return f"axis of {name if words.endswith(('axis', 'axes')) else words}"
 
 
 def _orders(node: ast.AST) -> Iterator[tuple[list[ast.stmt], int]]:
@@ -530,7 +546,10 @@ def parameters(scope: ast.AST) -> list[str]:
 
 @cache
 def first_order(exercise: Exercise) -> tuple[Variant, ...]:
-    """The variants of the book's answer with one change, each once; what is said of several places, with its number."""
+    """The variants of the book's answer with one change, each once; what is said of several places, with its number.
+
+    Where a call is named, it says enough: the learner does not see the places of the book's answer.
+    """
     tree = ast.parse(exercise.solution)
     seen = {ast.dump(tree)}
     variants = [v for v in changed(tree) if ast.dump(v.tree) not in seen and not seen.add(ast.dump(v.tree))]
@@ -538,13 +557,15 @@ def first_order(exercise: Exercise) -> tuple[Variant, ...]:
     for variant in variants:
         if variant.place not in places.setdefault(variant.texts, []):
             places[variant.texts].append(variant.place)
-    return tuple(replace(variant, where=_where(variant.place, places[variant.texts])) for variant in variants)
+    return tuple(replace(variant, where=_where(variant, places[variant.texts])) for variant in variants)
 
 
-def _where(place: int, places: list[int]) -> str:
-    """Which of several places a change is at, of which the same is said."""
+def _where(variant: Variant, places: list[int]) -> str:
+    """Which of several places a change is at, of which the same is said; nothing where it names a call."""
+    if variant.texts[0].startswith("the axis of "):
+        return ""
     ordinals = ("first", "second", "third", "fourth")
-    return f" (at the {ordinals[places.index(place)]} of {len(places)} places)" if 1 < len(places) <= 4 else ""
+    return f" (at the {ordinals[places.index(variant.place)]} of {len(places)} places)" if 1 < len(places) <= 4 else ""
 
 
 @cache
