@@ -50,6 +50,7 @@ LONG = [(list(range(3, 22)), list(range(4, 20)))]
 NO_EMPTY_ROW = "each word of the model sees a word"
 PADDING_IS_0 = "the model's padding is 0, and stands at the end"
 SMALL = "no number of a small model is that large"
+MASK_IS_WHOLE = "where a model calls it, the mask has the shape of the scores"
 UNSEEN = {
     "You compare with 0, whatever pad is: compare with pad.": PADDING_IS_0,
     "Real words may have smaller ids than pad: compare with !=, not with >.": PADDING_IS_0,
@@ -61,6 +62,7 @@ UNSEEN = {
     "any(-2) looks through the queries of a key: a row is empty where no key is left, any(-1, keepdim=True).": (
         NO_EMPTY_ROW
     ),
+    "scores[~mask] needs a mask of the shape of scores: masked_fill lets it broadcast.": MASK_IS_WHOLE,
     "You divide by the row sum after masking: a huge hidden score leaves nothing to divide. Mask before.": SMALL,
     "You mask after the softmax and divide by what is left: where that is 0 you get NaN. Mask before.": SMALL,
     "The mask comes after the exponential, which may overflow, and ∞ · 0 is NaN: set hidden scores to −∞ "
