@@ -20,7 +20,7 @@ SILENT = (
 )
 """what no reader searches for, and no snippet shows: apparatus, code and print-outs among it"""
 LONGEST = 600  # letters of a section that can be shown; of the rest only words are kept, or it would weigh too much
-LONGEST_BEHIND = 350  # behind a lesson
+LONGEST_BEHIND = 330  # behind a lesson
 LONGEST_OF_SIGNATURES = 200  # the package's pages are mostly names, which are found by their words as well
 COMMON = 20  # sections: a word that stands in more of them is not kept for the rest of a text
 INLINE = re.compile("a|abbr|b|cite|code|em|i|kbd|mark|q|s|small|span|strong|su[bp]|var|wbr")
