@@ -56,9 +56,9 @@ def main(notebook: tyro.conf.Positional[Path], seeds: int = 20) -> int:
             if outcome["status"] == "fails":
                 failed.append(f"{Path(name).stem}: {outcome['claim']} fails: {outcome['evidence']}")
     print("\n".join([f"{claim}: {times} times" for claim, times in tried.items()]))
-    print("\n".join([*failed, f"{len(failed)} failures with {seeds} seeds"]))
-    untold = [claim for claim, times in tried.items() if times < len(copies)]  # a cell failed otherwise, or the kernel
-    print(*(f"{claim}: not told by every copy" for claim in untold), sep="\n", end="")
+    # A cell failed otherwise, or the kernel:
+    untold = [f"{claim}: not told by every copy" for claim, times in tried.items() if times < len(copies)]
+    print("\n".join([*untold, *failed, f"{len(failed)} failures with {seeds} seeds"]))
     return int(bool(failed or untold) or not tried)
 
 

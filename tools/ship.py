@@ -88,7 +88,7 @@ def main(
     model.save_pretrained(folder, dtype=torch.float16)
     tokenizer.save(folder / "tokenizer.json")
     results = scores_of(name, corpus)
-    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    known = all_targets(corpus)
     rows = [told(run, Transformer.from_pretrained(name), tokenizer, corpus, known, results[LAST])]
     rows += [told(other, *load(other, 1, "cpu"), corpus, known) for other in others]
     rows = logged(folder / "seeds.json", rows)
@@ -182,6 +182,11 @@ def table_row(name: str, scores: Mapping[str, Any]) -> str:
 def until(update: int | None) -> str:
     """How long merges were left out, in words; nothing where it was to the end."""
     return f" until update {update:,}" if update else ""
+
+
+def all_targets(corpus: Corpus) -> list[str]:
+    """Every text of a corpus in the language translated into."""
+    return [pair.target for split in corpus.splits for pair in corpus[split]]
 
 
 def n_invented(result: Evaluation, known: list[str]) -> int:

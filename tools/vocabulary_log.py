@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from tools.ship import LAST, SEARCHES, n_invented, tokens_per_target
+from tools.ship import LAST, SEARCHES, all_targets, n_invented, tokens_per_target
 from transformer.evaluation import evaluate
 from transformer.files import SHIPPED, read_json
 from transformer.runs.checkpoints import load
@@ -42,7 +42,7 @@ def scores(run: Path, corpus: Corpus, known: list[str]) -> dict[str, Any]:
 def main(runs: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """Write the scores of each run beside the shipped model."""
     corpus = load_corpus("multi30k")
-    known = [pair.target for split in corpus.splits for pair in corpus[split]]
+    known = all_targets(corpus)
     rows = [scores(run, corpus, known) for run in runs]
     OUTPUT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -20,7 +20,7 @@
     const { sentence, sizes, column } = opening;
     const cells = figure.querySelector("svg .cells"), likeliest = figure.querySelector(".live-next"), ask = asker(figure);
     const found = { [opening.written]: opening.next }; // the likeliest next tokens with their probabilities, by what is written
-    let { written, pieces } = opening, cached = true;
+    let { written, pieces } = opening, cached = true, vocabulary; // the last is asked for once
 
     const buttons = ["Back", "Next"].map((name) => make("button", { type: "button" }, name));
     const [back, next] = buttons;
@@ -52,8 +52,8 @@
       if (!found[tokens] && tokens.at(-1) !== EOS) {
         const search = { width: 5, prefix: tokens, maxLength: tokens.length + 1 };
         const result = await ask("translate", [sentence, search]);
-        const vocabulary = result && (await ask("vocabulary", []));
-        if (!vocabulary) return; // something else was asked, or the model did not come
+        if (result) vocabulary ??= await ask("vocabulary", []);
+        if (!result || !vocabulary) return; // something else was asked, or the model did not come
         ({ pieces } = vocabulary);
         const [before, { kept }] = [result.history.at(-2)?.kept[0].logProb ?? 0, result.history.at(-1)];
         found[tokens] = kept.map(({ token, logProb }) => [token, Math.exp(logProb - before)]);

@@ -149,7 +149,6 @@
       for (const name of ["source", "target"]) state.rows[name] = Math.min(state.rows[name], words[name].length - 1);
       const what = live.place(state.box, state.layer), one = what.views[state.view];
       const rows = rowsOf(one);
-      markBox();
       drawControls(what);
       place.replaceChildren(make("b", {}, what.title));
       const head = one.shape[0] === "H" ? `, head ${state.head + 1}` : "";
